@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#include <assert.h>
+#include <stdint.h>
+
+/* Every cap on what comes from outside, in one place, with the relations between them. */
+
+/* Client requests. */
+#define REQUEST_BYTES_DEFAULT  (1536u * 1024)      /* --max-request-bytes */
+#define REQUEST_BYTES_MAX      (64u * 1024 * 1024) /* the largest that may be configured */
+#define GRPC_OVERHEAD_BYTES    (512u * 1024) /* a message may exceed the request limit by this */
+#define GRPC_MESSAGE_BYTES_MAX (REQUEST_BYTES_MAX + GRPC_OVERHEAD_BYTES)
+#define TXN_OPS_DEFAULT        128 /* --max-txn-ops */
+#define TXN_OPS_MAX            65536
+#define TXN_DEPTH_MAX          64
+#define LEASE_TTL_MAX          9000000000ll
+
+/* HTTP. */
+#define HTTP_HEADER_LIST_BYTES_MAX (64u * 1024)
+#define HTTP1_HEADER_BYTES_MAX     (64u * 1024)
+#define CONNECTIONS_MAX            65536
+#define STREAMS_PER_CONNECTION_MAX 65536
+#define STREAM_SEND_BYTES_MAX \
+    (4u * 1024 * 1024) /* unsent answer bytes before a stream is asked to wait */
+#define CONNECTION_SEND_BYTES_MAX (64u * 1024 * 1024)
+
+/* The log and its entries. */
+#define BATCH_BYTES_MAX       (4u * 1024 * 1024) /* an open batch is sealed at this size ... */
+#define BATCH_COMMANDS_MAX    8192               /* ... or this many commands */
+#define BATCHES_IN_FLIGHT_MAX 2
+#define PENDING_BYTES_MAX \
+    (256u * 1024 * 1024) /* commands waiting to be proposed: beyond, too many requests */
+#define PENDING_COMMANDS_MAX 262144
+#define ENTRY_BYTES_MAX      (BATCH_BYTES_MAX + REQUEST_BYTES_MAX + 65536u)
+#define SEGMENT_BYTES        (64u * 1024 * 1024)
+
+/* Peers. */
+#define PEER_FRAME_BYTES_MAX (2u * ENTRY_BYTES_MAX)
+#define PEER_QUEUE_BYTES_MAX (256u * 1024 * 1024)
+#define APPEND_BYTES_MAX     (1024u * 1024) /* entries of one append message, but always at least one \
+                                             */
+#define APPEND_ENTRIES_MAX 1024
+#define MEMBERS_MAX        64
+
+/* The store. */
+#define RING_BYTES_DEFAULT (32u * 1024 * 1024)  /* newest records kept in memory */
+#define RING_BYTES_MAX     (256u * 1024 * 1024) /* not yet in SQLite: beyond, too many requests */
+#define KEY_BYTES_MAX      REQUEST_BYTES_MAX
+#define REVISION_SUB_BITS  20
+
+static_assert(GRPC_MESSAGE_BYTES_MAX > REQUEST_BYTES_MAX, "a message holds the largest request");
+static_assert(ENTRY_BYTES_MAX > BATCH_BYTES_MAX + REQUEST_BYTES_MAX,
+              "a batch ends with any request");
+static_assert(PEER_FRAME_BYTES_MAX > ENTRY_BYTES_MAX, "a frame carries any entry");
+static_assert(PEER_QUEUE_BYTES_MAX > PEER_FRAME_BYTES_MAX, "a queue takes any frame");
+
+#endif
