@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAFT_NODE_H
+#define RAFT_NODE_H
+
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/logger.h"
+#include "base/metrics.h"
+#include "raft/raftlog.h"
+#include "raft/transport.h"
+
+/* One member's part in consensus: propose entries, learn which are committed, read linearizably,
+ * know who leads. Nothing above this header knows which Raft core works below it. Everything on the
+ * loop. */
+struct node;
+
+enum node_role { NODE_FOLLOWER, NODE_CANDIDATE, NODE_LEADER };
+enum member_role { MEMBER_VOTER, MEMBER_LEARNER, MEMBER_SPARE };
+
+struct node_member {
+    uint64_t id;
+    const char *address; /* host:port of its peer listener */
+    enum member_role role;
+};
+
+struct node_callbacks {
+    /* A committed entry, in order, each index once in the life of the process (entries since the
+     * last snapshot come again after a restart: the receiver skips what it has applied durably).
+     * Never fails. */
+    void (*apply)(void *ctx, uint64_t index, uint64_t term, struct bytes entry);
+
+    /* The highest index whose effect the store has proven durable: the log is never compacted
+     * beyond it. */
+    uint64_t (*durable_index)(void *ctx);
+
+    /* Fill DATA with the manifest of the state that is durable at INDEX (<= durable_index). */
+    void (*manifest)(void *ctx, uint64_t index, struct buf *data);
+
+    /* A manifest to start from, at start or received from the leader: the store must be at INDEX or
+     * beyond. An error ends the member with a clear message. */
+    enum err (*restore)(void *ctx, uint64_t index, struct bytes manifest, struct why *why);
+
+    /* Role, term or leader changed (leader_id 0: unknown). */
+    void (*state_changed)(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id);
+
+    /* A frame of the layers above (FRAME_FORWARD, FRAME_APP). */
+    void (*on_frame)(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload);
+};
+
+struct node_config {
+    struct env *env;
+    struct logger *log;
+    struct metrics *metrics;     /* may be NULL */
+    struct raftlog *raftlog;     /* owned by the node from node_open on */
+    struct transport *transport; /* likewise */
+    uint64_t id;
+    /* The first configuration, used only when the log is empty; every member of a new cluster is
+     * given the same. */
+    const struct node_member *bootstrap;
+    size_t bootstrap_count;
+    uint32_t heartbeat_ms;
+    uint32_t election_ms;
+    /* A manifest snapshot is taken when the log has grown by either; the log then keeps TRAILING of
+     * each for slow followers. */
+    uint64_t snapshot_entries;
+    uint64_t snapshot_bytes;
+    uint64_t trailing_entries;
+    uint64_t trailing_bytes;
+    bool unguarded; /* the simulator's switch: rules of the guard off, see raft/guard.h for one by
+                       one */
+    uint32_t guard_off_mask;
+};
+
+MUST_CHECK enum err node_open(const struct node_config *config,
+                              const struct node_callbacks *callbacks, void *ctx, struct node **ret,
+                              struct why *why);
+
+/* A proposal on its way. The caller owns it until cb ran, once, never before node_propose returned.
+ */
+struct proposal {
+    void (*cb)(struct proposal *proposal, enum err status);
+    struct queue link; /* private */
+    uint64_t index;    /* where it was put, from node_propose on (0: refused) */
+    uint64_t term;
+    uint64_t reserved[24]; /* private: the core's request */
+};
+
+/* Propose an entry (leader only). status OK: committed and applied on this member, in that order;
+ * ERR_NOT_LEADER: certainly not proposed; ERR_LEADER_CHANGED: outcome unknown. The entry is shared,
+ * not copied, until cb. */
+void node_propose(struct node *node, struct proposal *proposal, struct blob *entry,
+                  void (*cb)(struct proposal *proposal, enum err status));
+
+/* A read index: an index such that a read of the state at or after it is linearizable. From any
+ * member: a follower asks the leader. All requests of a round share one confirmation. cb with OK
+ * and the index, when this member has APPLIED it; ERR_NO_LEADER, ERR_LEADER_CHANGED, ERR_STOPPED
+ * otherwise. The caller sets its own time limit and cancels. */
+struct read_index {
+    void (*cb)(struct read_index *request, enum err status, uint64_t index);
+    struct queue link; /* private */
+    uint64_t index;
+    uint64_t round;
+};
+void node_read_index(struct node *node, struct read_index *request,
+                     void (*cb)(struct read_index *request, enum err status, uint64_t index));
+void node_read_index_cancel(struct node *node,
+                            struct read_index *request); /* no cb comes any more */
+
+/* Frames between the layers above on different members; false when it was dropped. */
+bool node_send(struct node *node, uint64_t peer_id, enum transport_lane lane, enum frame_kind kind,
+               struct blob *payload);
+
+enum node_role node_role(const struct node *node);
+uint64_t node_id(const struct node *node);
+uint64_t node_term(const struct node *node);
+uint64_t node_leader(const struct node *node); /* 0: unknown */
+uint64_t node_commit_index(const struct node *node);
+uint64_t node_applied_index(const struct node *node);
+uint64_t node_last_index(const struct node *node);
+bool node_ready(const struct node *node); /* leader whose first entry of its term is applied, or
+                                             follower with a known leader */
+
+/* The present configuration; memory valid until the next turn. */
+size_t node_members(const struct node *node, const struct node_member **ret);
+
+/* Hand leadership to PEER (0: the best one). cb: OK when another member leads. */
+void node_transfer(struct node *node, uint64_t peer_id, void (*cb)(void *ctx, enum err status),
+                   void *ctx);
+
+/* Membership changes, one at a time; the simulator uses them now. */
+enum change_kind { CHANGE_ADD_LEARNER, CHANGE_PROMOTE, CHANGE_DEMOTE, CHANGE_REMOVE };
+void node_change(struct node *node, enum change_kind kind, uint64_t member_id, const char *address,
+                 void (*cb)(void *ctx, enum err status), void *ctx);
+
+/* Stop taking part; every pending request is called back with ERR_STOPPED first, then cb; then the
+ * memory is gone. */
+void node_close(struct node *node, void (*cb)(void *ctx), void *ctx);
+
+#endif
