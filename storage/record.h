@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_RECORD_H
+#define STORAGE_RECORD_H
+
+#include "base/bytes.h"
+#include "base/limits.h"
+
+/* One revision of one key. Made once when it is applied or read back from disk, never changed,
+ * counted on the loop; worker threads read it while the loop holds a count for them.
+ *
+ * A revision is (main, sub): main is the store's revision, sub the place inside the operation.
+ * Packed in one integer it is the row number in the log table: main << 20 | sub. */
+typedef uint64_t revision_t; /* packed; 0: none */
+
+#define REVISION_SUB_MAX ((1u << REVISION_SUB_BITS) - 1)
+
+static inline revision_t revision_pack(int64_t main, uint32_t sub)
+{
+    return (uint64_t)main << REVISION_SUB_BITS | sub;
+}
+
+static inline int64_t revision_main(revision_t rev)
+{
+    return (int64_t)(rev >> REVISION_SUB_BITS);
+}
+
+static inline uint32_t revision_sub(revision_t rev)
+{
+    return (uint32_t)(rev & REVISION_SUB_MAX);
+}
+
+struct record {
+    uint32_t refs;
+    bool tombstone;
+    revision_t rev;
+    revision_t prev_rev;     /* the revision of the same key that this one supersedes; 0: none */
+    int64_t create_revision; /* 0 in a tombstone, as are version and lease */
+    int64_t version;
+    int64_t lease;
+    uint32_t key_len;
+    uint32_t value_len;
+    uint8_t data[]; /* key, then value */
+};
+
+/* One count, every field but refs and the lengths zero, key and value copied. NULL: no memory. */
+struct record *record_new(struct bytes key, struct bytes value);
+struct record *record_ref(struct record *record);
+void record_unref(struct record *record); /* NULL allowed */
+
+static inline struct bytes record_key(const struct record *record)
+{
+    return bytes_of(record->data, record->key_len);
+}
+
+static inline struct bytes record_value(const struct record *record)
+{
+    return bytes_of(record->data + record->key_len, record->value_len);
+}
+
+static inline int64_t record_mod_revision(const struct record *record)
+{
+    return revision_main(record->rev);
+}
+
+/* Memory that the record takes. */
+size_t record_size(const struct record *record);
+
+/* The header column of the log table: flags, prev_rev, create_revision, version, lease, key;
+ * formats in docs/formats.md. */
+void record_encode_header(const struct record *record, struct buf *buf);
+/* A record from a row; ERR_CORRUPT when the header does not decode. */
+MUST_CHECK enum err record_decode(revision_t rev, struct bytes header, struct bytes value,
+                                  struct record **ret);
+
+#endif

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_STORE_H
+#define STORAGE_STORE_H
+
+#include "base/env.h"
+#include "base/logger.h"
+#include "base/metrics.h"
+#include "storage/record.h"
+
+/* The multi-version store: every key's every revision since the last compaction, in memory as an
+ * index, on disk in SQLite.
+ *
+ *   put ──▶ key index + revision ring (at once, on the loop) ──▶ storage thread ──▶ SQLite, applied
+ * index in the same transaction
+ *
+ * A write is visible when its call returns; it becomes durable later: the Raft log is what makes it
+ * safe until then, and store_durable_index says how far the log may be forgotten. All calls on the
+ * loop. Semantics of revisions, ranges and compaction are etcd's. */
+struct store;
+
+/* Who the data belongs to; a store of somebody else is refused (ERR_FOREIGN). */
+struct store_identity {
+    uint64_t cluster_id;
+    uint64_t member_id;
+};
+
+struct store_config {
+    struct env *env;
+    struct logger *log;
+    struct metrics *metrics; /* may be NULL */
+    const char *path;        /* the database file; its folder exists */
+    const char *vfs; /* SQLite VFS, NULL: the system's, exclusive; tests give a simulated one */
+    struct store_identity identity;
+    size_t
+        ring_bytes; /* newest records kept in memory after SQLite has them; 0: RING_BYTES_DEFAULT */
+    unsigned reader_threads;                               /* 0: 2 */
+    void (*on_durable)(void *ctx, uint64_t durable_index); /* durable index moved; may be NULL */
+    void *ctx;
+};
+
+/* Open or make the database, check what was read, rebuild the index. Blocks. */
+MUST_CHECK enum err store_open(const struct store_config *config, struct store **ret,
+                               struct why *why);
+
+/* Write everything, make it durable, close, free. Blocks. A process may also just end: nothing is
+ * lost. */
+void store_close(struct store *store);
+
+/* ---- Writing: only the replicated state machine, in the order of the log ---- */
+
+/* All writes between the two belong to the entry at INDEX and reach SQLite in one transaction with
+ * it. */
+void store_entry_begin(struct store *store, uint64_t index, uint64_t term);
+void store_entry_end(struct store *store);
+
+/* One operation: all changes inside share one new main revision, taken with the first change;
+ * without a change the revision stays. */
+void store_txn_begin(struct store *store);
+int64_t store_txn_end(struct store *store); /* the store's revision after it */
+
+struct store_put {
+    struct bytes key;
+    struct bytes value;
+    int64_t lease;
+    bool ignore_value; /* keep the value or lease that is there; ERR_KEY_NOT_FOUND without the key,
+                          nothing changed */
+    bool ignore_lease;
+    bool want_prev;
+};
+/* PREV (when want_prev): the record before, or NULL; the caller unrefs. ERR_IO, ERR_CORRUPT when an
+ * old value cannot be read. */
+MUST_CHECK enum err store_put(struct store *store, const struct store_put *put,
+                              struct record **prev);
+
+/* Delete every live key of the range (range_end as in etcd: empty: one key, one NUL: all from key).
+ * PREVS (may be NULL) gets the deleted records in key order. ERR_TOO_LARGE, nothing changed: more
+ * keys than an operation can number. */
+struct record_list {
+    struct record **items;
+    size_t count;
+    size_t cap;
+};
+void record_list_fini(struct record_list *list); /* unrefs all */
+MUST_CHECK enum err store_delete_range(struct store *store, struct bytes key,
+                                       struct bytes range_end, int64_t *deleted,
+                                       struct record_list *prevs);
+
+/* Logical compaction: at once for every reader. ERR_COMPACTED, ERR_FUTURE_REVISION as etcd. Removal
+ * goes on in slices in the background. */
+MUST_CHECK enum err store_compact(struct store *store, int64_t revision);
+
+/* Small tables beside the log, written in the entry's transaction; read at start by whoever keeps
+ * them in memory. */
+enum store_table {
+    TABLE_MEMBER = 1,
+    TABLE_ALARM,
+    TABLE_LEASE,
+    TABLE_AUTH,
+    TABLE_CLUSTER,
+    TABLE_COUNT
+};
+void store_table_put(struct store *store, enum store_table table, struct bytes key,
+                     struct bytes value);
+void store_table_delete(struct store *store, enum store_table table, struct bytes key);
+/* Every row of TABLE in key order, as of the last commit: for start-up only. */
+MUST_CHECK enum err store_table_foreach(struct store *store, enum store_table table,
+                                        enum err (*fn)(void *ctx, struct bytes key,
+                                                       struct bytes value),
+                                        void *ctx, struct why *why);
+
+/* ---- Reading ---- */
+
+enum range_sort { SORT_NONE, SORT_ASCEND, SORT_DESCEND };
+enum range_target { TARGET_KEY, TARGET_VERSION, TARGET_CREATE, TARGET_MOD, TARGET_VALUE };
+
+struct range_query {
+    struct bytes key;
+    struct bytes range_end;
+    int64_t revision; /* <= 0: the newest, including what the open operation wrote */
+    int64_t limit;    /* <= 0: none */
+    enum range_sort sort;
+    enum range_target target;
+    int64_t min_mod_revision; /* 0: off, as the next three; bounds included */
+    int64_t max_mod_revision;
+    int64_t min_create_revision;
+    int64_t max_create_revision;
+    bool keys_only; /* records without value and lease, from the index alone */
+    bool count_only;
+};
+
+struct range_result {
+    int64_t revision; /* of the store when it was read: never the requested one */
+    int64_t count;    /* keys in the range, before limit and filters */
+    bool more;
+    struct record_list records;
+};
+void range_result_fini(struct range_result *result);
+
+/* Answer now. ERR_COMPACTED, ERR_FUTURE_REVISION, ERR_IO, ERR_CORRUPT, ERR_NOMEM. etcd's order of
+ * building a result, its quirks included (early limit with SORT_NONE and a target, and so on). */
+MUST_CHECK enum err store_range(struct store *store, const struct range_query *query,
+                                struct range_result *ret);
+
+/* Would store_range take only microseconds (one key, a count, a few keys)? Else use
+ * store_range_start. */
+bool store_range_is_cheap(const struct store *store, const struct range_query *query);
+
+/* The same without holding the loop: the index is walked in slices, values are fetched by reader
+ * threads. The answer is that of one moment (the call). The caller owns the request until cb, and
+ * keeps query's bytes alive. */
+struct store_range_request {
+    struct range_query query;
+    struct range_result
+        result; /* valid in cb when status is OK; fini'd by the module after cb unless taken */
+    enum err status;
+    void (*cb)(struct store_range_request *request);
+    void *private_state;
+};
+void store_range_start(struct store *store, struct store_range_request *request,
+                       void (*cb)(struct store_range_request *request));
+void store_range_cancel(struct store_range_request *request); /* cb still comes, with ERR_CANCELLED
+                                                                 or the outcome that was faster */
+
+/* The live version of one key at the newest revision without its value (compares of txns): false
+ * when there is none. */
+struct key_version {
+    int64_t create_revision;
+    int64_t mod_revision;
+    int64_t version;
+};
+bool store_key_version(const struct store *store, struct bytes key, struct key_version *ret);
+
+/* Records (tombstones included) with FROM <= main revision, whole revisions at a time, until
+ * MAX_BYTES is passed: from the ring, else from SQLite. ERR_COMPACTED when FROM is below the
+ * compacted revision. */
+MUST_CHECK enum err store_events(struct store *store, int64_t from, size_t max_bytes,
+                                 struct record_list *ret);
+
+/* HashKV of etcd at REVISION (0: newest), bit for bit; on a reader thread. */
+struct store_hash_request {
+    int64_t revision;
+    uint32_t hash;
+    int64_t hash_revision;
+    int64_t compact_revision; /* -1: never compacted */
+    int64_t current_revision;
+    enum err status;
+    void (*cb)(struct store_hash_request *request);
+    void *private_state;
+};
+void store_hash_start(struct store *store, struct store_hash_request *request,
+                      void (*cb)(struct store_hash_request *request));
+
+/* cb when all that is compacted now is gone from disk too (Compact with physical). */
+struct store_wait {
+    struct queue link;
+    void (*cb)(struct store_wait *wait);
+    uint64_t target;
+};
+void store_compact_wait(struct store *store, struct store_wait *wait,
+                        void (*cb)(struct store_wait *wait));
+/* cb when the entry at INDEX is durable in SQLite. */
+void store_durable_wait(struct store *store, struct store_wait *wait, uint64_t index,
+                        void (*cb)(struct store_wait *wait));
+void store_wait_cancel(struct store_wait *wait);
+
+int64_t store_revision(const struct store *store);
+int64_t store_compacted_revision(const struct store *store); /* -1: never */
+uint64_t store_applied_index(
+    const struct store *store); /* of the last store_entry_end; at open what SQLite held */
+uint64_t store_durable_index(const struct store *store);
+size_t store_pending_bytes(const struct store *store); /* applied, not yet in SQLite: over
+                                                          RING_BYTES_MAX writes must be refused */
+uint64_t store_size_bytes(const struct store *store);  /* of the database file */
+uint64_t store_size_in_use_bytes(const struct store *store);
+uint64_t store_key_count(const struct store *store);
+struct set_hash store_set_hash(const struct store *store); /* over all revisions kept: equal on
+                                                              members at the same applied index */
+
+/* The manifest of the durable state: applied index, revision, compacted revision, set-hash,
+ * identity. */
+void store_manifest(const struct store *store, struct buf *buf);
+
+/* ---- Upkeep ---- */
+
+/* A consistent copy of the durable state in a new file at PATH, on a helper thread while writes go
+ * on. */
+struct store_copy_request {
+    const char *path;
+    uint64_t applied_index; /* of the copy */
+    int64_t revision;
+    enum err status;
+    struct why why;
+    void (*cb)(struct store_copy_request *request);
+    void *private_state;
+};
+void store_copy_start(struct store *store, struct store_copy_request *request,
+                      void (*cb)(struct store_copy_request *request));
+/* Rewrite the database file without its free space, beside the traffic. */
+void store_defragment_start(struct store *store, struct store_copy_request *request,
+                            void (*cb)(struct store_copy_request *request));
+
+/* Check the index's and the ring's invariants: tests and the simulator. */
+void store_check(const struct store *store);
+
+#endif
