@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FSM_FSM_H
+#define FSM_FSM_H
+
+#include "fsm/cluster.h"
+#include "fsm/result.h"
+
+/* The replicated state machine: committed entries in, changes of the store and results out. No
+ * clock, no files, no randomness: the same entries give the same state and the same results on
+ * every member. On the loop. */
+struct fsm;
+
+struct fsm_config {
+    struct store *store; /* not owned */
+    struct logger *log;
+    uint64_t member_id; /* results are built for commands of this origin only */
+    /* The members that a new cluster begins with, the same on all of them; used while the store
+     * knows none. */
+    const struct cluster_member *bootstrap;
+    size_t bootstrap_count;
+    /* The result of a command that came from this member; once per command, inside fsm_apply. */
+    void (*on_result)(void *ctx, uint64_t op, const struct result *result);
+    void *ctx;
+};
+
+/* Reads what it keeps in memory (members, cluster version) from the store. */
+MUST_CHECK enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *why);
+void fsm_free(struct fsm *fsm);
+
+/* Apply the entry at INDEX. An index that the store already holds is skipped: entries come again
+ * after a restart. */
+void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entry);
+
+/* A txn without writes, answered from the present state without the log; ERR_* as apply would
+ * answer. */
+MUST_CHECK enum err fsm_read_txn(struct fsm *fsm, const struct command_txn *txn,
+                                 struct txn_result *ret, int64_t *revision);
+void txn_result_fini(struct txn_result *result);
+
+/* Only ranges on both branches, no nested txn: it need not go through the log. */
+bool txn_is_read_only(const struct command_txn *txn);
+
+const struct cluster *fsm_cluster(const struct fsm *fsm);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FSM_RESULT_H
+#define FSM_RESULT_H
+
+#include "fsm/command.h"
+
+/* What applying a command gave: the same on every member, built only where somebody waits. Owned by
+ * the fsm, valid during the callback; records may be ref'd to live longer. */
+struct txn_result;
+
+struct op_result {
+    enum op_kind kind;
+    int64_t revision; /* inner header: as seen at this point of the txn */
+    union {
+        struct range_result range;
+        struct record *prev; /* OP_PUT: may be NULL */
+        struct {
+            int64_t deleted;
+            struct record_list prevs;
+        } delete_range;
+        struct txn_result *txn;
+    };
+};
+
+struct txn_result {
+    bool succeeded;
+    struct op_result *responses;
+    size_t response_count;
+};
+
+struct result {
+    enum err status;  /* OK, or why the command changed nothing (ERR_COMPACTED, ERR_KEY_NOT_FOUND,
+                         ERR_LEASE_NOT_FOUND, ...) */
+    int64_t revision; /* of the store after it: the answer's header */
+    uint64_t index;   /* the entry that carried it */
+    enum command_kind kind;
+    union {
+        struct record *prev; /* COMMAND_PUT */
+        struct {
+            int64_t deleted;
+            struct record_list prevs;
+        } delete_range;
+        struct txn_result txn;
+    };
+};
+
+/* Drop the counts a result holds. */
+void result_fini(struct result *result);
+
+#endif

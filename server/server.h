@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVER_SERVER_H
+#define SERVER_SERVER_H
+
+#include "fsm/fsm.h"
+#include "server/op.h"
+
+/* One member: consensus, state machine and store put together. Several fit in one process.
+ * Everything on the loop.
+ *
+ *   server_propose ─▶ batch ─▶ node (here or, through forward, on the leader) ─▶ fsm_apply ─▶
+ * op->cb server_read    ─▶ node_read_index ─▶ cb, then store_range (or store_range_start)
+ */
+struct server;
+
+struct server_config {
+    struct env *env;
+    struct logger *log;
+    struct metrics *metrics;
+    struct raftlog *raftlog; /* opened by the caller, owned by the server from server_start on; also
+                                on failure */
+    struct transport *transport; /* likewise */
+    struct store *store;         /* likewise */
+    uint64_t cluster_id;
+    uint64_t member_id;
+    const char *name;
+    const struct cluster_member *members; /* the initial cluster, peer URLs as given by people */
+    const char *const *member_addresses;  /* host:port of each member's peer listener */
+    size_t member_count;
+    const char *const *client_urls; /* this member's, to publish */
+    size_t client_url_count;
+    uint32_t heartbeat_ms;
+    uint32_t election_ms;
+    uint64_t snapshot_entries;
+    uint32_t request_bytes_max;
+    unsigned txn_ops_max;
+    uint64_t quota_bytes;
+    /* This member has published itself and serves: once. */
+    void (*on_ready)(void *ctx);
+    void *ctx;
+};
+
+MUST_CHECK enum err server_start(const struct server_config *config, struct server **ret,
+                                 struct why *why);
+
+/* Hand leadership over, answer what waits with ERR_STOPPED, close node, store, log; CB last, then
+ * the memory is gone. */
+void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx);
+
+/* Encode COMMAND into the open batch and propose it, here or through the leader; its memory is the
+ * caller's again on return. Every outcome, refusal included, comes through cb: OK once applied on
+ * this member (look at op->result->status); ERR_TOO_LARGE, ERR_TOO_MANY_REQUESTS, ERR_QUOTA,
+ * ERR_STOPPED: not applied and never will be; ERR_TIMEOUT: unknown. */
+void server_propose(struct server *server, struct op *op, const struct command *command, op_cb cb);
+
+/* The caller has gone away: cb comes at the end of this turn with ERR_CANCELLED unless the outcome
+ * was faster. The command may still apply. */
+void server_cancel(struct server *server, struct op *op);
+
+/* A read that begins now is linearizable once cb says OK. ERR_TIMEOUT after the request time limit
+ * (5 s + 2 election timeouts), ERR_LEADER_CHANGED, ERR_STOPPED. */
+void server_read(struct server *server, struct read_op *op,
+                 void (*cb)(struct read_op *op, enum err status));
+void server_read_cancel(struct server *server, struct read_op *op); /* no cb comes any more */
+
+struct store *server_store(struct server *server);
+struct fsm *server_fsm(struct server *server);
+struct node *server_node(struct server *server);
+const struct cluster *server_cluster(const struct server *server);
+struct metrics *server_metrics(struct server *server);
+struct env *server_env(struct server *server);
+
+uint64_t server_cluster_id(const struct server *server);
+uint64_t server_member_id(const struct server *server);
+uint64_t server_term(const struct server *server);
+uint64_t server_leader(const struct server *server); /* 0: none known */
+uint64_t server_quota_bytes(const struct server *server);
+uint32_t server_request_bytes_max(const struct server *server);
+unsigned server_txn_ops_max(const struct server *server);
+
+/* No leader for three election timeouts: what "require leader" and /health look at. */
+bool server_has_leader(const struct server *server);
+
+#endif
