@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_LIB_RUNNER_H
+#define TESTS_LIB_RUNNER_H
+
+#include <check.h>
+
+/* Runs a Check suite and prints TAP for automake, so that `make check` counts every case by name.
+ *
+ *     static Suite *segment_suite(void) { ... }
+ *
+ *     int main(void)
+ *     {
+ *         return runner_main(segment_suite);
+ *     }
+ *
+ * Each case runs in a process of its own; CK_FORK=no keeps them in one, for a debugger or valgrind.
+ * CK_RUN_CASE=name runs one test case, CK_TIMEOUT_MULTIPLIER=10 gives slow machines time. */
+
+/* The exit status for main: 0 when nothing failed. */
+int runner_main(Suite *(*make_suite)(void));
+
+/* End this case as skipped: the machine lacks what it needs, and REASON says what. Does not return.
+ */
+void runner_skip(const char *reason) __attribute__((noreturn));
+
+#endif
