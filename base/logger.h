@@ -7,8 +7,9 @@
 /* JSON lines in the shape of etcd's log:
  * {"level":"info","ts":"2026-01-02T03:04:05.678Z","caller":"raft/node.c:12","msg":"became
  * leader","term":7}. A fixed sentence plus fields. error: someone must act; warn: we went on; info:
- * a state changed; debug: off. Never per request, never keys, values or secrets. A line repeated
- * within a second is counted, not repeated ("repeated":N). Any thread. */
+ * a state changed; debug: off. Never per request, never keys, values or secrets. The same line
+ * within a second of the last is counted, not written; the count comes with its next writing:
+ * "repeated":N says that it came N times since. Any thread. */
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 struct log_field {
