@@ -20,21 +20,21 @@ struct op {
     /* private to server/, from here on */
     struct queue link;
     struct map_link by_number;
-    struct heap_link deadline;
     uint64_t number;
-    struct buf encoded; /* while it waits for the leader to be known */
-    enum { OP_IDLE, OP_WAITING, OP_PROPOSED, OP_FORWARDED } state;
-    uint64_t term; /* when it was proposed or forwarded */
+    uint64_t started_ms;
+    enum err status;
+    bool pending;
 };
 
 /* A linearizable point in time: cb with OK when a read of this member's state is linearizable. */
 struct read_op {
     void (*cb)(struct read_op *op, enum err status);
-    /* private */
+    /* private to server/, from here on */
     struct read_index request;
-    struct heap_link deadline;
     struct queue link;
-    struct server *server;
+    uint64_t started_ms;
+    struct query *query;
+    enum { READ_IDLE, READ_ASKED, READ_WAITING } state;
 };
 
 #endif

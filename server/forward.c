@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/forward.h"
+
+#include "base/codec.h"
+
+bool forward_send(struct node *node, uint64_t peer_id, enum forward_what what,
+                  struct bytes commands)
+{
+    struct blob *frame = blob_new(1 + commands.len);
+    if (frame == NULL) {
+        return false;
+    }
+    frame->data[0] = (uint8_t)what;
+    memcpy(frame->data + 1, commands.data, commands.len);
+    bool sent = node_send(node, peer_id, LANE_BULK, FRAME_FORWARD, frame);
+    blob_unref(frame);
+    return sent;
+}
+
+enum err forward_decode(struct bytes frame, struct arena *arena, enum forward_what *what,
+                        struct bytes *commands, size_t *count)
+{
+    struct reader r = reader_of(frame);
+    uint8_t kind = read_u8(&r);
+    if (r.failed || kind < FORWARD_COMMANDS || kind > FORWARD_TOO_MANY) {
+        return ERR_MALFORMED;
+    }
+    *what = kind;
+    *commands = bytes_of(r.at, reader_left(&r));
+    *count = 0;
+    while (reader_left(&r) > 0) {
+        struct command_origin origin;
+        struct command command;
+        arena_reset(arena);
+        TRY(command_decode(&r, arena, &origin, &command));
+        (*count)++;
+    }
+    return OK;
+}

@@ -1,0 +1,700 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/server.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "server/batch.h"
+#include "server/forward.h"
+#include "server/pending.h"
+#include "server/query.h"
+
+/* The member's own command numbers never come back as somebody else's: see pending.h. */
+
+#define REQUEST_MS           5000 /* and two election timeouts on top, as etcd's */
+#define PUBLISH_RETRY_MS     500
+#define HOUSEKEEPING_MS      500
+#define LEADERLESS_ELECTIONS 3
+#define PUT_COST_BYTES       256 /* what etcd's quota counts for a put beside its key and value */
+#define TRAILING_ENTRIES     5000
+#define SNAPSHOT_BYTES       (64u * 1024 * 1024)
+#define TRAILING_BYTES       (32u * 1024 * 1024)
+#define CLUSTER_VERSION      "3.7"
+
+enum server_state { SERVER_RUNNING, SERVER_LEAVING, SERVER_CLOSING };
+
+struct server {
+    struct server_config
+        config; /* pointers into the caller's memory are cleared once start returned */
+    struct env *env;
+    struct logger *log;
+    struct store *store;
+    struct fsm *fsm;
+    struct node *node;
+    struct pending pending;
+    struct batch batch;
+    struct query query;
+    struct arena arena; /* for checking forwarded commands */
+    enum server_state state;
+
+    uint64_t leader_id;
+    uint64_t leaderless_since_ms; /* valid while leader_id is 0 */
+    struct counter *leader_changes;
+
+    struct command_member_publish publish; /* owned: name and URLs */
+    struct op publish_op;
+    struct op version_op;
+    bool publishing;
+    bool published;
+    bool setting_version;
+    bool version_logged;
+    struct env_timer housekeeping;
+
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+    struct env_timer leave_limit;
+};
+
+/* ---- what the node tells ---- */
+
+static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entry)
+{
+    struct server *server = ctx;
+    fsm_apply(server->fsm, index, term, entry);
+}
+
+static uint64_t on_durable_index(void *ctx)
+{
+    struct server *server = ctx;
+    return store_durable_index(server->store);
+}
+
+static void on_manifest(void *ctx, uint64_t index, struct buf *data)
+{
+    struct server *server = ctx;
+    (void)index;
+    store_manifest(server->store, data);
+}
+
+static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
+{
+    struct server *server = ctx;
+    (void)manifest;
+    if (store_applied_index(server->store) >= index) {
+        return OK;
+    }
+    why_set(
+        why,
+        "the store ends at index %llu, the log begins after %llu: this member's data is too old to "
+        "catch up from the log; remove its data directory and add it to the cluster again",
+        (unsigned long long)store_applied_index(server->store), (unsigned long long)index);
+    return ERR_CORRUPT;
+}
+
+static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
+{
+    struct server *server = ctx;
+    (void)role;
+    (void)term;
+    if (server->leader_id != leader_id) {
+        if (leader_id == 0) {
+            server->leaderless_since_ms = env_now_ms(server->env);
+        } else {
+            counter_add(server->leader_changes, 1);
+        }
+        server->leader_id = leader_id;
+    }
+    if (leader_id != 0 && server->state == SERVER_RUNNING) {
+        batch_kick(&server->batch);
+        query_kick(&server->query);
+        env_timer_start(server->env, &server->housekeeping, 0);
+    }
+}
+
+/* Commands of PEER for the leader. */
+static void on_commands(struct server *server, uint64_t peer_id, struct bytes commands,
+                        size_t count)
+{
+    if (server->state != SERVER_RUNNING || node_role(server->node) != NODE_LEADER) {
+        (void)forward_send(server->node, peer_id, FORWARD_NOT_LEADER, commands);
+        return;
+    }
+    bool full = store_pending_bytes(server->store) > RING_BYTES_MAX ||
+                !batch_has_room(&server->batch, commands.len);
+    if (full || !batch_add_encoded(&server->batch, commands, count)) {
+        (void)forward_send(server->node, peer_id, FORWARD_TOO_MANY, commands);
+    }
+}
+
+/* Commands of this member that the leader certainly did not take. */
+static void on_refused(struct server *server, struct bytes commands, enum err status)
+{
+    struct reader r = reader_of(commands);
+    while (reader_left(&r) > 0) {
+        enum command_kind kind;
+        struct command_origin origin;
+        struct bytes whole;
+        enum err err = command_skip(&r, &kind, &origin, &whole);
+        ASSERT(err == OK); /* forward_decode read them */
+        struct op *op = origin.member_id == server->config.member_id
+                            ? pending_take(&server->pending, origin.op)
+                            : NULL;
+        if (op != NULL) {
+            pending_finish(&server->pending, op, status);
+        }
+    }
+}
+
+static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload)
+{
+    struct server *server = ctx;
+    enum forward_what what;
+    struct bytes commands;
+    size_t count;
+    if (kind != FRAME_FORWARD ||
+        forward_decode(payload, &server->arena, &what, &commands, &count) != OK) {
+        LOG_WARN(server->log, "ignored a malformed frame from a peer", LOG_HEX("peer-id", peer_id));
+        return;
+    }
+    switch (what) {
+    case FORWARD_COMMANDS:
+        on_commands(server, peer_id, commands, count);
+        break;
+    case FORWARD_NOT_LEADER:
+        batch_put_back(&server->batch, commands);
+        break;
+    case FORWARD_TOO_MANY:
+        on_refused(server, commands, ERR_TOO_MANY_REQUESTS);
+        break;
+    }
+}
+
+/* ---- what the state machine tells ---- */
+
+static void on_result(void *ctx, uint64_t number, const struct result *result)
+{
+    struct server *server = ctx;
+    struct op *op = pending_take(&server->pending, number);
+    if (op != NULL) {
+        op->result = result;
+        op->cb(op, OK);
+    }
+}
+
+static bool is_wanted(void *ctx, uint64_t number)
+{
+    struct server *server = ctx;
+    return pending_has(&server->pending, number);
+}
+
+/* ---- publishing this member, deciding the cluster version ---- */
+
+static void on_published(struct op *op, enum err status)
+{
+    struct server *server = CONTAINER_OF(op, struct server, publish_op);
+    server->publishing = false;
+    if (status != OK || server->state != SERVER_RUNNING) {
+        return; /* housekeeping tries again */
+    }
+    server->published = true;
+    LOG_INFO(server->log, "published local member to cluster through raft",
+             LOG_HEX("local-member-id", server->config.member_id),
+             LOG_HEX("cluster-id", server->config.cluster_id));
+    if (server->config.on_ready != NULL) {
+        server->config.on_ready(server->config.ctx);
+    }
+}
+
+static void on_version_set(struct op *op, enum err status)
+{
+    struct server *server = CONTAINER_OF(op, struct server, version_op);
+    (void)status;
+    server->setting_version = false;
+}
+
+static void log_version(struct server *server)
+{
+    const char *version = cluster_version(fsm_cluster(server->fsm));
+    if (!server->version_logged && version[0] != '\0') {
+        server->version_logged = true;
+        LOG_INFO(server->log, "enabled capabilities for version",
+                 LOG_STR("cluster-version", version));
+    }
+}
+
+static void on_housekeeping(struct env_timer *timer)
+{
+    struct server *server = CONTAINER_OF(timer, struct server, housekeeping);
+    if (server->state != SERVER_RUNNING) {
+        return;
+    }
+    if (!server->published && !server->publishing && server->leader_id != 0) {
+        server->publishing = true;
+        struct command command = {.kind = COMMAND_MEMBER_PUBLISH,
+                                  .member_publish = server->publish};
+        server_propose(server, &server->publish_op, &command, on_published);
+    }
+    bool undecided = cluster_version(fsm_cluster(server->fsm))[0] == '\0';
+    if (undecided && !server->setting_version && node_role(server->node) == NODE_LEADER) {
+        server->setting_version = true;
+        struct command command = {.kind = COMMAND_CLUSTER_VERSION,
+                                  .cluster_version = bytes_of_str(CLUSTER_VERSION)};
+        server_propose(server, &server->version_op, &command, on_version_set);
+    }
+    log_version(server);
+    env_timer_start(server->env, &server->housekeeping, HOUSEKEEPING_MS);
+}
+
+/* ---- metrics ---- */
+
+static double metric_has_leader(void *ctx)
+{
+    return server_leader(ctx) != 0;
+}
+
+static double metric_is_leader(void *ctx)
+{
+    struct server *server = ctx;
+    return node_role(server->node) == NODE_LEADER;
+}
+
+static double metric_committed(void *ctx)
+{
+    struct server *server = ctx;
+    return (double)node_commit_index(server->node);
+}
+
+static double metric_applied(void *ctx)
+{
+    struct server *server = ctx;
+    return (double)node_applied_index(server->node);
+}
+
+static double metric_pending(void *ctx)
+{
+    struct server *server = ctx;
+    return (double)server->pending.count;
+}
+
+static double metric_failed(void *ctx)
+{
+    struct server *server = ctx;
+    return (double)server->batch.failed_total;
+}
+
+static double metric_reads_failed(void *ctx)
+{
+    struct server *server = ctx;
+    return (double)server->query.failed_total;
+}
+
+static double metric_quota(void *ctx)
+{
+    struct server *server = ctx;
+    return (double)server->config.quota_bytes;
+}
+
+static void register_metrics(struct server *server)
+{
+    struct metrics *metrics = server->config.metrics;
+    if (metrics == NULL) {
+        return;
+    }
+    server->leader_changes = metrics_counter(metrics, "etcd_server_leader_changes_seen_total",
+                                             "Leaders that this member has followed.", NULL);
+    static const struct {
+        const char *name;
+        const char *help;
+        double (*fn)(void *ctx);
+    } gauges[] = {
+        {"etcd_server_has_leader", "1 when a leader is known.", metric_has_leader},
+        {"etcd_server_is_leader", "1 when this member leads.", metric_is_leader},
+        {"etcd_server_proposals_committed_total", "Entries committed.", metric_committed},
+        {"etcd_server_proposals_applied_total", "Entries applied.", metric_applied},
+        {"etcd_server_proposals_pending", "Commands waiting to be applied.", metric_pending},
+        {"etcd_server_quota_backend_bytes", "Size limit of the database.", metric_quota},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
+        metrics_gauge_fn(metrics, gauges[i].name, gauges[i].help, NULL, gauges[i].fn, server);
+    }
+    metrics_counter_fn(metrics, "etcd_server_proposals_failed_total", "Entries that failed.", NULL,
+                       metric_failed, server);
+    metrics_counter_fn(metrics, "etcd_server_read_indexes_failed_total",
+                       "Linearizable reads that failed.", NULL, metric_reads_failed, server);
+    char labels[64];
+    snprintf(labels, sizeof labels, "server_id=\"%llx\"",
+             (unsigned long long)server->config.member_id);
+    gauge_set(metrics_gauge(metrics, "etcd_server_id", "This member's id.", labels), 1);
+}
+
+/* ---- start ---- */
+
+static void publish_fini(struct command_member_publish *publish)
+{
+    free((void *)(uintptr_t)publish->name.data);
+    for (size_t i = 0; i < publish->client_url_count; i++) {
+        free((void *)(uintptr_t)publish->client_urls[i].data);
+    }
+    free(publish->client_urls);
+}
+
+static enum err copy_text(const char *text, struct bytes *ret)
+{
+    char *copy = strdup(text);
+    if (copy == NULL) {
+        return ERR_NOMEM;
+    }
+    *ret = bytes_of_str(copy);
+    return OK;
+}
+
+static enum err publish_init(struct command_member_publish *publish,
+                             const struct server_config *config)
+{
+    publish->member_id = config->member_id;
+    TRY(copy_text(config->name, &publish->name));
+    publish->client_urls = calloc(config->client_url_count + 1, sizeof *publish->client_urls);
+    if (publish->client_urls == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < config->client_url_count; i++) {
+        TRY(copy_text(config->client_urls[i], &publish->client_urls[i]));
+        publish->client_url_count++;
+    }
+    return OK;
+}
+
+static enum err open_fsm(struct server *server, struct why *why)
+{
+    const struct server_config *config = &server->config;
+    struct fsm_config fsm_config = {
+        .store = config->store,
+        .log = config->log,
+        .member_id = config->member_id,
+        .bootstrap = config->members,
+        .bootstrap_count = config->member_count,
+        .on_result = on_result,
+        .ctx = server,
+    };
+    return fsm_new(&fsm_config, &server->fsm, why);
+}
+
+static enum err open_node(struct server *server, struct why *why)
+{
+    static const struct node_callbacks callbacks = {
+        .apply = on_apply,
+        .durable_index = on_durable_index,
+        .manifest = on_manifest,
+        .restore = on_restore,
+        .state_changed = on_state_changed,
+        .on_frame = on_frame,
+    };
+    struct server_config *config = &server->config;
+    struct node_member bootstrap[MEMBERS_MAX];
+    ASSERT(config->member_count <= MEMBERS_MAX);
+    for (size_t i = 0; i < config->member_count; i++) {
+        bootstrap[i] = (struct node_member){.id = config->members[i].id,
+                                            .address = config->member_addresses[i],
+                                            .role = MEMBER_VOTER};
+    }
+    struct node_config node_config = {
+        .env = config->env,
+        .log = config->log,
+        .metrics = config->metrics,
+        .raftlog = TAKE(config->raftlog),
+        .transport = TAKE(config->transport),
+        .id = config->member_id,
+        .bootstrap = bootstrap,
+        .bootstrap_count = config->member_count,
+        .heartbeat_ms = config->heartbeat_ms,
+        .election_ms = config->election_ms,
+        .snapshot_entries = config->snapshot_entries,
+        .snapshot_bytes = SNAPSHOT_BYTES,
+        .trailing_entries = TRAILING_ENTRIES,
+        .trailing_bytes = TRAILING_BYTES,
+    };
+    return node_open(&node_config, &callbacks, server, &server->node, why);
+}
+
+static void server_free(struct server *server)
+{
+    fsm_free(server->fsm);
+    store_close(server->store);
+    publish_fini(&server->publish);
+    arena_fini(&server->arena);
+    free(server);
+}
+
+enum err server_start(const struct server_config *config, struct server **ret, struct why *why)
+{
+    struct server *server = calloc(1, sizeof *server);
+    if (server == NULL) {
+        fatal("start a member: out of memory");
+    }
+    server->config = *config;
+    server->env = config->env;
+    server->log = config->log;
+    server->store = config->store;
+    server->leaderless_since_ms = env_now_ms(config->env);
+    uint64_t timeout_ms = REQUEST_MS + 2 * (uint64_t)config->election_ms;
+    env_timer_init(&server->housekeeping, on_housekeeping);
+
+    enum err err = publish_init(&server->publish, config);
+    if (err == OK) {
+        err = open_fsm(server, why);
+    }
+    if (err == OK) {
+        pending_init(&server->pending, server->env, timeout_ms);
+        err = open_node(server, why);
+    }
+    if (err != OK) {
+        /* The process ends with the message: the log and the transport that were not handed on end
+         * with it. */
+        server_free(server);
+        return err;
+    }
+    batch_init(&server->batch, server->env, server->log, server->node, is_wanted, server);
+    query_init(&server->query, server->env, server->node, timeout_ms);
+    register_metrics(server);
+    server->config.members = NULL;
+    server->config.member_addresses = NULL;
+    server->config.client_urls = NULL;
+    server->config.name = NULL;
+    env_timer_start(server->env, &server->housekeeping, 0);
+    *ret = server;
+    return OK;
+}
+
+/* ---- requests ---- */
+
+static size_t put_cost(const struct command_put *put)
+{
+    return PUT_COST_BYTES + put->key.len + put->value.len;
+}
+
+static size_t txn_cost(const struct command_txn *txn);
+
+static size_t ops_cost(const struct txn_op *ops, size_t count)
+{
+    size_t cost = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i].kind == OP_PUT) {
+            cost += put_cost(&ops[i].put);
+        } else if (ops[i].kind == OP_TXN) {
+            cost += txn_cost(ops[i].txn);
+        }
+    }
+    return cost;
+}
+
+static size_t txn_cost(const struct command_txn *txn)
+{
+    size_t success = ops_cost(txn->success, txn->success_count);
+    size_t failure = ops_cost(txn->failure, txn->failure_count);
+    return success > failure ? success : failure;
+}
+
+/* What the command may add to the database, as etcd's quota counts it; 0: never refused. */
+static size_t command_cost(const struct command *command)
+{
+    switch (command->kind) {
+    case COMMAND_PUT:
+        return put_cost(&command->put);
+    case COMMAND_TXN:
+        return txn_cost(&command->txn);
+    default:
+        return 0;
+    }
+}
+
+static enum err admit(const struct server *server, const struct command *command)
+{
+    if (server->state != SERVER_RUNNING) {
+        return ERR_STOPPED;
+    }
+    size_t cost = command_cost(command);
+    if (cost > 0 && server->config.quota_bytes > 0 &&
+        store_size_bytes(server->store) + cost >= server->config.quota_bytes) {
+        return ERR_QUOTA;
+    }
+    if (store_pending_bytes(server->store) > RING_BYTES_MAX ||
+        server->pending.count >= PENDING_COMMANDS_MAX ||
+        !batch_has_room(&server->batch, server->config.request_bytes_max)) {
+        return ERR_TOO_MANY_REQUESTS;
+    }
+    return OK;
+}
+
+void server_propose(struct server *server, struct op *op, const struct command *command, op_cb cb)
+{
+    op->cb = cb;
+    op->pending = false;
+    queue_init(&op->link);
+    enum err err = admit(server, command);
+    if (err == OK) {
+        err = pending_add(&server->pending, op, cb);
+    }
+    if (err == OK) {
+        struct command_origin origin = {.member_id = server->config.member_id, .op = op->number};
+        if (!batch_add(&server->batch, origin, command)) {
+            err = ERR_NOMEM;
+        }
+    }
+    if (err != OK) {
+        pending_finish(&server->pending, op, err);
+    }
+}
+
+void server_cancel(struct server *server, struct op *op)
+{
+    if (op->pending) {
+        pending_finish(&server->pending, op, ERR_CANCELLED);
+    }
+}
+
+void server_read(struct server *server, struct read_op *op,
+                 void (*cb)(struct read_op *op, enum err status))
+{
+    query_start(&server->query, op, cb);
+}
+
+void server_read_cancel(struct server *server, struct read_op *op)
+{
+    query_cancel(&server->query, op);
+}
+
+/* ---- stop ---- */
+
+static void on_node_closed(void *ctx)
+{
+    struct server *server = ctx;
+    pending_finish_all(&server->pending, ERR_STOPPED);
+    query_finish_all(&server->query, ERR_STOPPED);
+    pending_fini(&server->pending);
+    batch_fini(&server->batch);
+    query_fini(&server->query);
+    void (*cb)(void *ctx) = server->stopped;
+    void *cb_ctx = server->stopped_ctx;
+    server_free(server);
+    cb(cb_ctx);
+}
+
+static void close_node(struct server *server)
+{
+    if (server->state == SERVER_CLOSING) {
+        return;
+    }
+    server->state = SERVER_CLOSING;
+    env_timer_stop(server->env, &server->leave_limit);
+    server->batch.closed = true;
+    node_close(server->node, on_node_closed, server);
+}
+
+static void on_transferred(void *ctx, enum err status)
+{
+    struct server *server = ctx;
+    if (status != OK) {
+        LOG_WARN(server->log, "leadership was not handed over before the stop",
+                 LOG_STR("error", err_text(status)));
+    }
+    close_node(server);
+}
+
+static void on_leave_limit(struct env_timer *timer)
+{
+    close_node(CONTAINER_OF(timer, struct server, leave_limit));
+}
+
+void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx)
+{
+    ASSERT(server->state == SERVER_RUNNING);
+    server->stopped = cb;
+    server->stopped_ctx = ctx;
+    server->state = SERVER_LEAVING;
+    env_timer_stop(server->env, &server->housekeeping);
+    env_timer_init(&server->leave_limit, on_leave_limit);
+    const struct node_member *members;
+    if (node_role(server->node) == NODE_LEADER && node_members(server->node, &members) > 1) {
+        env_timer_start(server->env, &server->leave_limit,
+                        2 * (uint64_t)server->config.election_ms);
+        node_transfer(server->node, 0, on_transferred, server);
+    } else {
+        close_node(server);
+    }
+}
+
+/* ---- what others ask ---- */
+
+struct store *server_store(struct server *server)
+{
+    return server->store;
+}
+
+struct fsm *server_fsm(struct server *server)
+{
+    return server->fsm;
+}
+
+struct node *server_node(struct server *server)
+{
+    return server->node;
+}
+
+const struct cluster *server_cluster(const struct server *server)
+{
+    return fsm_cluster(server->fsm);
+}
+
+struct metrics *server_metrics(struct server *server)
+{
+    return server->config.metrics;
+}
+
+struct env *server_env(struct server *server)
+{
+    return server->env;
+}
+
+uint64_t server_cluster_id(const struct server *server)
+{
+    return server->config.cluster_id;
+}
+
+uint64_t server_member_id(const struct server *server)
+{
+    return server->config.member_id;
+}
+
+uint64_t server_term(const struct server *server)
+{
+    return node_term(server->node);
+}
+
+uint64_t server_leader(const struct server *server)
+{
+    return server->leader_id;
+}
+
+uint64_t server_quota_bytes(const struct server *server)
+{
+    return server->config.quota_bytes;
+}
+
+uint32_t server_request_bytes_max(const struct server *server)
+{
+    return server->config.request_bytes_max;
+}
+
+unsigned server_txn_ops_max(const struct server *server)
+{
+    return server->config.txn_ops_max;
+}
+
+bool server_has_leader(const struct server *server)
+{
+    if (server->leader_id != 0) {
+        return true;
+    }
+    uint64_t limit = (uint64_t)LEADERLESS_ELECTIONS * server->config.election_ms;
+    return env_now_ms(server->env) - server->leaderless_since_ms < limit;
+}
