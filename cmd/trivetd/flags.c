@@ -317,7 +317,7 @@ static void set_defaults(struct config *config)
 }
 
 /* One argument; *AT moves over what was read. */
-static enum err read_argument(char *const *argv, int *at, bool *seen, struct config *config,
+static enum err read_argument(const char *const *argv, int *at, bool *seen, struct config *config,
                               void (*warn)(const char *text), struct why *why)
 {
     const char *arg = argv[*at];
@@ -400,7 +400,7 @@ static enum err read_variable(const char *variable, const bool *seen, struct con
     return set_flag(flag, source, value, config, warn, why);
 }
 
-enum flags_outcome flags_parse(int argc, char *const *argv, char *const *environ_vars,
+enum flags_outcome flags_parse(int argc, const char *const *argv, const char *const *environ_vars,
                                struct config *ret, void (*warn)(const char *text), struct why *why)
 {
     bool seen[ARRAY_LEN(flags)] = {0};
@@ -416,7 +416,7 @@ enum flags_outcome flags_parse(int argc, char *const *argv, char *const *environ
     if (ret->version) {
         return FLAGS_VERSION;
     }
-    for (char *const *variable = environ_vars; *variable != NULL; variable++) {
+    for (const char *const *variable = environ_vars; *variable != NULL; variable++) {
         if (read_variable(*variable, seen, ret, warn, why) != OK) {
             return FLAGS_BAD;
         }

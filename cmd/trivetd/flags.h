@@ -47,7 +47,7 @@ enum flags_outcome { FLAGS_OK, FLAGS_HELP, FLAGS_VERSION, FLAGS_BAD };
 
 /* Read ARGV over ENVIRON over the defaults. What went wrong goes into why; warnings (flags without
  * effect, unknown ETCD_ variables) to warn(). Texts in *ret point into argv and environ. */
-enum flags_outcome flags_parse(int argc, char *const *argv, char *const *environ_vars,
+enum flags_outcome flags_parse(int argc, const char *const *argv, const char *const *environ_vars,
                                struct config *ret, void (*warn)(const char *text), struct why *why);
 
 void flags_usage(FILE *out);

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/trivetd/flags.h"
+
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cmd/trivetd/settings.h"
+#include "tests/lib/runner.h"
+
+static struct config config;
+static struct why why;
+static int warnings;
+
+static void count_warning(const char *text)
+{
+    (void)text;
+    warnings++;
+}
+
+static enum flags_outcome parse(const char **argv, const char **environ_vars)
+{
+    int argc = 0;
+    while (argv[argc] != NULL) {
+        argc++;
+    }
+    warnings = 0;
+    return flags_parse(argc, argv, environ_vars, &config, count_warning, &why);
+}
+
+static const char *no_environ[] = {NULL};
+
+START_TEST(defaults_are_etcds)
+{
+    const char *argv[] = {"trivetd", NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_OK);
+    ck_assert_str_eq(config.name, "default");
+    ck_assert_str_eq(config.listen_client_urls, "http://localhost:2379");
+    ck_assert_uint_eq(config.heartbeat_ms, 100);
+    ck_assert_uint_eq(config.election_ms, 1000);
+    ck_assert_uint_eq(config.request_bytes_max, 1572864);
+    ck_assert_uint_eq(config.keepalive_interval_ms, 7200000);
+    struct settings settings;
+    ck_assert_int_eq(settings_make(&config, &settings, &why), OK);
+    ck_assert_uint_eq(settings.cluster.cluster_id, 0xcdf818194e3a8c32);
+    ck_assert_str_eq(settings.store_path, "default.etcd/member/store.db");
+    ck_assert_uint_eq(settings.quota_bytes, 2147483648);
+    settings_fini(&settings);
+}
+END_TEST
+
+START_TEST(one_dash_two_dashes_equals_and_space_are_the_same)
+{
+    const char *argv[] = {"trivetd", "-name",     "a", "--data-dir=/tmp/x", "--heartbeat-interval",
+                          "50",      "-pre-vote", NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_OK);
+    ck_assert_str_eq(config.name, "a");
+    ck_assert_str_eq(config.data_dir, "/tmp/x");
+    ck_assert_uint_eq(config.heartbeat_ms, 50);
+    ck_assert_int_eq(warnings, 1); /* pre-vote has no effect */
+}
+END_TEST
+
+START_TEST(variables_set_what_flags_leave)
+{
+    const char *argv[] = {"trivetd", "--name", "a", NULL};
+    const char *environ_vars[] = {"ETCD_DATA_DIR=/tmp/y", "ETCD_GRPC_KEEPALIVE_TIMEOUT=1m30s",
+                                  "ETCD_WHAT=1", "HOME=/", NULL};
+    ck_assert_int_eq(parse(argv, environ_vars), FLAGS_OK);
+    ck_assert_str_eq(config.data_dir, "/tmp/y");
+    ck_assert_uint_eq(config.keepalive_timeout_ms, 90000);
+    ck_assert_int_eq(warnings, 1); /* ETCD_WHAT */
+}
+END_TEST
+
+START_TEST(a_shadowed_variable_is_refused)
+{
+    const char *argv[] = {"trivetd", "--name", "a", NULL};
+    const char *environ_vars[] = {"ETCD_NAME=b", NULL};
+    ck_assert_int_eq(parse(argv, environ_vars), FLAGS_BAD);
+    ck_assert_ptr_nonnull(strstr(why.text, "is shadowed by corresponding command-line flag"));
+}
+END_TEST
+
+static const struct {
+    const char *arg;
+    const char *value;
+    const char *says;
+} bad_flags[] = {
+    {"x", NULL, "\"x\" is not a valid flag"},
+    {"--no-such", NULL, "flag provided but not defined: -no-such"},
+    {"--name", NULL, "flag needs an argument: -name"},
+    {"--heartbeat-interval", "soon", "invalid value \"soon\""},
+    {"--heartbeat-interval", "-1", "invalid value"},
+    {"--grpc-keepalive-timeout", "5", "invalid value"},
+    {"--version=maybe", NULL, "invalid value"},
+    {"--cert-file", "x", "TLS is not supported"},
+    {"--", NULL, "is not a valid flag"},
+};
+
+START_TEST(bad_flags_are_refused)
+{
+    const char *argv[] = {"trivetd", bad_flags[_i].arg, bad_flags[_i].value, NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_BAD);
+    ck_assert_msg(strstr(why.text, bad_flags[_i].says) != NULL, "%s: %s", bad_flags[_i].arg,
+                  why.text);
+}
+END_TEST
+
+static const struct {
+    const char *args[4];
+    const char *says;
+} bad_settings[] = {
+    {{"--heartbeat-interval=300"},
+     "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[300ms]"},
+    {{"--election-timeout=60000"}, "should be set less than 50000ms"},
+    {{"--heartbeat-interval=0"}, "must be >0"},
+    {{"--listen-client-urls=http://127.0.0.1:1"},
+     "--advertise-client-urls is required when --listen-client-urls is set explicitly"},
+    {{"--listen-peer-urls=http://example.com:1"}, "expected IP in URL for binding"},
+    {{"--listen-peer-urls=https://127.0.0.1:1"}, "only http://"},
+    {{"--listen-peer-urls="}, "no URL is given"},
+    {{"--initial-cluster=a=http://127.0.0.1:1"}, "couldn't find local name \"default\""},
+    {{"--initial-cluster=default=http://127.0.0.1:1"}, "missing from --initial-cluster"},
+    {{"--initial-cluster-state=old"}, "neither 'new' nor 'existing'"},
+    {{"--max-request-bytes=0"}, "--max-request-bytes"},
+    {{"--max-txn-ops=1000000"}, "--max-txn-ops"},
+    {{"--log-level=loud"}, "unknown level"},
+};
+
+START_TEST(bad_settings_are_refused)
+{
+    const char *argv[6] = {"trivetd"};
+    for (size_t i = 0; i < 4 && bad_settings[_i].args[i] != NULL; i++) {
+        argv[i + 1] = bad_settings[_i].args[i];
+    }
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_OK);
+    struct settings settings;
+    ck_assert_int_ne(settings_make(&config, &settings, &why), OK);
+    ck_assert_msg(strstr(why.text, bad_settings[_i].says) != NULL, "%s: %s", argv[1], why.text);
+}
+END_TEST
+
+static Suite *flags_suite(void)
+{
+    Suite *suite = suite_create("flags");
+    TCase *tcase = tcase_create("flags");
+    tcase_add_test(tcase, defaults_are_etcds);
+    tcase_add_test(tcase, one_dash_two_dashes_equals_and_space_are_the_same);
+    tcase_add_test(tcase, variables_set_what_flags_leave);
+    tcase_add_test(tcase, a_shadowed_variable_is_refused);
+    tcase_add_loop_test(tcase, bad_flags_are_refused, 0, ARRAY_LEN(bad_flags));
+    tcase_add_loop_test(tcase, bad_settings_are_refused, 0, ARRAY_LEN(bad_settings));
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(flags_suite);
+}
