@@ -106,12 +106,13 @@ static void print_case(struct tally *tally, bool passed, char *description)
 
 static void print_line(struct tally *tally, char *line)
 {
-    int number;
+    int number = 0; /* a message may hold a line that looks like a case's */
+    int next = tally->run + 1;
     int at = 0;
     line[strcspn(line, "\n")] = '\0';
-    if (sscanf(line, "ok %d - %n", &number, &at) == 1 && at > 0) {
+    if (sscanf(line, "ok %d - %n", &number, &at) == 1 && number == next && at > 0) {
         print_case(tally, true, line + at);
-    } else if (sscanf(line, "not ok %d - %n", &number, &at) == 1 && at > 0) {
+    } else if (sscanf(line, "not ok %d - %n", &number, &at) == 1 && number == next && at > 0) {
         print_case(tally, false, line + at);
     } else if (strncmp(line, "1..", 3) != 0) {
         printf("# %s\n", line);

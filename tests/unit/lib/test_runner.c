@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/runner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The suites that the runner is tried on; they run in a child whose stdout is caught. */
+
+START_TEST(holds)
+{
+    ck_assert_int_lt(_i, 2);
+}
+END_TEST
+
+START_TEST(breaks)
+{
+    ck_abort_msg("first line\nok 9 - looks like a case");
+}
+END_TEST
+
+START_TEST(lacks)
+{
+    runner_skip("no huge pages");
+}
+END_TEST
+
+START_TEST(dies)
+{
+    abort();
+}
+END_TEST
+
+static Suite *good_suite(void)
+{
+    Suite *suite = suite_create("good");
+    TCase *tcase = tcase_create("case");
+    tcase_add_loop_test(tcase, holds, 0, 2);
+    tcase_add_test(tcase, lacks);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+static Suite *bad_suite(void)
+{
+    Suite *suite = suite_create("bad");
+    TCase *tcase = tcase_create("case");
+    tcase_add_test(tcase, breaks);
+    tcase_add_test(tcase, dies);
+    tcase_add_test(tcase, holds);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+static Suite *empty_suite(void)
+{
+    return suite_create("empty");
+}
+
+static const struct {
+    const char *name;
+    Suite *(*make)(void);
+    int want_status;
+    const char *want;
+} suites[] = {
+    {"all hold", good_suite, EXIT_SUCCESS,
+     "ok 1 - case:holds\n"
+     "ok 2 - case:holds[1]\n"
+     "ok 3 - case:lacks # SKIP no huge pages\n"
+     "1..3\n"},
+    {"two fail", bad_suite, EXIT_FAILURE,
+     "not ok 1 - case:breaks\n"
+     "# first line\n"
+     "# ok 9 - looks like a case\n"
+     "not ok 2 - case:dies\n"
+     "# Received signal 6 (Aborted)\n"
+     "ok 3 - case:holds\n"
+     "1..3\n"},
+    {"nothing to run", empty_suite, EXIT_FAILURE, "1..0\n# no case was run\n"},
+};
+
+/* What the runner is told from outside must not change how it runs these suites. */
+static void run_in_child(Suite *(*make)(void), int out)
+{
+    unsetenv("CK_FORK");
+    unsetenv("CK_RUN_CASE");
+    unsetenv("CK_RUN_SUITE");
+    if (dup2(out, STDOUT_FILENO) < 0) {
+        _exit(3);
+    }
+    int status = runner_main(make);
+    fflush(stdout);
+    _exit(status);
+}
+
+START_TEST(prints_each_case_as_tap)
+{
+    char got[4096];
+    FILE *out = tmpfile();
+    ck_assert_ptr_nonnull(out);
+    fflush(stdout);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        run_in_child(suites[_i].make, fileno(out));
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    rewind(out);
+    got[fread(got, 1, sizeof got - 1, out)] = '\0';
+    fclose(out);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == suites[_i].want_status,
+                  "%s: status %d", suites[_i].name, status);
+    ck_assert_str_eq(got, suites[_i].want);
+}
+END_TEST
+
+static Suite *runner_suite(void)
+{
+    Suite *suite = suite_create("runner");
+    TCase *tcase = tcase_create("runner");
+    tcase_add_loop_test(tcase, prints_each_case_as_tap, 0, (int)(sizeof suites / sizeof suites[0]));
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(runner_suite);
+}
