@@ -39,8 +39,8 @@
 /* Peers. */
 #define PEER_FRAME_BYTES_MAX (2u * ENTRY_BYTES_MAX)
 #define PEER_QUEUE_BYTES_MAX (256u * 1024 * 1024)
-#define APPEND_BYTES_MAX     (1024u * 1024) /* entries of one append message, but always at least one \
-                                             */
+/* Entries of one append message, but always at least one entry. */
+#define APPEND_BYTES_MAX   (1024u * 1024)
 #define APPEND_ENTRIES_MAX 1024
 #define MEMBERS_MAX        64
 
