@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/trivet-bench/wire.h"
+
+#include "base/codec.h"
+
+enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_LEN = 2, WIRE_FIXED32 = 5 };
+
+static void put_tag(struct buf *buf, unsigned field, enum wire_type type)
+{
+    write_varint(buf, (uint64_t)field << 3 | type);
+}
+
+static void put_bytes(struct buf *buf, unsigned field, struct bytes bytes)
+{
+    put_tag(buf, field, WIRE_LEN);
+    write_var_bytes(buf, bytes);
+}
+
+static void put_number(struct buf *buf, unsigned field, uint64_t value)
+{
+    put_tag(buf, field, WIRE_VARINT);
+    write_varint(buf, value);
+}
+
+static size_t bytes_field_size(struct bytes bytes)
+{
+    return 1 + varint_size(bytes.len) + bytes.len;
+}
+
+/* PutRequest: key 1, value 2. */
+void wire_put(struct buf *buf, struct bytes key, struct bytes value)
+{
+    put_bytes(buf, 1, key);
+    put_bytes(buf, 2, value);
+}
+
+/* RangeRequest: key 1, range_end 2, limit 3, serializable 7. */
+void wire_range(struct buf *buf, struct bytes key, struct bytes range_end, int64_t limit,
+                bool serializable)
+{
+    put_bytes(buf, 1, key);
+    if (range_end.len > 0) {
+        put_bytes(buf, 2, range_end);
+    }
+    if (limit > 0) {
+        put_number(buf, 3, (uint64_t)limit);
+    }
+    if (serializable) {
+        put_number(buf, 7, 1);
+    }
+}
+
+/* TxnRequest: compare 1, success 2. Compare: result 1 (EQUAL = 0), target 2 (MOD = 2), key 3,
+ * mod_revision 6. RequestOp: request_put 2. */
+void wire_compare_and_swap(struct buf *buf, struct bytes key, int64_t expected, struct bytes value)
+{
+    size_t compare_size = 2 + bytes_field_size(key) + 1 + varint_size((uint64_t)expected);
+    put_tag(buf, 1, WIRE_LEN);
+    write_varint(buf, compare_size);
+    put_number(buf, 2, 2);
+    put_bytes(buf, 3, key);
+    put_number(buf, 6, (uint64_t)expected);
+
+    size_t put_size = bytes_field_size(key) + bytes_field_size(value);
+    put_tag(buf, 2, WIRE_LEN);
+    write_varint(buf, 1 + varint_size(put_size) + put_size);
+    put_tag(buf, 2, WIRE_LEN);
+    write_varint(buf, put_size);
+    wire_put(buf, key, value);
+}
+
+/* One field: its number, and its value as a number or as bytes. */
+static unsigned read_field(struct reader *r, uint64_t *number, struct bytes *bytes)
+{
+    uint64_t tag = read_varint(r);
+    *number = 0;
+    *bytes = bytes_of(NULL, 0);
+    switch (tag & 7) {
+    case WIRE_VARINT:
+        *number = read_varint(r);
+        break;
+    case WIRE_FIXED64:
+        *number = read_u64(r);
+        break;
+    case WIRE_LEN:
+        *bytes = read_var_bytes(r, reader_left(r));
+        break;
+    case WIRE_FIXED32:
+        *number = read_u32(r);
+        break;
+    default:
+        reader_fail(r);
+    }
+    return (unsigned)(tag >> 3);
+}
+
+/* The number of FIELD in a message, 0 when it is not there. */
+static enum err find_number(struct bytes message, unsigned field, uint64_t *ret)
+{
+    struct reader r = reader_of(message);
+    *ret = 0;
+    while (reader_left(&r) > 0) {
+        uint64_t number;
+        struct bytes bytes;
+        if (read_field(&r, &number, &bytes) == field) {
+            *ret = number;
+        }
+    }
+    return reader_end(&r);
+}
+
+enum err wire_read_answer(enum wire_kind kind, struct bytes message, struct wire_answer *ret)
+{
+    struct reader r = reader_of(message);
+    *ret = (struct wire_answer){0};
+    while (reader_left(&r) > 0) {
+        uint64_t number;
+        struct bytes bytes;
+        unsigned field = read_field(&r, &number, &bytes);
+        uint64_t found = 0;
+        if (field == 1) {
+            TRY(find_number(bytes, 3, &found)); /* ResponseHeader.revision */
+            ret->revision = (int64_t)found;
+        } else if (field == 2 && kind == WIRE_TXN) {
+            ret->succeeded = number != 0;
+        } else if (field == 2 && kind == WIRE_RANGE) {
+            TRY(find_number(bytes, 3, &found)); /* KeyValue.mod_revision */
+            ret->mod_revision = (int64_t)found;
+            ret->kv_count++;
+        }
+    }
+    return reader_end(&r);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_TRIVET_BENCH_WIRE_H
+#define CMD_TRIVET_BENCH_WIRE_H
+
+#include "base/bytes.h"
+
+/* The few messages that the load generator sends, written and read by hand, so that it costs little
+ * beside the server that it measures. Field numbers are those of etcd's rpc.proto. */
+
+void wire_put(struct buf *buf, struct bytes key, struct bytes value);
+void wire_range(struct buf *buf, struct bytes key, struct bytes range_end, int64_t limit,
+                bool serializable);
+/* If mod_revision(key) == expected then put. */
+void wire_compare_and_swap(struct buf *buf, struct bytes key, int64_t expected, struct bytes value);
+
+/* What every answer of these has in common. */
+struct wire_answer {
+    int64_t revision;     /* of the header; 0: none */
+    bool succeeded;       /* of a txn */
+    uint64_t kv_count;    /* of a range */
+    int64_t mod_revision; /* of the last key value */
+};
+enum wire_kind { WIRE_PUT, WIRE_RANGE, WIRE_TXN };
+MUST_CHECK enum err wire_read_answer(enum wire_kind kind, struct bytes message,
+                                     struct wire_answer *ret);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/cleanup.h"
+#include "cmd/cli/options.h"
+#include "cmd/trivet-bench/latency.h"
+#include "cmd/trivet-bench/wire.h"
+#include "tests/lib/runner.h"
+
+static struct latency latency;
+
+START_TEST(percentiles_are_within_two_percent)
+{
+    latency_reset(&latency);
+    for (uint64_t i = 1; i <= 100000; i++) {
+        latency_record(&latency, i * 1000);
+    }
+    static const double percents[] = {1, 50, 90, 99, 99.9};
+    for (size_t i = 0; i < ARRAY_LEN(percents); i++) {
+        double exact = percents[i] * 1000 * 1000;
+        double got = (double)latency_percentile_ns(&latency, percents[i]);
+        ck_assert_double_ge(got, exact * 0.999);
+        ck_assert_double_le(got, exact * 1.02);
+    }
+    ck_assert_uint_eq(latency_percentile_ns(&latency, 100), 100000000);
+    ck_assert_uint_eq(latency.max_ns, 100000000);
+}
+END_TEST
+
+START_TEST(every_value_has_a_bucket)
+{
+    for (unsigned shift = 0; shift < 64; shift++) {
+        latency_reset(&latency);
+        uint64_t value = UINT64_C(1) << shift;
+        latency_record(&latency, value);
+        latency_record(&latency, value - 1);
+        ck_assert_uint_eq(latency_percentile_ns(&latency, 100), value);
+    }
+    latency_record(&latency, UINT64_MAX);
+    ck_assert_uint_eq(latency_percentile_ns(&latency, 100), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(merged_latencies_add_up)
+{
+    struct latency *other = calloc(1, sizeof *other);
+    latency_reset(&latency);
+    latency_record(&latency, 10);
+    latency_record(other, 30);
+    latency_merge(&latency, other);
+    ck_assert_uint_eq(latency.count, 2);
+    ck_assert_uint_eq(latency_mean_ns(&latency), 20);
+    ck_assert_uint_eq(latency.max_ns, 30);
+    free(other);
+}
+END_TEST
+
+/* Header {cluster 1, member 2, revision 7, term 3}, one kv {key "k", mod_revision 5}, count 1. */
+static const uint8_t range_answer[] = {0x0a, 0x08, 0x08, 0x01, 0x10, 0x02, 0x18, 0x07, 0x20, 0x03,
+                                       0x12, 0x05, 0x0a, 0x01, 'k',  0x18, 0x05, 0x20, 0x01};
+
+START_TEST(an_answer_is_read)
+{
+    struct wire_answer answer;
+    ck_assert_int_eq(
+        wire_read_answer(WIRE_RANGE, bytes_of(range_answer, sizeof range_answer), &answer), OK);
+    ck_assert_int_eq(answer.revision, 7);
+    ck_assert_int_eq(answer.mod_revision, 5);
+    ck_assert_uint_eq(answer.kv_count, 1);
+}
+END_TEST
+
+START_TEST(an_answer_cut_inside_a_field_is_refused)
+{
+    static const size_t ends_of_fields[] = {0, 10, 17};
+    for (size_t len = 0; len < sizeof range_answer; len++) {
+        bool whole = false;
+        for (size_t i = 0; i < ARRAY_LEN(ends_of_fields); i++) {
+            whole |= len == ends_of_fields[i];
+        }
+        struct wire_answer answer;
+        enum err err = wire_read_answer(WIRE_RANGE, bytes_of(range_answer, len), &answer);
+        ck_assert_msg((err == OK) == whole, "cut at %zu: %s", len, err_text(err));
+    }
+}
+END_TEST
+
+START_TEST(a_compare_and_swap_has_the_bytes_of_the_contract)
+{
+    static const uint8_t want[] = {0x0a, 0x07, 0x10, 0x02, 0x1a, 0x01, 'k',  0x30, 0x05, 0x12,
+                                   0x08, 0x12, 0x06, 0x0a, 0x01, 'k',  0x12, 0x01, 'v'};
+    struct buf buf = {0};
+    wire_compare_and_swap(&buf, bytes_of_str("k"), 5, bytes_of_str("v"));
+    ck_assert_uint_eq(buf.len, sizeof want);
+    ck_assert_mem_eq(buf.data, want, sizeof want);
+    buf_fini(&buf);
+}
+END_TEST
+
+struct target {
+    const char *text;
+    uint64_t number;
+    uint64_t ms;
+    bool flag;
+};
+static const struct option_row rows[] = {
+    {"text", OPTION_TEXT, offsetof(struct target, text), "T", "a text"},
+    {"number", OPTION_NUMBER, offsetof(struct target, number), "N", "a number"},
+    {"time", OPTION_DURATION_MS, offsetof(struct target, ms), "D", "a duration"},
+    {"flag", OPTION_BOOL, offsetof(struct target, flag), NULL, "a flag"},
+};
+
+static const struct {
+    const char *args[4];
+    enum err want;
+} lines[] = {
+    {{"--text", "x", "--flag"}, OK}, {{"--number=12", "a"}, OK},     {{"--time=1.5s"}, OK},
+    {{"--", "--text"}, OK},          {{"--number=x"}, ERR_INVALID},  {{"--number=-1"}, ERR_INVALID},
+    {{"--time=1y"}, ERR_INVALID},    {{"--flag=1"}, ERR_INVALID},    {{"--text"}, ERR_INVALID},
+    {{"--other"}, ERR_INVALID},      {{"a", "b", "c"}, ERR_INVALID},
+};
+
+START_TEST(options_are_read_or_refused)
+{
+    const char *argv[6] = {"tool"};
+    int argc = 1;
+    for (; argc < 5 && lines[_i].args[argc - 1] != NULL; argc++) {
+        argv[argc] = lines[_i].args[argc - 1];
+    }
+    struct target target = {0};
+    struct why why = {{0}};
+    const char *args[2];
+    size_t arg_count;
+    enum err err = options_parse(rows, ARRAY_LEN(rows), argc, argv, &target, args, ARRAY_LEN(args),
+                                 &arg_count, &why);
+    ck_assert_msg(err == lines[_i].want, "%s: %s", lines[_i].args[0], why.text);
+    ck_assert((err == OK) == (why.text[0] == '\0'));
+}
+END_TEST
+
+static Suite *bench_parts_suite(void)
+{
+    Suite *suite = suite_create("bench_parts");
+    TCase *tcase = tcase_create("bench_parts");
+    tcase_add_test(tcase, percentiles_are_within_two_percent);
+    tcase_add_test(tcase, every_value_has_a_bucket);
+    tcase_add_test(tcase, merged_latencies_add_up);
+    tcase_add_test(tcase, an_answer_is_read);
+    tcase_add_test(tcase, an_answer_cut_inside_a_field_is_refused);
+    tcase_add_test(tcase, a_compare_and_swap_has_the_bytes_of_the_contract);
+    tcase_add_loop_test(tcase, options_are_read_or_refused, 0, ARRAY_LEN(lines));
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(bench_parts_suite);
+}
