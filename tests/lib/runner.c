@@ -8,19 +8,21 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Check writes its own TAP into a file; what it lacks is added while that is copied to stdout:
- * cases of a loop get a number so that names are unique, further lines of a message become
- * comments, and a case that called runner_skip() is `ok N - name # SKIP reason`.
+/* Check tells how each case ended through its results, in the order in which they ran, but a case's
+ * name stands only in the TAP that it writes into a file:
  *
- *     not ok 3 - tests/unit/x/test_y.c:case:test: tests/unit/x/test_y.c:12: text
- *     ------ -   --------------------- ---------  -----------------------------
- *     status N   file                  name       message
- */
+ *     not ok 3 - tests/unit/x/test_y.c:case:test: text of the failure, perhaps
+ *     over lines
+ *
+ * So the file is read for names alone. Printed is what Check's own TAP lacks: the line of a
+ * failure, a message as comments, a number for each case of a loop, and SKIP. */
 
 #define SKIP_MARK "SKIP: "
 
-struct tally {
-    int run;
+struct run {
+    TestResult **results;
+    int count;
+    int printed;
     int failed;
     char last_name[256]; /* of the case before, to number the cases of a loop */
     int repeated;
@@ -46,91 +48,87 @@ static char *after_colon(char *line, int n)
     return at;
 }
 
-/* "file:case:test: message" -> "case:test" and "message". */
-static bool split_description(char *description, char **name, char **message)
+/* "case:test" of Check's line for case NUMBER, or NULL when LINE is part of a message. */
+static char *name_in_line(char *line, int number)
 {
-    *name = after_colon(description, 1);
-    *message = *name == NULL ? NULL : after_colon(*name, 2);
-    if (*message == NULL) {
-        return false;
+    char start[32];
+    char *at = line + (strncmp(line, "not ", 4) == 0 ? 4 : 0);
+    int n = snprintf(start, sizeof start, "ok %d - ", number);
+    if (strncmp(at, start, (size_t)n) != 0) {
+        return NULL;
     }
-    (*message)[-1] = '\0';
-    *message += **message == ' ';
-    return true;
+    char *name = after_colon(at, 1);
+    char *end = name == NULL ? NULL : after_colon(name, 2);
+    if (end == NULL) {
+        return NULL;
+    }
+    end[-1] = '\0';
+    return name;
 }
 
-static int number_of_repeat(struct tally *tally, const char *name)
+static int number_of_repeat(struct run *run, const char *name)
 {
-    tally->repeated = strcmp(name, tally->last_name) == 0 ? tally->repeated + 1 : 0;
-    snprintf(tally->last_name, sizeof tally->last_name, "%s", name);
-    return tally->repeated;
+    run->repeated = strcmp(name, run->last_name) == 0 ? run->repeated + 1 : 0;
+    snprintf(run->last_name, sizeof run->last_name, "%s", name);
+    return run->repeated;
 }
 
 /* '#' would begin a directive of TAP. */
-static void print_name(struct tally *tally, char *name)
+static void print_name(struct run *run, char *name)
 {
     for (char *c = name; *c != '\0'; c++) {
         *c = *c == '#' ? '.' : *c;
     }
-    int repeat = number_of_repeat(tally, name);
+    printf("%d - %s", run->printed, name);
+    int repeat = number_of_repeat(run, name);
     if (repeat > 0) {
-        printf("%d - %s[%d]", tally->run, name, repeat);
-    } else {
-        printf("%d - %s", tally->run, name);
+        printf("[%d]", repeat);
     }
 }
 
-static void print_case(struct tally *tally, bool passed, char *description)
+static void print_failure(TestResult *result)
 {
-    char *name;
-    char *message;
-    tally->run++;
-    if (!split_description(description, &name, &message)) {
-        tally->failed++;
-        printf("not ok %d - %s\n", tally->run, description);
-        return;
-    }
-    const char *skip = passed ? NULL : strstr(message, SKIP_MARK);
-    printf(passed || skip != NULL ? "ok " : "not ok ");
-    print_name(tally, name);
-    if (skip != NULL) {
-        printf(" # SKIP %s\n", skip + strlen(SKIP_MARK));
-        return;
+    printf("# %s:%d: ", tr_lfile(result), tr_lno(result));
+    for (const char *c = tr_msg(result); *c != '\0'; c++) {
+        printf(*c == '\n' ? "\n# " : "%c", *c);
     }
     printf("\n");
-    if (!passed) {
-        tally->failed++;
-        printf("# %s\n", message);
+}
+
+static void print_case(struct run *run, char *name)
+{
+    TestResult *result = run->results[run->printed++];
+    bool passed = tr_rtype(result) == CK_PASS;
+    bool skipped = !passed && strncmp(tr_msg(result), SKIP_MARK, strlen(SKIP_MARK)) == 0;
+    printf(passed || skipped ? "ok " : "not ok ");
+    print_name(run, name);
+    if (skipped) {
+        printf(" # SKIP %s", tr_msg(result) + strlen(SKIP_MARK));
+    }
+    printf("\n");
+    if (!passed && !skipped) {
+        run->failed++;
+        print_failure(result);
     }
 }
 
-static void print_line(struct tally *tally, char *line)
+/* Returns whether all went well. A case without a name in NAMES breaks the plan. */
+static bool print_tap(struct run *run, FILE *names)
 {
-    int number = 0; /* a message may hold a line that looks like a case's */
-    int next = tally->run + 1;
-    int at = 0;
-    line[strcspn(line, "\n")] = '\0';
-    if (sscanf(line, "ok %d - %n", &number, &at) == 1 && number == next && at > 0) {
-        print_case(tally, true, line + at);
-    } else if (sscanf(line, "not ok %d - %n", &number, &at) == 1 && number == next && at > 0) {
-        print_case(tally, false, line + at);
-    } else if (strncmp(line, "1..", 3) != 0) {
-        printf("# %s\n", line);
-    }
-}
-
-static int print_tap(FILE *tap)
-{
-    struct tally tally = {0};
     char *line = NULL;
     size_t size = 0;
-    rewind(tap);
-    while (getline(&line, &size, tap) >= 0) {
-        print_line(&tally, line);
+    while (run->printed < run->count && getline(&line, &size, names) >= 0) {
+        char *name = name_in_line(line, run->printed + 1);
+        if (name != NULL) {
+            print_case(run, name);
+        }
     }
     free(line);
-    printf("1..%d\n", tally.run);
-    return tally.failed;
+    printf("1..%d\n", run->count);
+    if (run->count == 0) {
+        printf("# no case was run\n");
+    }
+    return run->failed == 0 && run->count > 0 && run->printed == run->count;
 }
 
 static int bail_out(const char *what)
@@ -146,21 +144,21 @@ int runner_main(Suite *(*make_suite)(void))
     if (fd < 0) {
         return bail_out("mkstemp");
     }
-    FILE *tap = fdopen(fd, "r");
-    if (tap == NULL) {
-        unlink(path);
+    FILE *names = fdopen(fd, "r");
+    if (names == NULL) {
         return bail_out("fdopen");
     }
     SRunner *runner = srunner_create(make_suite());
     srunner_set_tap(runner, path);
     srunner_run_all(runner, CK_SILENT);
-    int run = srunner_ntests_run(runner);
-    srunner_free(runner);
     unlink(path);
-    int failed = print_tap(tap);
-    fclose(tap);
-    if (run == 0) {
-        printf("# no case was run\n");
-    }
-    return failed == 0 && run > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    struct run run = {
+        .results = srunner_results(runner),
+        .count = srunner_ntests_run(runner),
+    };
+    bool good = print_tap(&run, names);
+    fclose(names);
+    free(run.results);
+    srunner_free(runner);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
