@@ -19,6 +19,7 @@ struct env_fake {
     struct heap timers;
     struct queue tasks[PHASE_COUNT];
     struct queue workers; /* struct fake_worker.link */
+    struct queue done;    /* jobs whose work is done, and whose done is still to be called */
     size_t job_count;
     bool hold_jobs;
 };
@@ -109,8 +110,8 @@ static void fake_worker_submit(struct worker *worker, struct job *job)
     w->fake->job_count++;
 }
 
-/* Do what waits at one worker, and move it to DONE. */
-static void work(struct fake_worker *w, struct queue *done)
+/* Do what waits at one worker. */
+static void work(struct fake_worker *w)
 {
     struct queue taken;
     queue_init(&taken);
@@ -126,14 +127,15 @@ static void work(struct fake_worker *w, struct queue *done)
             job->work(job);
         }
     }
-    queue_splice(done, &taken);
+    queue_splice(&w->fake->done, &taken);
 }
 
-static bool run_done(struct env_fake *fake, struct queue *done)
+/* A done may close a worker and so come back here: every job is taken out first. */
+static bool run_done(struct env_fake *fake)
 {
     bool ran = false;
     struct queue *link;
-    while ((link = queue_pop_front(done)) != NULL) {
+    while ((link = queue_pop_front(&fake->done)) != NULL) {
         struct job *job = QUEUE_ELEM(link, struct job, link);
         fake->job_count--;
         job->done(job);
@@ -145,11 +147,9 @@ static bool run_done(struct env_fake *fake, struct queue *done)
 static void fake_worker_close(struct worker *worker)
 {
     struct fake_worker *w = CONTAINER_OF(worker, struct fake_worker, worker);
-    struct queue done;
-    queue_init(&done);
     do {
-        work(w, &done);
-    } while (run_done(w->fake, &done)); /* a done may have submitted again */
+        work(w);
+    } while (run_done(w->fake)); /* a done may have submitted again */
     queue_remove(&w->link);
     free(w);
 }
@@ -176,6 +176,7 @@ struct env_fake *env_fake_new(uint64_t seed)
     fake->random_state = seed;
     heap_init(&fake->timers);
     queue_init(&fake->workers);
+    queue_init(&fake->done);
     for (unsigned phase = 0; phase < PHASE_COUNT; phase++) {
         queue_init(&fake->tasks[phase]);
     }
@@ -253,12 +254,10 @@ static bool run_jobs(struct env_fake *fake)
     if (fake->hold_jobs) {
         return false;
     }
-    struct queue done;
-    queue_init(&done);
     QUEUE_FOREACH (link, &fake->workers) {
-        work(QUEUE_ELEM(link, struct fake_worker, link), &done);
+        work(QUEUE_ELEM(link, struct fake_worker, link));
     }
-    return run_done(fake, &done);
+    return run_done(fake);
 }
 
 bool env_fake_turn(struct env_fake *fake)
