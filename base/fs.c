@@ -37,14 +37,10 @@ enum err fs_read_file(struct fs *fs, const char *path, size_t max, struct buf *b
         return ERR_TOO_LARGE;
     }
     buf_clear(buf);
-    uint8_t *at = buf_extend(buf, (size_t)size);
-    if (at == NULL) {
+    if (!buf_reserve(buf, (size_t)size)) {
         return ERR_NOMEM;
     }
-    size_t len = 0;
-    TRY(fs_read(file, 0, at, (size_t)size, &len, why));
-    buf->len = len;
-    return OK;
+    return fs_read(file, 0, buf->data, (size_t)size, &buf->len, why);
 }
 
 static enum err write_new(struct fs *fs, const char *path, struct bytes content, struct why *why)
