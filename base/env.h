@@ -6,12 +6,15 @@
 #include "base/heap.h"
 #include "base/queue.h"
 
+struct trace;
+
 /* The outside of a member: clocks, random numbers, timers, the end of the loop's turn, worker
  * threads. No module reads any of these but through the env that it was given, so that a simulator
  * can give another one: same seed, same run. One env per loop; everything here is called on the
  * loop's thread unless it says otherwise. */
 struct env {
     const struct env_ops *ops;
+    struct trace *trace; /* set by whoever made the env, or NULL: see trace.h */
 };
 
 /* A timer; embed it in its owner. */
