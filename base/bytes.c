@@ -71,7 +71,8 @@ bool buf_reserve(struct buf *buf, size_t more)
 
 uint8_t *buf_extend(struct buf *buf, size_t n)
 {
-    if (!buf_reserve(buf, n)) {
+    /* Even for no bytes there is an address: NULL means failure. */
+    if (!buf_reserve(buf, n == 0 ? 1 : n)) {
         return NULL;
     }
     uint8_t *at = buf->data + buf->len;

@@ -53,12 +53,12 @@ uint64_t read_u64(struct reader *r)
 
 uint32_t read_u32_be(struct reader *r)
 {
-    return __builtin_bswap32(htole32(read_u32(r)));
+    return be32toh(htole32(read_u32(r)));
 }
 
 uint64_t read_u64_be(struct reader *r)
 {
-    return __builtin_bswap64(htole64(read_u64(r)));
+    return be64toh(htole64(read_u64(r)));
 }
 
 uint64_t read_varint(struct reader *r)

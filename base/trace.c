@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/trace.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,22 +83,6 @@ const struct trace_event *trace_at(const struct trace *trace, size_t i)
     return &trace->events[(first + i) & trace->mask];
 }
 
-static bool write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        data += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 void trace_dump(const struct trace *trace, int fd)
 {
     size_t count = trace_count(trace);
@@ -114,7 +97,7 @@ void trace_dump(const struct trace *trace, int fd)
             return;
         }
         size_t len = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
-        if (!write_all(fd, line, len)) {
+        if (write(fd, line, len) < 0) {
             return;
         }
     }
