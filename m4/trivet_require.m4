@@ -18,6 +18,19 @@ AC_DEFUN([TRIVET_REQUIRE_MODULE], [
          trivet_packages="$trivet_packages $3"])
 ])
 
+# TRIVET_REQUIRE_LIBRARY(PREFIX, LIBRARY, FUNCTION, HEADER, DEBIAN PACKAGE), for one without a .pc file
+AC_DEFUN([TRIVET_REQUIRE_LIBRARY], [
+    trivet_saved_libs=$LIBS
+    trivet_found=no
+    AC_CHECK_HEADER([$4], [AC_CHECK_LIB([$2], [$3], [trivet_found=yes])])
+    LIBS=$trivet_saved_libs
+    AS_IF([test $trivet_found = yes], [$1_LIBS=-l$2],
+        [trivet_missing="$trivet_missing
+    library $2"
+         trivet_packages="$trivet_packages $5"])
+    AC_SUBST([$1_LIBS])
+])
+
 # TRIVET_REQUIRE_PROGRAM(VARIABLE, PROGRAM, DEBIAN PACKAGE)
 AC_DEFUN([TRIVET_REQUIRE_PROGRAM], [
     AC_ARG_VAR([$1], [path of $2])
