@@ -25,6 +25,8 @@
 #define STREAM_SEND_BYTES_MAX \
     (4u * 1024 * 1024) /* unsent answer bytes before a stream is asked to wait */
 #define CONNECTION_SEND_BYTES_MAX (64u * 1024 * 1024)
+#define STREAM_TURN_BYTES         (256u * 1024) /* more to one socket goes in the next turn */
+#define RESOLVED_ADDRESSES_MAX    8             /* of one host name */
 
 /* The log and its entries. */
 #define BATCH_BYTES_MAX       (4u * 1024 * 1024) /* an open batch is sealed at this size ... */

@@ -16,7 +16,9 @@ struct stream;
 struct stream_callbacks {
     /* Bytes arrived; memory valid during the call. The callee may close the stream. */
     void (*on_read)(void *ctx, struct bytes bytes);
-    /* Everything queued has been given to the kernel (may be NULL). */
+    /* Everything queued has been given to the kernel (may be NULL). Comes in a later turn than the
+     * flush, and only after one that the kernel did not take whole at once or that held
+     * STREAM_TURN_BYTES or more: who has more to send stops there, and goes on here. */
     void (*on_drain)(void *ctx);
     /* About to flush at the end of the turn: last chance to write more (may be NULL). */
     void (*on_flush)(void *ctx);
@@ -26,8 +28,8 @@ struct stream_callbacks {
 };
 
 /* Connect to ADDR (a name is resolved off the loop). The result comes through on_connect; on
- * failure on_close is not called. TIMEOUT_MS bounds the whole attempt. stream_connect_cancel ends
- * it without a callback. */
+ * failure on_close is not called. TIMEOUT_MS bounds the whole attempt. The request is gone when cb
+ * runs; stream_connect_cancel ends it before, without a callback. */
 struct stream_connect_request;
 typedef void (*stream_connect_cb)(void *ctx, struct stream *stream, enum err status,
                                   const char *why);
@@ -37,11 +39,11 @@ MUST_CHECK enum err stream_connect(struct env *env, uv_loop_t *loop, const struc
 void stream_connect_cancel(struct stream_connect_request *request);
 
 /* Take over a connection that a listener accepted or stream_connect made: callbacks come from the
- * next turn on. */
+ * next turn on. CALLBACKS stay the caller's and outlive the stream. */
 void stream_start(struct stream *stream, const struct stream_callbacks *callbacks, void *ctx);
 
-/* Queue a copy of the bytes, or a count of the blob. False when memory ended: the stream then
- * closes itself. */
+/* Queue a copy of the bytes, or a count of the blob. False when memory ended (the stream then
+ * closes itself) or the stream is closing. */
 bool stream_write(struct stream *stream, struct bytes bytes);
 bool stream_write_blob(struct stream *stream, struct blob *blob, size_t offset, size_t len);
 
@@ -51,7 +53,8 @@ void stream_want_flush(struct stream *stream);
 size_t stream_queued_bytes(const struct stream *stream); /* not yet given to the kernel */
 void stream_pause(struct stream *stream, bool paused);   /* stop or go on reading */
 
-/* Close: at once, or after what is queued has left (bounded by GRACE_MS). */
+/* Close: at once, or after what is queued has left and the peer has closed too (bounded by
+ * GRACE_MS; what arrives meanwhile is dropped). on_close comes in a later turn. */
 void stream_close(struct stream *stream);
 void stream_close_after_flush(struct stream *stream, uint64_t grace_ms);
 

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/sendqueue.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+
+/* Pieces of copied bytes double from the smallest to the largest size; an idle connection has none.
+ * A blob below BLOB_BYTES_MIN is copied: a part of its own would cost more. */
+#define PIECE_BYTES_MIN 4096u
+#define PIECE_BYTES_MAX 65536u
+#define BLOB_BYTES_MIN  1024u
+
+struct piece {
+    struct queue link;
+    struct blob *blob; /* NULL: the bytes stand in memory */
+    uint8_t *data;
+    size_t start; /* sent up to here */
+    size_t end;   /* filled up to here */
+    size_t cap;
+    uint8_t memory[];
+};
+
+void sendqueue_init(struct sendqueue *q)
+{
+    queue_init(&q->pieces);
+    q->bytes = 0;
+}
+
+static void drop_first(struct sendqueue *q)
+{
+    struct piece *piece = QUEUE_ELEM(queue_pop_front(&q->pieces), struct piece, link);
+    blob_unref(piece->blob);
+    free(piece);
+}
+
+void sendqueue_fini(struct sendqueue *q)
+{
+    while (!queue_empty(&q->pieces)) {
+        drop_first(q);
+    }
+    q->bytes = 0;
+}
+
+static struct piece *last_piece(struct sendqueue *q)
+{
+    return queue_empty(&q->pieces) ? NULL : QUEUE_ELEM(q->pieces.prev, struct piece, link);
+}
+
+static struct piece *piece_new(struct sendqueue *q, const struct piece *last, size_t need)
+{
+    size_t cap = PIECE_BYTES_MIN;
+    if (last != NULL && last->blob == NULL) {
+        cap = last->cap < PIECE_BYTES_MAX / 2 ? last->cap * 2 : PIECE_BYTES_MAX;
+    }
+    cap = cap > need ? cap : need;
+    struct piece *piece = malloc(sizeof *piece + cap);
+    if (piece == NULL) {
+        return NULL;
+    }
+    *piece = (struct piece){.data = piece->memory, .cap = cap};
+    queue_push_back(&q->pieces, &piece->link);
+    return piece;
+}
+
+static void fill(struct piece *piece, const uint8_t *data, size_t n)
+{
+    memcpy(piece->data + piece->end, data, n);
+    piece->end += n;
+}
+
+bool sendqueue_copy(struct sendqueue *q, struct bytes bytes)
+{
+    if (bytes.len == 0) {
+        return true;
+    }
+    struct piece *last = last_piece(q);
+    size_t room = last != NULL && last->blob == NULL ? last->cap - last->end : 0;
+    size_t first = bytes.len < room ? bytes.len : room;
+    if (first < bytes.len) {
+        struct piece *piece = piece_new(q, last, bytes.len - first);
+        if (piece == NULL) {
+            return false;
+        }
+        fill(piece, bytes.data + first, bytes.len - first);
+    }
+    if (first > 0) {
+        fill(last, bytes.data, first);
+    }
+    q->bytes += bytes.len;
+    return true;
+}
+
+bool sendqueue_blob(struct sendqueue *q, struct blob *blob, size_t offset, size_t len)
+{
+    ASSERT(offset <= blob->len);
+    ASSERT(len <= blob->len - offset);
+    if (len < BLOB_BYTES_MIN) {
+        return sendqueue_copy(q, bytes_of(blob->data + offset, len));
+    }
+    struct piece *piece = malloc(sizeof *piece);
+    if (piece == NULL) {
+        return false;
+    }
+    *piece = (struct piece){
+        .blob = blob_ref(blob), .data = blob->data, .start = offset, .end = offset + len};
+    queue_push_back(&q->pieces, &piece->link);
+    q->bytes += len;
+    return true;
+}
+
+unsigned sendqueue_parts(const struct sendqueue *q, uv_buf_t *parts, unsigned max,
+                         size_t *ret_bytes)
+{
+    unsigned count = 0;
+    size_t bytes = 0;
+    QUEUE_FOREACH (link, &q->pieces) {
+        if (count == max) {
+            break;
+        }
+        struct piece *piece = QUEUE_ELEM(link, struct piece, link);
+        size_t n = piece->end - piece->start;
+        parts[count++] = (uv_buf_t){.base = (char *)piece->data + piece->start, .len = n};
+        bytes += n;
+    }
+    *ret_bytes = bytes;
+    return count;
+}
+
+void sendqueue_consume(struct sendqueue *q, size_t n)
+{
+    ASSERT(n <= q->bytes);
+    q->bytes -= n;
+    while (n > 0) {
+        struct piece *piece = QUEUE_ELEM(q->pieces.next, struct piece, link);
+        size_t have = piece->end - piece->start;
+        if (n < have) {
+            piece->start += n;
+            return;
+        }
+        n -= have;
+        drop_first(q);
+    }
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_SENDQUEUE_H
+#define NET_SENDQUEUE_H
+
+#include <uv.h>
+
+#include "base/bytes.h"
+#include "base/queue.h"
+
+/* What a connection has yet to send: copied bytes in pieces that fill up, and counted blobs between
+ * them. Bytes leave at the front only after the kernel took them, so an unfinished write may point
+ * into the pieces while more is added behind. */
+struct sendqueue {
+    struct queue pieces;
+    size_t bytes;
+};
+
+void sendqueue_init(struct sendqueue *q);
+void sendqueue_fini(struct sendqueue *q);
+
+/* False: no memory, and nothing was added. */
+bool sendqueue_copy(struct sendqueue *q, struct bytes bytes);
+bool sendqueue_blob(struct sendqueue *q, struct blob *blob, size_t offset, size_t len);
+
+/* The first bytes as at most MAX parts: the count of parts, and *ret_bytes in them. */
+unsigned sendqueue_parts(const struct sendqueue *q, uv_buf_t *parts, unsigned max,
+                         size_t *ret_bytes);
+void sendqueue_consume(struct sendqueue *q, size_t n);
+
+#endif
