@@ -72,7 +72,8 @@ struct env_ops {
     void (*worker_close)(struct worker *worker);
 };
 
-/* Monotonic nanoseconds, the same during one callback round where the loop caches it. */
+/* Monotonic nanoseconds, the same during one callback round where the loop caches it. Any thread:
+ * a worker measures its disk. */
 static inline uint64_t env_now_ns(struct env *env)
 {
     return env->ops->now_ns(env);

@@ -36,7 +36,10 @@
     (256u * 1024 * 1024) /* commands waiting to be proposed: beyond, too many requests */
 #define PENDING_COMMANDS_MAX 262144
 #define ENTRY_BYTES_MAX      (BATCH_BYTES_MAX + REQUEST_BYTES_MAX + 65536u)
-#define SEGMENT_BYTES        (64u * 1024 * 1024)
+/* One file of the Raft log. A member that does nothing holds two of them, so they are small; a
+ * switch to the next costs the log nothing, so they need not be large. */
+#define SEGMENT_BYTES      (16u * 1024 * 1024)
+#define MANIFEST_BYTES_MAX (1024u * 1024) /* a Raft snapshot: manifest and configuration */
 
 /* Peers. */
 #define PEER_FRAME_BYTES_MAX (2u * ENTRY_BYTES_MAX)

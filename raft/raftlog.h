@@ -51,9 +51,18 @@ struct raftlog_image {
     uint64_t first_index; /* of entries[0]; snapshot.index + 1 at most, 1 for an empty new log */
     struct log_entry *entries;
     size_t entry_count;
-    struct buf memory; /* what the views above point into (implementation may use more than one) */
-    void *memory_more;
+    struct raftlog_memory *memory; /* what the views above point into */
 };
+
+/* A piece of the image's memory; entries and manifest lie in as many as the implementation likes.
+ */
+struct raftlog_memory {
+    struct raftlog_memory *next;
+    uint8_t data[];
+};
+
+/* Give IMAGE another SIZE bytes of memory, freed with it; NULL: no memory. */
+uint8_t *raftlog_image_alloc(struct raftlog_image *image, size_t size);
 void raftlog_image_fini(struct raftlog_image *image);
 
 struct raftlog_request;
@@ -79,8 +88,8 @@ struct raftlog_ops {
     void (*set_term)(struct raftlog *log, uint64_t term);
     void (*set_vote)(struct raftlog *log, uint64_t vote);
 
-    /* Append entries at INDEX, which follows the last one. The entries' memory must stay valid
-     * until cb. */
+    /* Append entries at INDEX, which follows the last one. The array and what its entries point to
+     * must stay valid until cb. */
     void (*append)(struct raftlog *log, struct raftlog_request *request, uint64_t index,
                    const struct log_entry *entries, size_t count, raftlog_cb cb);
 
