@@ -406,8 +406,9 @@ enum flags_outcome flags_parse(int argc, const char *const *argv, const char *co
     bool seen[ARRAY_LEN(flags)] = {0};
     set_defaults(ret);
     for (int at = 1; at < argc;) {
-        if (read_argument(argv, &at, seen, ret, warn, why) != OK) {
-            return FLAGS_BAD;
+        enum err err = read_argument(argv, &at, seen, ret, warn, why);
+        if (err != OK) {
+            return err == ERR_UNSUPPORTED ? FLAGS_REFUSED : FLAGS_BAD;
         }
     }
     if (ret->help) {
@@ -417,8 +418,9 @@ enum flags_outcome flags_parse(int argc, const char *const *argv, const char *co
         return FLAGS_VERSION;
     }
     for (const char *const *variable = environ_vars; *variable != NULL; variable++) {
-        if (read_variable(*variable, seen, ret, warn, why) != OK) {
-            return FLAGS_BAD;
+        enum err err = read_variable(*variable, seen, ret, warn, why);
+        if (err != OK) {
+            return err == ERR_UNSUPPORTED ? FLAGS_REFUSED : FLAGS_BAD;
         }
     }
     return FLAGS_OK;

@@ -43,7 +43,8 @@ struct config {
     bool advertise_client_given;
 };
 
-enum flags_outcome { FLAGS_OK, FLAGS_HELP, FLAGS_VERSION, FLAGS_BAD };
+/* BAD: not etcd's; REFUSED: etcd's, but not to be had here. */
+enum flags_outcome { FLAGS_OK, FLAGS_HELP, FLAGS_VERSION, FLAGS_BAD, FLAGS_REFUSED };
 
 /* Read ARGV over ENVIRON over the defaults. What went wrong goes into why; warnings (flags without
  * effect, unknown ETCD_ variables) to warn(). Texts in *ret point into argv and environ. */

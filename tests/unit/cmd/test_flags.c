@@ -93,7 +93,6 @@ static const struct {
     {"--heartbeat-interval", "-1", "invalid value"},
     {"--grpc-keepalive-timeout", "5", "invalid value"},
     {"--version=maybe", NULL, "invalid value"},
-    {"--cert-file", "x", "TLS is not supported"},
     {"--", NULL, "is not a valid flag"},
 };
 
@@ -103,6 +102,14 @@ START_TEST(bad_flags_are_refused)
     ck_assert_int_eq(parse(argv, no_environ), FLAGS_BAD);
     ck_assert_msg(strstr(why.text, bad_flags[_i].says) != NULL, "%s: %s", bad_flags[_i].arg,
                   why.text);
+}
+END_TEST
+
+START_TEST(a_flag_that_must_not_be_ignored_is_refused)
+{
+    const char *argv[] = {"trivetd", "--cert-file", "x", NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_REFUSED);
+    ck_assert_ptr_nonnull(strstr(why.text, "--cert-file: TLS is not supported"));
 }
 END_TEST
 
@@ -149,6 +156,7 @@ static Suite *flags_suite(void)
     tcase_add_test(tcase, variables_set_what_flags_leave);
     tcase_add_test(tcase, a_shadowed_variable_is_refused);
     tcase_add_loop_test(tcase, bad_flags_are_refused, 0, ARRAY_LEN(bad_flags));
+    tcase_add_test(tcase, a_flag_that_must_not_be_ignored_is_refused);
     tcase_add_loop_test(tcase, bad_settings_are_refused, 0, ARRAY_LEN(bad_settings));
     suite_add_tcase(suite, tcase);
     return suite;

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trivetd: one member. Flags in, doors opened from the bottom up, signals out:
+ *
+ *   flags -> settings -> data directory -> log, store, peers -> server -> services -> ports
+ *
+ * Whatever fails before the member runs ends with one message and exit status 1. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/cleanup.h"
+#include "cmd/trivetd/member.h"
+#include "cmd/trivetd/settings.h"
+#include "config.h"
+
+extern char **environ;
+
+static void print_version(const struct config *config)
+{
+    printf("etcd Version: %s\n", config->server_version);
+    printf("Git SHA: Not provided (Trivet %s)\n", TRIVET_VERSION);
+    printf("C Compiler: %s\n", __VERSION__);
+    printf("Go OS/Arch: linux/amd64\n");
+}
+
+static void warn_on_stderr(const char *text)
+{
+    fprintf(stderr, "trivetd: warning: %s\n", text);
+}
+
+static int fail(const struct why *why)
+{
+    fprintf(stderr, "trivetd: %s\n", why->text);
+    return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    struct why why = {{0}};
+    switch (flags_parse(argc, (const char *const *)argv, (const char *const *)environ, &config,
+                        warn_on_stderr, &why)) {
+    case FLAGS_HELP:
+        flags_help(stdout);
+        return EXIT_SUCCESS;
+    case FLAGS_VERSION:
+        print_version(&config);
+        return EXIT_SUCCESS;
+    case FLAGS_BAD:
+        fprintf(stderr, "%s\n", why.text);
+        flags_usage(stderr);
+        return 2;
+    case FLAGS_REFUSED:
+        return fail(&why);
+    case FLAGS_OK:
+        break;
+    }
+    struct settings settings;
+    if (settings_make(&config, &settings, &why) != OK) {
+        return fail(&why);
+    }
+    struct member *member;
+    enum err err = member_start(&settings, &member, &why);
+    if (err != OK) {
+        settings_fini(&settings);
+        return fail(&why);
+    }
+    member_run(member);
+    settings_fini(&settings);
+    return EXIT_SUCCESS;
+}
