@@ -28,7 +28,7 @@ MUST_CHECK enum err cluster_bootstrap(struct cluster *cluster, const struct clus
 
 MUST_CHECK enum err cluster_publish(struct cluster *cluster,
                                     const struct command_member_publish *publish);
-void cluster_set_version(struct cluster *cluster, struct bytes version);
+MUST_CHECK enum err cluster_set_version(struct cluster *cluster, struct bytes version);
 
 /* In order of id; valid until the next change. */
 size_t cluster_members(const struct cluster *cluster, const struct cluster_member **ret);

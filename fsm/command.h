@@ -11,7 +11,7 @@
  * with the member and the number under which somebody waits for its result.
  *
  *   entry   = version u8, wall clock ms varint, command*          (until the end of the entry)
- *   command = kind u8, origin u64, op u64, body length varint, body
+ *   command = kind u8, origin u64, op u64, body length u32, body
  *
  * Every member decodes the same bytes in the same order; a body that does not decode never got into
  * the log of a sane leader, so it ends the member (fatal) rather than letting copies diverge.

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fsm/fsm.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "fsm/txn.h"
+
+struct fsm {
+    struct store *store;
+    struct logger *log;
+    struct cluster *cluster;
+    struct arena arena; /* of the command at hand */
+    uint64_t member_id;
+    void (*on_result)(void *ctx, uint64_t op, const struct result *result);
+    void *ctx;
+};
+
+enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *why)
+{
+    struct fsm *fsm = calloc(1, sizeof *fsm);
+    if (fsm == NULL) {
+        return ERR_NOMEM;
+    }
+    fsm->store = config->store;
+    fsm->log = config->log;
+    fsm->member_id = config->member_id;
+    fsm->on_result = config->on_result;
+    fsm->ctx = config->ctx;
+    enum err err = cluster_new(config->store, &fsm->cluster, why);
+    const struct cluster_member *members;
+    if (err == OK && cluster_members(fsm->cluster, &members) == 0) {
+        err = cluster_bootstrap(fsm->cluster, config->bootstrap, config->bootstrap_count);
+    }
+    if (err != OK) {
+        fsm_free(fsm);
+        return err;
+    }
+    *ret = fsm;
+    return OK;
+}
+
+void fsm_free(struct fsm *fsm)
+{
+    if (fsm == NULL) {
+        return;
+    }
+    cluster_free(fsm->cluster);
+    arena_fini(&fsm->arena);
+    free(fsm);
+}
+
+/* Errors of the disk or of memory while the log is applied: going on would make this copy differ.
+ */
+static enum err checked(enum err err)
+{
+    if (err == ERR_IO || err == ERR_CORRUPT || err == ERR_NOMEM) {
+        fatal("apply a command: %s", err_text(err));
+    }
+    return err;
+}
+
+static enum err apply_put(struct fsm *fsm, const struct command_put *put, bool want,
+                          struct result *result)
+{
+    /* A put alone looks at its lease first, one in a transaction at its key. */
+    if (put->lease != 0) {
+        return ERR_LEASE_NOT_FOUND;
+    }
+    struct store_put args = {
+        .key = put->key,
+        .value = put->value,
+        .lease = put->lease,
+        .ignore_value = put->ignore_value,
+        .ignore_lease = put->ignore_lease,
+        .want_prev = put->prev_kv && want,
+    };
+    result->prev = NULL;
+    return checked(store_put(fsm->store, &args, &result->prev));
+}
+
+static enum err apply_delete_range(struct fsm *fsm, const struct command_delete_range *range,
+                                   bool want, struct result *result)
+{
+    result->delete_range.prevs = (struct record_list){0};
+    struct record_list *prevs = range->prev_kv && want ? &result->delete_range.prevs : NULL;
+    return checked(store_delete_range(fsm->store, range->key, range->range_end,
+                                      &result->delete_range.deleted, prevs));
+}
+
+static enum err apply_command(struct fsm *fsm, const struct command *command, bool want,
+                              struct result *result)
+{
+    switch (command->kind) {
+    case COMMAND_PUT:
+        return apply_put(fsm, &command->put, want, result);
+    case COMMAND_DELETE_RANGE:
+        return apply_delete_range(fsm, &command->delete_range, want, result);
+    case COMMAND_TXN:
+        result->txn = (struct txn_result){0};
+        return txn_apply(fsm->store, &fsm->arena, &command->txn, want, &result->txn);
+    case COMMAND_COMPACT:
+        return checked(store_compact(fsm->store, command->compact.revision));
+    case COMMAND_MEMBER_PUBLISH:
+        return checked(cluster_publish(fsm->cluster, &command->member_publish));
+    case COMMAND_CLUSTER_VERSION:
+        return checked(cluster_set_version(fsm->cluster, command->cluster_version));
+    case COMMAND_KIND_COUNT:
+        break;
+    }
+    fatal("apply a command: kind %d", (int)command->kind);
+}
+
+static void apply_one(struct fsm *fsm, uint64_t index, struct command_origin origin,
+                      const struct command *command)
+{
+    bool want = origin.member_id == fsm->member_id;
+    struct result result = {.kind = command->kind, .index = index};
+    store_txn_begin(fsm->store);
+    result.status = apply_command(fsm, command, want, &result);
+    result.revision = store_txn_end(fsm->store);
+    if (want) {
+        fsm->on_result(fsm->ctx, origin.op, &result);
+    }
+    result_fini(&result);
+}
+
+static void bad_entry(uint64_t index, enum err err)
+{
+    fatal("apply entry %llu: %s; if another member runs a newer version, upgrade this one",
+          (unsigned long long)index, err_text(err));
+}
+
+void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entry)
+{
+    if (index <= store_applied_index(fsm->store)) {
+        return;
+    }
+    struct reader r = reader_of(entry);
+    uint64_t wall_ms;
+    enum err err = entry_decode_head(&r, &wall_ms);
+    if (err != OK) {
+        bad_entry(index, err);
+    }
+    store_entry_begin(fsm->store, index, term);
+    while (reader_left(&r) > 0) {
+        struct command_origin origin;
+        struct command command;
+        arena_reset(&fsm->arena);
+        err = command_decode(&r, &fsm->arena, &origin, &command);
+        if (err != OK) {
+            bad_entry(index, err);
+        }
+        apply_one(fsm, index, origin, &command);
+    }
+    store_entry_end(fsm->store);
+}
+
+enum err fsm_read_txn(struct fsm *fsm, const struct command_txn *txn, struct txn_result *ret,
+                      int64_t *revision)
+{
+    struct arena arena = {0};
+    *revision = store_revision(fsm->store);
+    enum err err = txn_read(fsm->store, &arena, txn, ret);
+    arena_fini(&arena);
+    return err;
+}
+
+const struct cluster *fsm_cluster(const struct fsm *fsm)
+{
+    return fsm->cluster;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fsm/result.h"
+
+#include <stdlib.h>
+
+#include "fsm/fsm.h"
+
+static void op_result_fini(struct op_result *result)
+{
+    switch (result->kind) {
+    case OP_RANGE:
+        range_result_fini(&result->range);
+        break;
+    case OP_PUT:
+        record_unref(result->prev);
+        break;
+    case OP_DELETE_RANGE:
+        record_list_fini(&result->delete_range.prevs);
+        break;
+    case OP_TXN:
+        if (result->txn != NULL) {
+            txn_result_fini(result->txn);
+            free(result->txn);
+        }
+        break;
+    }
+}
+
+void txn_result_fini(struct txn_result *result)
+{
+    for (size_t i = 0; i < result->response_count; i++) {
+        op_result_fini(&result->responses[i]);
+    }
+    free(result->responses);
+    *result = (struct txn_result){0};
+}
+
+void result_fini(struct result *result)
+{
+    if (result->status != OK) {
+        return;
+    }
+    switch (result->kind) {
+    case COMMAND_PUT:
+        record_unref(result->prev);
+        break;
+    case COMMAND_DELETE_RANGE:
+        record_list_fini(&result->delete_range.prevs);
+        break;
+    case COMMAND_TXN:
+        txn_result_fini(&result->txn);
+        break;
+    default:
+        break;
+    }
+}

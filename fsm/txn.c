@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fsm/txn.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "fsm/fsm.h"
+
+/* One transaction on its way. The path is the verdict of each txn that is reached, in the order in
+ * which a walk in depth first meets them; every step walks the same way. */
+struct run {
+    struct store *store;
+    struct arena *arena;
+    bool *verdicts;
+    size_t verdict_count;
+    size_t verdict_cap;
+    size_t next; /* the verdict that the present walk meets next */
+    int64_t before;
+    bool changed; /* a put, or a delete that hit: the revision is one further on */
+    bool want;
+    bool read_only;
+    uint64_t writes; /* how many changes the path can make at most */
+};
+
+/* ---- compares ---- */
+
+static int order(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static bool holds(uint32_t result, int o)
+{
+    switch (result) {
+    case COMPARE_EQUAL:
+        return o == 0;
+    case COMPARE_GREATER:
+        return o > 0;
+    case COMPARE_LESS:
+        return o < 0;
+    case COMPARE_NOT_EQUAL:
+        return o != 0;
+    }
+    return true; /* a number from the future: etcd lets it hold */
+}
+
+/* RECORD NULL: a key that is not there, all of whose numbers are 0. */
+static bool compare_record(const struct compare *compare, const struct record *record)
+{
+    int o = 0;
+    switch (compare->target) {
+    case COMPARE_VERSION:
+        o = order(record == NULL ? 0 : record->version, compare->number);
+        break;
+    case COMPARE_CREATE:
+        o = order(record == NULL ? 0 : record->create_revision, compare->number);
+        break;
+    case COMPARE_MOD:
+        o = order(record == NULL ? 0 : record_mod_revision(record), compare->number);
+        break;
+    case COMPARE_LEASE:
+        o = order(record == NULL ? 0 : record->lease, compare->number);
+        break;
+    case COMPARE_VALUE:
+        o = bytes_compare(record == NULL ? bytes_of(NULL, 0) : record_value(record),
+                          compare->value);
+        break;
+    }
+    return holds(compare->result, o);
+}
+
+/* The common case, one key and no value: the index alone answers. */
+static bool compare_key(const struct run *run, const struct compare *compare)
+{
+    struct key_version version = {0};
+    (void)store_key_version(run->store, compare->key, &version); /* zeros when it is not there */
+    switch (compare->target) {
+    case COMPARE_VERSION:
+        return holds(compare->result, order(version.version, compare->number));
+    case COMPARE_CREATE:
+        return holds(compare->result, order(version.create_revision, compare->number));
+    default:
+        return holds(compare->result, order(version.mod_revision, compare->number));
+    }
+}
+
+static enum err evaluate(const struct run *run, const struct compare *compare, bool *ret)
+{
+    if (compare->range_end.len == 0 && compare->target <= COMPARE_MOD) {
+        *ret = compare_key(run, compare);
+        return OK;
+    }
+    struct range_query query = {.key = compare->key, .range_end = compare->range_end};
+    query.keys_only = compare->target != COMPARE_VALUE && compare->target != COMPARE_LEASE;
+    struct range_result found = {0};
+    TRY(store_range(run->store, &query, &found));
+    bool all = true;
+    if (found.records.count == 0) {
+        all = compare->target != COMPARE_VALUE && compare_record(compare, NULL);
+    }
+    for (size_t i = 0; i < found.records.count && all; i++) {
+        all = compare_record(compare, found.records.items[i]);
+    }
+    range_result_fini(&found);
+    *ret = all;
+    return OK;
+}
+
+static enum err push_verdict(struct run *run, bool verdict)
+{
+    if (run->verdict_count == run->verdict_cap) {
+        size_t cap = run->verdict_cap == 0 ? 8 : 2 * run->verdict_cap;
+        bool *verdicts = arena_alloc(run->arena, cap * sizeof *verdicts);
+        if (verdicts == NULL) {
+            return ERR_NOMEM;
+        }
+        if (run->verdict_count > 0) {
+            memcpy(verdicts, run->verdicts, run->verdict_count * sizeof *verdicts);
+        }
+        run->verdicts = verdicts;
+        run->verdict_cap = cap;
+    }
+    run->verdicts[run->verdict_count++] = verdict;
+    return OK;
+}
+
+struct branch {
+    const struct txn_op *ops;
+    size_t count;
+};
+
+static struct branch branch_of(const struct command_txn *txn, bool verdict)
+{
+    return verdict ? (struct branch){txn->success, txn->success_count}
+                   : (struct branch){txn->failure, txn->failure_count};
+}
+
+/* Step 1. */
+static enum err choose_path(struct run *run, const struct command_txn *txn)
+{
+    bool verdict = true;
+    for (size_t i = 0; i < txn->compare_count && verdict; i++) {
+        TRY(evaluate(run, &txn->compares[i], &verdict));
+    }
+    TRY(push_verdict(run, verdict));
+    struct branch branch = branch_of(txn, verdict);
+    for (size_t i = 0; i < branch.count; i++) {
+        if (branch.ops[i].kind == OP_TXN) {
+            TRY(choose_path(run, branch.ops[i].txn));
+        }
+    }
+    return OK;
+}
+
+/* ---- checks ---- */
+
+enum err txn_check_put(struct store *store, const struct command_put *put)
+{
+    if (put->ignore_value || put->ignore_lease) {
+        struct key_version version;
+        if (!store_key_version(store, put->key, &version)) {
+            return ERR_KEY_NOT_FOUND;
+        }
+    }
+    return put->lease == 0 ? OK : ERR_LEASE_NOT_FOUND;
+}
+
+static enum err check_put(struct run *run, const struct txn_op *op)
+{
+    if (op->kind != OP_PUT) {
+        return OK;
+    }
+    run->writes++;
+    return txn_check_put(run->store, &op->put);
+}
+
+/* Negative revisions are not "the newest" here: they are below what was compacted, unless nothing
+ * was and it is -1. */
+static enum err check_range(struct run *run, const struct txn_op *op)
+{
+    if (op->kind != OP_RANGE || op->range.revision == 0) {
+        return OK;
+    }
+    if (op->range.revision > store_revision(run->store)) {
+        return ERR_FUTURE_REVISION;
+    }
+    return op->range.revision < store_compacted_revision(run->store) ? ERR_COMPACTED : OK;
+}
+
+static enum err count_deletes(struct run *run, const struct txn_op *op)
+{
+    if (op->kind != OP_DELETE_RANGE) {
+        return OK;
+    }
+    struct range_query query = {
+        .key = op->delete_range.key, .range_end = op->delete_range.range_end, .count_only = true};
+    struct range_result found = {0};
+    TRY(store_range(run->store, &query, &found));
+    run->writes += (uint64_t)found.count;
+    range_result_fini(&found);
+    return OK;
+}
+
+static enum err walk(struct run *run, const struct command_txn *txn,
+                     enum err (*check)(struct run *, const struct txn_op *))
+{
+    struct branch branch = branch_of(txn, run->verdicts[run->next++]);
+    for (size_t i = 0; i < branch.count; i++) {
+        if (branch.ops[i].kind == OP_TXN) {
+            TRY(walk(run, branch.ops[i].txn, check));
+        } else {
+            TRY(check(run, &branch.ops[i]));
+        }
+    }
+    return OK;
+}
+
+/* Step 2, in etcd's order: all puts of the path, then all ranges. */
+static enum err check_path(struct run *run, const struct command_txn *txn)
+{
+    static enum err (*const checks[])(struct run *, const struct txn_op *) = {
+        check_put, check_range, count_deletes};
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
+        run->next = 0;
+        TRY(walk(run, txn, checks[i]));
+    }
+    /* A put may make a key that a later delete of the same path removes: twice the puts. */
+    return run->writes * 2 > REVISION_SUB_MAX ? ERR_TOO_LARGE : OK;
+}
+
+/* ---- execution ---- */
+
+static void must(const struct run *run, enum err err, const char *what)
+{
+    if (err != OK) {
+        fatal("apply a transaction: %s at revision %lld: %s", what, (long long)run->before,
+              err_text(err));
+    }
+}
+
+static int64_t seen_revision(const struct run *run)
+{
+    return run->before + (run->changed ? 1 : 0);
+}
+
+static void run_put(struct run *run, const struct command_put *put, struct op_result *result)
+{
+    struct store_put args = {
+        .key = put->key,
+        .value = put->value,
+        .lease = put->lease,
+        .ignore_value = put->ignore_value,
+        .ignore_lease = put->ignore_lease,
+        .want_prev = put->prev_kv && run->want,
+    };
+    struct record *prev = NULL;
+    enum err err = store_put(run->store, &args, &prev);
+    if (err == ERR_KEY_NOT_FOUND) {
+        /* The transaction itself deleted the key whose value or lease was to be kept: there is none
+         * to keep. */
+        args.ignore_value = args.ignore_lease = false;
+        err = store_put(run->store, &args, &prev);
+    }
+    must(run, err, "put");
+    run->changed = true;
+    if (result != NULL) {
+        result->prev = prev;
+    } else {
+        record_unref(prev);
+    }
+}
+
+static void run_delete(struct run *run, const struct command_delete_range *range,
+                       struct op_result *result)
+{
+    int64_t deleted = 0;
+    struct record_list prevs = {0};
+    bool want_prevs = range->prev_kv && run->want;
+    must(run,
+         store_delete_range(run->store, range->key, range->range_end, &deleted,
+                            want_prevs ? &prevs : NULL),
+         "delete");
+    run->changed |= deleted > 0;
+    if (result != NULL) {
+        result->delete_range.deleted = deleted;
+        result->delete_range.prevs = prevs;
+    } else {
+        record_list_fini(&prevs);
+    }
+}
+
+static enum err run_range(struct run *run, const struct range_query *query,
+                          struct op_result *result)
+{
+    if (!run->want) {
+        return OK;
+    }
+    enum err err = store_range(run->store, query, &result->range);
+    if (!run->read_only) {
+        must(run, err, "read");
+    }
+    return err;
+}
+
+static enum err run_txn(struct run *run, const struct command_txn *txn, struct txn_result *ret);
+
+static enum err run_op(struct run *run, const struct txn_op *op, struct op_result *result)
+{
+    enum err err = OK;
+    switch (op->kind) {
+    case OP_PUT:
+        run_put(run, &op->put, result);
+        break;
+    case OP_DELETE_RANGE:
+        run_delete(run, &op->delete_range, result);
+        break;
+    case OP_RANGE:
+        err = run_range(run, &op->range, result);
+        break;
+    case OP_TXN: {
+        struct txn_result *nested = run->want ? calloc(1, sizeof *nested) : NULL;
+        must(run, run->want && nested == NULL ? ERR_NOMEM : OK, "nested transaction");
+        err = run_txn(run, op->txn, nested);
+        if (result != NULL) {
+            result->txn = nested;
+        }
+        break;
+    }
+    }
+    if (result != NULL) {
+        result->kind = op->kind;
+        result->revision = seen_revision(run);
+    }
+    return err;
+}
+
+/* Step 3. On an error of a read-only one, what was built is the caller's to free. */
+static enum err run_txn(struct run *run, const struct command_txn *txn, struct txn_result *ret)
+{
+    bool verdict = run->verdicts[run->next++];
+    struct branch branch = branch_of(txn, verdict);
+    if (ret != NULL) {
+        ret->succeeded = verdict;
+        ret->responses = calloc(branch.count + 1, sizeof *ret->responses);
+        must(run, ret->responses == NULL ? ERR_NOMEM : OK, "responses");
+    }
+    for (size_t i = 0; i < branch.count; i++) {
+        if (ret != NULL) {
+            ret->response_count = i + 1;
+            ret->responses[i].kind = OP_PUT; /* until it is built: nothing to free */
+        }
+        TRY(run_op(run, &branch.ops[i], ret == NULL ? NULL : &ret->responses[i]));
+    }
+    return OK;
+}
+
+static enum err run_all(struct run *run, const struct command_txn *txn, struct txn_result *ret)
+{
+    TRY(choose_path(run, txn));
+    TRY(check_path(run, txn));
+    run->next = 0;
+    return run_txn(run, txn, ret);
+}
+
+enum err txn_apply(struct store *store, struct arena *arena, const struct command_txn *txn,
+                   bool want, struct txn_result *ret)
+{
+    struct run run = {
+        .store = store, .arena = arena, .before = store_revision(store), .want = want};
+    enum err err = run_all(&run, txn, want ? ret : NULL);
+    if (err == ERR_IO || err == ERR_CORRUPT || err == ERR_NOMEM) {
+        must(&run, err, "compare");
+    }
+    return err;
+}
+
+enum err txn_read(struct store *store, struct arena *arena, const struct command_txn *txn,
+                  struct txn_result *ret)
+{
+    struct run run = {.store = store,
+                      .arena = arena,
+                      .before = store_revision(store),
+                      .want = true,
+                      .read_only = true};
+    *ret = (struct txn_result){0};
+    enum err err = run_all(&run, txn, ret);
+    if (err != OK) {
+        txn_result_fini(ret);
+    }
+    return err;
+}
+
+static bool only_ranges(const struct txn_op *ops, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i].kind != OP_RANGE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool txn_is_read_only(const struct command_txn *txn)
+{
+    return only_ranges(txn->success, txn->success_count) &&
+           only_ranges(txn->failure, txn->failure_count);
+}
