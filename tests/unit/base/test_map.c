@@ -47,6 +47,7 @@ START_TEST(random_operations_agree_with_a_table)
 {
     enum { N = 3000, STEPS = 20000 };
     static struct element elements[N];
+    memset(elements, 0, sizeof elements);
     struct map map;
     map_init(&map, (struct hash_seed){(uint64_t)_i, 7});
     uint64_t random = (uint64_t)_i + 1;
