@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fs.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fs_real.h"
@@ -300,6 +305,76 @@ START_TEST(files_are_their_owners_alone)
 }
 END_TEST
 
+START_TEST(a_full_disk_is_told)
+{
+    use(REAL);
+    struct fs_file *file = NULL;
+    MUST(fs_open(fixture.fs, "/dev/full", FS_WRITE, &file, &fixture.why));
+    ck_assert_int_eq(fs_write(file, 0, "x", 1, &fixture.why), ERR_NO_SPACE);
+    ck_assert_ptr_nonnull(strstr(fixture.why.text, "/dev/full"));
+    fs_close(file);
+}
+END_TEST
+
+/* The kernel writes up to the limit and returns that much; the rest is tried again, and refused. */
+START_TEST(a_short_write_goes_on_where_it_stopped)
+{
+    use(REAL);
+    struct rlimit before;
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    struct rlimit limit = {.rlim_cur = 1000, .rlim_max = before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    ck_assert(handler != SIG_ERR);
+    uint8_t data[600];
+    memset(data, 'x', sizeof data);
+    struct bytes parts[] = {{data, 600}, {NULL, 0}, {data, 600}};
+    struct fs_file *file = NULL;
+    MUST(fs_open(fixture.fs, tmpdir_path("f"), FS_CREATE, &file, &fixture.why));
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    enum err err = fs_writev(file, 0, parts, 3, &fixture.why);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, handler);
+    ck_assert_int_eq(err, ERR_IO);
+    uint64_t size = 0;
+    MUST(fs_size(file, &size, &fixture.why));
+    ck_assert_uint_eq(size, 1000);
+    fs_close(file);
+}
+END_TEST
+
+START_TEST(a_lock_keeps_other_processes_out_and_ends_with_its_own)
+{
+    use(REAL);
+    char path[FS_PATH_MAX];
+    snprintf(path, sizeof path, "%s", tmpdir_path("lock"));
+    int ready[2];
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        struct fs_file *held = NULL;
+        char byte = fs_lock(fixture.fs, path, &held, NULL) == OK ? 'y' : 'n';
+        if (write(ready[1], &byte, 1) == 1) {
+            pause(); /* until it is killed, like a member that is */
+        }
+        _exit(1);
+    }
+    char byte = 0;
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 'y');
+    struct fs_file *file = NULL;
+    ck_assert_int_eq(fs_lock(fixture.fs, path, &file, &fixture.why), ERR_LOCKED);
+    ck_assert_ptr_nonnull(strstr(fixture.why.text, path));
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    MUST(fs_lock(fixture.fs, path, &file, &fixture.why));
+    fs_close(file);
+    close(ready[0]);
+    close(ready[1]);
+}
+END_TEST
+
 START_TEST(a_path_that_is_too_long_is_refused)
 {
     char name[FS_PATH_MAX];
@@ -329,6 +404,9 @@ static Suite *fs_suite(void)
     tcase_add_loop_test(tc, read_file_has_a_cap, 0, FS_COUNT);
     tcase_add_loop_test(tc, free_space_is_told, 0, FS_COUNT);
     tcase_add_test(tc, files_are_their_owners_alone);
+    tcase_add_test(tc, a_full_disk_is_told);
+    tcase_add_test(tc, a_short_write_goes_on_where_it_stopped);
+    tcase_add_test(tc, a_lock_keeps_other_processes_out_and_ends_with_its_own);
     tcase_add_test(tc, a_path_that_is_too_long_is_refused);
     suite_add_tcase(suite, tc);
     return suite;
