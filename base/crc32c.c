@@ -5,7 +5,7 @@
 
 #define POLYNOMIAL_REVERSED 0x82f63b78u
 
-/* For machines without the instruction: four bits a step, nibble[i] being the remainder of i. */
+/* Four bits a step, nibble[i] being the remainder of i. */
 static uint32_t step_table(uint32_t crc, const uint8_t *at, size_t len)
 {
     static const uint32_t nibble[16] = {
@@ -42,12 +42,15 @@ __attribute__((target("sse4.2"))) static uint32_t step_sse42(uint32_t crc, const
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
-    const uint8_t *at = data;
-    crc = ~crc;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("sse4.2")) {
-        return ~step_sse42(crc, at, len);
+        return ~step_sse42(~crc, data, len);
     }
 #endif
-    return ~step_table(crc, at, len);
+    return crc32c_portable(crc, data, len);
+}
+
+uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len)
+{
+    return ~step_table(~crc, data, len);
 }

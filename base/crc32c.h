@@ -10,4 +10,7 @@
  * processor's instruction where there is one. Any thread. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t len);
 
+/* The same without the instruction, for machines that lack it, and for its test. */
+uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len);
+
 #endif

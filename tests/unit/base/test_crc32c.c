@@ -34,6 +34,7 @@ static void setup(void)
 START_TEST(gives_the_known_values)
 {
     ck_assert_uint_eq(crc32c(0, vectors[_i].data, vectors[_i].len), vectors[_i].want);
+    ck_assert_uint_eq(crc32c_portable(0, vectors[_i].data, vectors[_i].len), vectors[_i].want);
 }
 END_TEST
 
@@ -60,6 +61,7 @@ START_TEST(any_length_at_any_address_cut_anywhere)
         for (size_t len = 0; at + len <= 60; len++) {
             uint32_t want = naive(data + at, len);
             ck_assert_uint_eq(crc32c(0, data + at, len), want);
+            ck_assert_uint_eq(crc32c_portable(0, data + at, len), want);
             size_t cut = len / 3;
             uint32_t first = crc32c(0, data + at, cut);
             ck_assert_uint_eq(crc32c(first, data + at + cut, len - cut), want);
