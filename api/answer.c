@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/answer.h"
+
+#include "base/codec.h"
+
+/* A message inside a message is written after its length, so every part has a size function beside
+ * its writer; tests hold the two together. Zero numbers and empty bytes are not sent, as in proto3.
+ */
+
+#define TYPE_VARINT 0u
+#define TYPE_LEN    2u
+
+static size_t number_size(uint64_t value)
+{
+    return value == 0 ? 0 : 1 + varint_size(value);
+}
+
+static size_t bytes_size(size_t len)
+{
+    return len == 0 ? 0 : 1 + varint_size(len) + len;
+}
+
+static size_t message_size(size_t len)
+{
+    return 1 + varint_size(len) + len;
+}
+
+static void write_number(struct buf *buf, unsigned field, uint64_t value)
+{
+    if (value != 0) {
+        write_u8(buf, (uint8_t)(field << 3 | TYPE_VARINT));
+        write_varint(buf, value);
+    }
+}
+
+static void write_message_head(struct buf *buf, unsigned field, size_t len)
+{
+    write_u8(buf, (uint8_t)(field << 3 | TYPE_LEN));
+    write_varint(buf, len);
+}
+
+static void write_text(struct buf *buf, unsigned field, struct bytes bytes)
+{
+    if (bytes.len > 0) {
+        write_message_head(buf, field, bytes.len);
+        buf_append_bytes(buf, bytes);
+    }
+}
+
+/* ---- KeyValue: key 1, create_revision 2, mod_revision 3, version 4, value 5, lease 6 ---- */
+
+static size_t key_value_size(const struct record *record)
+{
+    return bytes_size(record->key_len) + number_size((uint64_t)record->create_revision) +
+           number_size((uint64_t)record_mod_revision(record)) +
+           number_size((uint64_t)record->version) + bytes_size(record->value_len) +
+           number_size((uint64_t)record->lease);
+}
+
+static void write_key_value(struct buf *buf, unsigned field, const struct record *record)
+{
+    size_t size = key_value_size(record);
+    if (!buf_reserve(buf, message_size(size))) {
+        return;
+    }
+    write_message_head(buf, field, size);
+    write_text(buf, 1, record_key(record));
+    write_number(buf, 2, (uint64_t)record->create_revision);
+    write_number(buf, 3, (uint64_t)record_mod_revision(record));
+    write_number(buf, 4, (uint64_t)record->version);
+    write_text(buf, 5, record_value(record));
+    write_number(buf, 6, (uint64_t)record->lease);
+}
+
+static size_t key_values_size(struct record *const *records, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+        size += message_size(key_value_size(records[i]));
+    }
+    return size;
+}
+
+static void write_key_values(struct buf *buf, unsigned field, struct record *const *records,
+                             size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        write_key_value(buf, field, records[i]);
+    }
+}
+
+/* ---- ResponseHeader: cluster_id 1, member_id 2, revision 3, raft_term 4 ---- */
+
+static size_t header_size(const struct answer_header *header)
+{
+    return number_size(header->cluster_id) + number_size(header->member_id) +
+           number_size((uint64_t)header->revision) + number_size(header->raft_term);
+}
+
+static void write_header(struct buf *buf, const struct answer_header *header)
+{
+    write_message_head(buf, 1, header_size(header));
+    write_number(buf, 1, header->cluster_id);
+    write_number(buf, 2, header->member_id);
+    write_number(buf, 3, (uint64_t)header->revision);
+    write_number(buf, 4, header->raft_term);
+}
+
+struct answer_header answer_header_of(const struct server *server, int64_t revision)
+{
+    return (struct answer_header){.cluster_id = server_cluster_id(server),
+                                  .member_id = server_member_id(server),
+                                  .revision = revision,
+                                  .raft_term = server_term(server)};
+}
+
+/* ---- the answers ---- */
+
+static size_t put_size(const struct answer_header *header, const struct record *prev)
+{
+    return message_size(header_size(header)) +
+           (prev == NULL ? 0 : message_size(key_value_size(prev)));
+}
+
+void answer_put(struct buf *buf, const struct answer_header *header, const struct record *prev)
+{
+    write_header(buf, header);
+    if (prev != NULL) {
+        write_key_value(buf, 2, prev);
+    }
+}
+
+static size_t delete_range_size(const struct answer_header *header, int64_t deleted,
+                                const struct record_list *prevs)
+{
+    return message_size(header_size(header)) + number_size((uint64_t)deleted) +
+           key_values_size(prevs->items, prevs->count);
+}
+
+void answer_delete_range(struct buf *buf, const struct answer_header *header, int64_t deleted,
+                         const struct record_list *prevs)
+{
+    write_header(buf, header);
+    write_number(buf, 2, (uint64_t)deleted);
+    write_key_values(buf, 3, prevs->items, prevs->count);
+}
+
+static size_t range_size(const struct answer_header *header, const struct range_result *result)
+{
+    return message_size(header_size(header)) +
+           key_values_size(result->records.items, result->records.count) +
+           number_size(result->more) + number_size((uint64_t)result->count);
+}
+
+void answer_range(struct buf *buf, const struct answer_header *header,
+                  const struct range_result *result)
+{
+    if (result->records.count > 1) {
+        (void)buf_reserve(buf, range_size(header, result));
+    }
+    write_header(buf, header);
+    write_key_values(buf, 2, result->records.items, result->records.count);
+    write_number(buf, 3, result->more);
+    write_number(buf, 4, (uint64_t)result->count);
+}
+
+void answer_only_header(struct buf *buf, const struct answer_header *header)
+{
+    write_header(buf, header);
+}
+
+void answer_range_chunk(struct buf *buf, const struct answer_header *header,
+                        struct record *const *records, size_t count, bool more, int64_t total)
+{
+    size_t size = key_values_size(records, count) + number_size(more) +
+                  number_size((uint64_t)total) +
+                  (header == NULL ? 0 : message_size(header_size(header)));
+    write_message_head(buf, 1, size);
+    if (header != NULL) {
+        write_header(buf, header);
+    }
+    write_key_values(buf, 2, records, count);
+    write_number(buf, 3, more);
+    write_number(buf, 4, (uint64_t)total);
+}
+
+/* ---- transactions: TxnResponse header 1, succeeded 2, responses 3 ----
+ *
+ * ResponseOp: response_range 1, response_put 2, response_delete_range 3, response_txn 4. Inner
+ * headers hold only the revision; that of a nested transaction holds nothing, but is there. */
+
+static size_t txn_size(const struct answer_header *header, const struct txn_result *result);
+
+static size_t op_body_size(const struct op_result *op)
+{
+    struct answer_header inner = {.revision = op->revision};
+    switch (op->kind) {
+    case OP_RANGE:
+        return range_size(&inner, &op->range);
+    case OP_PUT:
+        return put_size(&inner, op->prev);
+    case OP_DELETE_RANGE:
+        return delete_range_size(&inner, op->delete_range.deleted, &op->delete_range.prevs);
+    case OP_TXN:
+        return txn_size(&(struct answer_header){0}, op->txn);
+    }
+    return 0;
+}
+
+static size_t txn_size(const struct answer_header *header, const struct txn_result *result)
+{
+    size_t size = message_size(header_size(header)) + number_size(result->succeeded);
+    for (size_t i = 0; i < result->response_count; i++) {
+        size += message_size(message_size(op_body_size(&result->responses[i])));
+    }
+    return size;
+}
+
+static void write_op(struct buf *buf, const struct op_result *op)
+{
+    struct answer_header inner = {.revision = op->revision};
+    size_t body_size = op_body_size(op);
+    write_message_head(buf, 3, message_size(body_size));
+    write_message_head(buf, op->kind, body_size); /* enum op_kind has ResponseOp's numbers */
+    switch (op->kind) {
+    case OP_RANGE:
+        answer_range(buf, &inner, &op->range);
+        break;
+    case OP_PUT:
+        answer_put(buf, &inner, op->prev);
+        break;
+    case OP_DELETE_RANGE:
+        answer_delete_range(buf, &inner, op->delete_range.deleted, &op->delete_range.prevs);
+        break;
+    case OP_TXN:
+        answer_txn(buf, &(struct answer_header){0}, op->txn);
+        break;
+    }
+}
+
+void answer_txn(struct buf *buf, const struct answer_header *header,
+                const struct txn_result *result)
+{
+    write_header(buf, header);
+    write_number(buf, 2, result->succeeded);
+    for (size_t i = 0; i < result->response_count; i++) {
+        write_op(buf, &result->responses[i]);
+    }
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/convert.h"
+
+#include "api/conflict.h"
+#include "base/cleanup.h"
+#include "base/codec.h"
+
+static void *arena_allocate(void *arena, size_t size)
+{
+    return arena_alloc(arena, size == 0 ? 1 : size);
+}
+
+static void arena_keep(void *arena, void *memory)
+{
+    (void)arena;
+    (void)memory;
+}
+
+ProtobufCAllocator convert_allocator(struct arena *arena)
+{
+    return (ProtobufCAllocator){
+        .alloc = arena_allocate, .free = arena_keep, .allocator_data = arena};
+}
+
+static struct bytes view(ProtobufCBinaryData data)
+{
+    return bytes_of(data.data, data.len);
+}
+
+enum err convert_range(const Etcdserverpb__RangeRequest *request, struct range_query *ret)
+{
+    if (request->key.len == 0) {
+        return ERR_KEY_EMPTY;
+    }
+    if ((unsigned)request->sort_order > SORT_DESCEND ||
+        (unsigned)request->sort_target > TARGET_VALUE) {
+        return ERR_SORT_OPTION;
+    }
+    *ret = (struct range_query){
+        .key = view(request->key),
+        .range_end = view(request->range_end),
+        .revision = request->revision,
+        .limit = request->limit,
+        .sort = (enum range_sort)request->sort_order,
+        .target = (enum range_target)request->sort_target,
+        .min_mod_revision = request->min_mod_revision,
+        .max_mod_revision = request->max_mod_revision,
+        .min_create_revision = request->min_create_revision,
+        .max_create_revision = request->max_create_revision,
+        .keys_only = request->keys_only != 0,
+        .count_only = request->count_only != 0,
+    };
+    return OK;
+}
+
+enum err convert_put(const Etcdserverpb__PutRequest *request, struct command_put *ret)
+{
+    if (request->key.len == 0) {
+        return ERR_KEY_EMPTY;
+    }
+    if (request->ignore_value && request->value.len != 0) {
+        return ERR_VALUE_PROVIDED;
+    }
+    if (request->ignore_lease && request->lease != 0) {
+        return ERR_LEASE_PROVIDED;
+    }
+    *ret = (struct command_put){
+        .key = view(request->key),
+        .value = view(request->value),
+        .lease = request->lease,
+        .prev_kv = request->prev_kv != 0,
+        .ignore_value = request->ignore_value != 0,
+        .ignore_lease = request->ignore_lease != 0,
+    };
+    return OK;
+}
+
+enum err convert_delete_range(const Etcdserverpb__DeleteRangeRequest *request,
+                              struct command_delete_range *ret)
+{
+    if (request->key.len == 0) {
+        return ERR_KEY_EMPTY;
+    }
+    *ret = (struct command_delete_range){
+        .key = view(request->key),
+        .range_end = view(request->range_end),
+        .prev_kv = request->prev_kv != 0,
+    };
+    return OK;
+}
+
+/* ---- transactions ---- */
+
+/* What a compare is held against: the member of target_union that fits its target, else 0 or no
+ * bytes. */
+static void convert_compare(const Etcdserverpb__Compare *from, struct compare *to)
+{
+    *to = (struct compare){
+        .result = (uint32_t)from->result,
+        .target = (uint32_t)from->target,
+        .key = view(from->key),
+        .range_end = view(from->range_end),
+    };
+    static const Etcdserverpb__Compare__TargetUnionCase fitting[] = {
+        [COMPARE_VERSION] = ETCDSERVERPB__COMPARE__TARGET_UNION_VERSION,
+        [COMPARE_CREATE] = ETCDSERVERPB__COMPARE__TARGET_UNION_CREATE_REVISION,
+        [COMPARE_MOD] = ETCDSERVERPB__COMPARE__TARGET_UNION_MOD_REVISION,
+        [COMPARE_VALUE] = ETCDSERVERPB__COMPARE__TARGET_UNION_VALUE,
+        [COMPARE_LEASE] = ETCDSERVERPB__COMPARE__TARGET_UNION_LEASE,
+    };
+    if (to->target >= ARRAY_LEN(fitting) || from->target_union_case != fitting[to->target]) {
+        return;
+    }
+    switch (to->target) {
+    case COMPARE_VERSION:
+        to->number = from->version;
+        break;
+    case COMPARE_CREATE:
+        to->number = from->create_revision;
+        break;
+    case COMPARE_MOD:
+        to->number = from->mod_revision;
+        break;
+    case COMPARE_LEASE:
+        to->number = from->lease;
+        break;
+    case COMPARE_VALUE:
+        to->value = view(from->value);
+        break;
+    }
+}
+
+static enum err convert_txn_tree(const Etcdserverpb__TxnRequest *request, unsigned ops_max,
+                                 struct arena *arena, struct command_txn *ret);
+
+static enum err convert_op(const Etcdserverpb__RequestOp *from, unsigned ops_max,
+                           struct arena *arena, struct txn_op *to)
+{
+    switch (from->request_case) {
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE:
+        to->kind = OP_RANGE;
+        return convert_range(from->request_range, &to->range);
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT:
+        to->kind = OP_PUT;
+        return convert_put(from->request_put, &to->put);
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE:
+        to->kind = OP_DELETE_RANGE;
+        return convert_delete_range(from->request_delete_range, &to->delete_range);
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN:
+        to->kind = OP_TXN;
+        to->txn = arena_calloc(arena, 1, sizeof *to->txn);
+        return to->txn == NULL ? ERR_NOMEM
+                               : convert_txn_tree(from->request_txn, ops_max, arena, to->txn);
+    default:
+        return ERR_KEY_NOT_FOUND; /* etcd's answer to an operation without a member */
+    }
+}
+
+static enum err convert_ops(Etcdserverpb__RequestOp **from, size_t count, unsigned ops_max,
+                            struct arena *arena, struct txn_op **ret, size_t *ret_count)
+{
+    *ret = arena_calloc(arena, count + 1, sizeof **ret);
+    if (*ret == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        TRY(convert_op(from[i], ops_max, arena, &(*ret)[i]));
+    }
+    *ret_count = count;
+    return OK;
+}
+
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A nested transaction has what the levels around it leave of the budget. */
+static enum err convert_txn_tree(const Etcdserverpb__TxnRequest *request, unsigned ops_max,
+                                 struct arena *arena, struct command_txn *ret)
+{
+    size_t ops = max_size(request->n_compare, max_size(request->n_success, request->n_failure));
+    if (ops > ops_max) {
+        return ERR_TOO_MANY_OPS;
+    }
+    ret->compares = arena_calloc(arena, request->n_compare + 1, sizeof *ret->compares);
+    if (ret->compares == NULL) {
+        return ERR_NOMEM;
+    }
+    ret->compare_count = request->n_compare;
+    for (size_t i = 0; i < request->n_compare; i++) {
+        if (request->compare[i]->key.len == 0) {
+            return ERR_KEY_EMPTY;
+        }
+        convert_compare(request->compare[i], &ret->compares[i]);
+    }
+    unsigned left = ops_max - (unsigned)ops;
+    TRY(convert_ops(request->success, request->n_success, left, arena, &ret->success,
+                    &ret->success_count));
+    return convert_ops(request->failure, request->n_failure, left, arena, &ret->failure,
+                       &ret->failure_count);
+}
+
+enum err convert_txn(const Etcdserverpb__TxnRequest *request, unsigned ops_max, struct arena *arena,
+                     struct command_txn *ret)
+{
+    *ret = (struct command_txn){0};
+    TRY(convert_txn_tree(request, ops_max, arena, ret));
+    TRY(conflict_check(ret->success, ret->success_count));
+    return conflict_check(ret->failure, ret->failure_count);
+}
+
+/* ---- before decoding ---- */
+
+#define TXN_SUCCESS  2
+#define TXN_FAILURE  3
+#define OP_TXN_FIELD 4
+
+/* Skip the value of a field; its bytes when it has a length. */
+static struct bytes read_value(struct reader *r, unsigned type)
+{
+    switch (type) {
+    case 0:
+        (void)read_varint(r);
+        break;
+    case 1:
+        (void)read_u64(r);
+        break;
+    case 2:
+        return read_var_bytes(r, reader_left(r));
+    case 5:
+        (void)read_u32(r);
+        break;
+    default:
+        reader_fail(r);
+    }
+    return bytes_of(NULL, 0);
+}
+
+static bool depth_ok(struct bytes txn, unsigned depth);
+
+static bool op_depth_ok(struct bytes op, unsigned depth)
+{
+    struct reader r = reader_of(op);
+    while (reader_left(&r) > 0) {
+        uint64_t tag = read_varint(&r);
+        struct bytes value = read_value(&r, tag & 7);
+        if (tag >> 3 == OP_TXN_FIELD && !depth_ok(value, depth + 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool depth_ok(struct bytes txn, unsigned depth)
+{
+    if (depth > TXN_DEPTH_MAX) {
+        return false;
+    }
+    struct reader r = reader_of(txn);
+    while (reader_left(&r) > 0) {
+        uint64_t tag = read_varint(&r);
+        struct bytes value = read_value(&r, tag & 7);
+        if ((tag >> 3 == TXN_SUCCESS || tag >> 3 == TXN_FAILURE) && !op_depth_ok(value, depth)) {
+            return false;
+        }
+    }
+    return true; /* what is malformed is the decoder's to refuse */
+}
+
+bool txn_depth_ok(struct bytes message)
+{
+    return depth_ok(message, 0);
+}
+
+static bool all_serializable(Etcdserverpb__RequestOp **ops, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE ||
+            !ops[i]->request_range->serializable) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool txn_is_serializable(const Etcdserverpb__TxnRequest *request)
+{
+    return all_serializable(request->success, request->n_success) &&
+           all_serializable(request->failure, request->n_failure);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef API_CONVERT_H
+#define API_CONVERT_H
+
+#include "fsm/command.h"
+#include "proto/rpc.pb-c.h"
+
+/* Requests into queries and commands, with etcd's checks in etcd's order: what comes out is what
+ * may go into the log. Views point into the request; arrays are in the arena. */
+
+MUST_CHECK enum err convert_range(const Etcdserverpb__RangeRequest *request,
+                                  struct range_query *ret);
+MUST_CHECK enum err convert_put(const Etcdserverpb__PutRequest *request, struct command_put *ret);
+MUST_CHECK enum err convert_delete_range(const Etcdserverpb__DeleteRangeRequest *request,
+                                         struct command_delete_range *ret);
+MUST_CHECK enum err convert_txn(const Etcdserverpb__TxnRequest *request, unsigned ops_max,
+                                struct arena *arena, struct command_txn *ret);
+
+/* Does a transaction nest no deeper than TXN_DEPTH_MAX? Asked of the bytes, before a decoder
+ * recurses into them. */
+bool txn_depth_ok(struct bytes message);
+
+/* Is every range of it, on both branches, serializable? Then it is read without asking the leader.
+ */
+bool txn_is_serializable(const Etcdserverpb__TxnRequest *request);
+
+/* protobuf-c's allocator over an arena: nothing is freed one by one. */
+ProtobufCAllocator convert_allocator(struct arena *arena);
+
+#endif
