@@ -65,10 +65,29 @@ static inline int64_t record_mod_revision(const struct record *record)
 /* Memory that the record takes. */
 size_t record_size(const struct record *record);
 
-/* The header column of the log table: flags, prev_rev, create_revision, version, lease, key;
- * formats in docs/formats.md. */
+/* The header column of the log table: checksums, flags, prev_rev, create_revision, version, lease,
+ * key. docs/formats.md has every byte. A header checks itself, its revision included, and carries
+ * the checksum of its value, so that headers can be read and trusted without their values. */
+struct record_header {
+    bool tombstone;
+    revision_t prev_rev;
+    int64_t create_revision;
+    int64_t version;
+    int64_t lease;
+    struct bytes key;
+    uint32_t value_checksum;
+    uint32_t checksum; /* of revision and header, the value's checksum included: the whole row's */
+};
+
+/* Appended to BUF. Any thread that may read the record. */
 void record_encode_header(const struct record *record, struct buf *buf);
-/* A record from a row; ERR_CORRUPT when the header does not decode. */
+/* RET's key points into HEADER. ERR_CORRUPT when a byte is not as it was written. Any thread. */
+MUST_CHECK enum err record_decode_header(revision_t rev, struct bytes header,
+                                         struct record_header *ret);
+/* Is VALUE what was written with this header? */
+bool record_value_matches(const struct record_header *header, struct bytes value);
+
+/* A record from a row; ERR_CORRUPT when a byte of it is not as it was written. Any thread. */
 MUST_CHECK enum err record_decode(revision_t rev, struct bytes header, struct bytes value,
                                   struct record **ret);
 

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_BACKEND_H
+#define STORAGE_BACKEND_H
+
+#include "base/worker.h"
+#include "storage/store.h"
+
+/* SQLite behind the store: the rows of the log, a few small tables and one row of state, in one
+ * file. The store hands over what it has applied, in batches; everything else happens here:
+ *
+ *   loop            backend_write ──▶ ┐                         ┌──▶ batch->cb, on_durable, ...
+ *   storage thread                    └▶ one transaction of all ┘    slices of compaction, syncs,
+ *                                        that waits                  the end of a checkpoint
+ *   checkpoint thread                    frames of the WAL ──▶ database file
+ *   readers         backend_fetch, backend_scan: snapshots of their own
+ *
+ * The Raft log is what makes a write safe; SQLite follows. So a commit here is not synced; the
+ * *durable index* is what a successful sync has proven, and it alone lets the Raft log be
+ * forgotten.
+ *
+ * Everything on the loop unless it says otherwise. Failures of the disk while writing or syncing
+ * end the process (fatal): what SQLite holds then is unknown until it is opened again. One is
+ * different: a full disk. The batches that do not fit wait, in order, on_full(true) is called, and
+ * they are tried again now and then until they fit (on_full(false)); reads go on. */
+struct backend;
+
+/* What the store wants back after a restart. Each batch brings a new one, written in its
+ * transaction. */
+struct backend_state {
+    uint64_t applied_index;
+    uint64_t applied_term;
+    int64_t revision;           /* the store's newest; 0 in a new database */
+    int64_t compacted_revision; /* logical; -1: never */
+    struct set_hash hash;       /* the store's, over what it keeps; not interpreted here */
+};
+
+/* A row as it comes from disk, its checksums verified. Valid inside the callback that gets it. */
+struct backend_row {
+    revision_t rev;
+    struct record_header header;
+    struct bytes value; /* empty where only headers are read */
+    uint32_t value_len; /* always true */
+};
+
+/* The next COUNT rows in revision order; not OK ends the reading with that error. */
+typedef enum err (*backend_rows_cb)(void *ctx, const struct backend_row *rows, size_t count);
+
+struct backend_config {
+    struct env *env;
+    struct logger *log;
+    struct metrics *metrics; /* may be NULL */
+    const char *path;        /* the database file; its folder exists */
+    const char *vfs;         /* NULL: the system's, exclusive */
+    struct store_identity identity;
+    unsigned reader_threads;   /* 0: 2 */
+    unsigned sync_interval_ms; /* how old an index that is not durable may grow; 0: 1000 */
+    /* Each may be NULL. */
+    void (*on_durable)(void *ctx, uint64_t durable_index); /* it has grown */
+    void (*on_full)(void *ctx, bool full);                 /* the disk is full; no longer full */
+    void (*on_compacted)(void *ctx, int64_t revision); /* all that it removes is gone from disk */
+    void *ctx;
+};
+
+/* Open or make the database, check it, and give every row (headers only) to ROWS, on the loop, in
+ * revision order. Rows that a compaction has removed logically may still be among them: the caller
+ * compacts its index at STATE's compacted_revision when it has them all. Blocks.
+ *
+ * ERR_FOREIGN: of another cluster or member. ERR_VERSION: written by a newer program. ERR_LOCKED:
+ * another process has it. ERR_CORRUPT: damaged, WHY says where. Nothing is changed then. */
+MUST_CHECK enum err backend_open(const struct backend_config *config, backend_rows_cb rows,
+                                 void *rows_ctx, struct backend_state *state, struct backend **ret,
+                                 struct why *why);
+
+/* Write what waits, make it durable, close, free. Blocks. Every cb that is outstanding is called
+ * first; batches that find no room get ERR_NO_SPACE (the Raft log still has them). */
+void backend_close(struct backend *backend);
+
+/* ---- Writing ---- */
+
+/* A row of a small table that is put (replacing) or deleted (missing is fine). */
+struct backend_change {
+    enum store_table table;
+    bool is_delete;
+    struct bytes key;
+    struct bytes value;
+};
+
+/* What one or several entries of the Raft log changed. The caller owns it with everything it points
+ * to, and must not touch it, until cb has run. */
+struct backend_batch {
+    struct backend_state state;    /* after the batch */
+    struct record *const *records; /* in revision order, above all that were written before */
+    size_t record_count;
+    const struct backend_change *changes; /* in the order of their doing */
+    size_t change_count;
+    size_t size_bytes; /* about what it takes: transactions are cut by it */
+    /* OK: committed, so that every read here finds it. ERR_NO_SPACE only from backend_close. */
+    enum err status;
+    void (*cb)(struct backend_batch *batch);
+    struct queue link; /* private */
+    struct job job;
+    struct backend *backend;
+};
+
+void backend_write(struct backend *backend, struct backend_batch *batch,
+                   void (*cb)(struct backend_batch *batch));
+
+/* Make durable soon what is committed now; on_durable tells. Happens by itself every
+ * sync_interval_ms. */
+void backend_sync(struct backend *backend);
+uint64_t backend_durable_index(const struct backend *backend);
+bool backend_is_full(const struct backend *backend);
+
+/* ---- Reading what is committed ---- */
+
+/* The record at REV, with one count. Blocks for a read from disk. A revision that is not there:
+ * ERR_NOT_FOUND; a row whose checksum is wrong: ERR_CORRUPT, never its content. */
+MUST_CHECK enum err backend_get(struct backend *backend, revision_t rev, struct record **ret,
+                                struct why *why);
+
+/* The records with FROM <= rev <= TO appended to RET, ending behind the main revision that passes
+ * MAX_BYTES. Blocks for reads from disk. */
+MUST_CHECK enum err backend_read(struct backend *backend, revision_t from, revision_t to,
+                                 size_t max_bytes, struct record_list *ret, struct why *why);
+
+/* Read the records of many revisions on a reader thread, from one snapshot that is at least as new
+ * as the call. Owned by the caller until cb. */
+struct backend_fetch {
+    const revision_t *revs; /* any order */
+    size_t count;
+    struct record **records; /* count places; filled when status is OK, one count each */
+    enum err status;         /* ERR_NOT_FOUND when one is missing; then no record is given */
+    struct why why;
+    void (*cb)(struct backend_fetch *fetch);
+    struct queue link; /* private */
+    struct job job;
+    struct backend *backend;
+    struct conn *conn;
+};
+void backend_fetch(struct backend *backend, struct backend_fetch *fetch,
+                   void (*cb)(struct backend_fetch *fetch));
+
+/* Give the rows FROM <= rev <= TO to ROWS on a reader thread. The snapshot is renewed now and then
+ * so that the WAL can be reset: whoever needs old rows holds a pin. Owned by the caller until cb.
+ */
+struct backend_scan {
+    revision_t from;
+    revision_t to;
+    bool with_values;
+    backend_rows_cb rows; /* Thread: a reader */
+    void *rows_ctx;
+    enum err status; /* what ROWS said, or ERR_CORRUPT, ERR_IO, ERR_NOMEM */
+    struct why why;
+    void (*cb)(struct backend_scan *scan);
+    struct queue link; /* private */
+    struct job job;
+    struct backend *backend;
+    struct conn *conn;
+};
+void backend_scan(struct backend *backend, struct backend_scan *scan,
+                  void (*cb)(struct backend_scan *scan));
+
+/* Every row of TABLE in key order. Blocks: for start-up. */
+MUST_CHECK enum err backend_table_foreach(struct backend *backend, enum store_table table,
+                                          enum err (*fn)(void *ctx, struct bytes key,
+                                                         struct bytes value),
+                                          void *ctx, struct why *why);
+
+/* ---- Compaction ----
+ *
+ * Removal follows the compacted_revision R of the batches by itself, in slices between
+ * transactions, and goes on after a restart. Of the rows up to R it removes those that a row up to
+ * R names as its prev_rev, and tombstones below R; a tombstone of R itself stays until the next
+ * compaction, as etcd keeps it. */
+
+/* While held, no compaction above COMPACTED_REVISION (the store's when it is taken) is removed from
+ * disk: what can be read at or above it stays readable. */
+struct backend_pin {
+    struct queue link;
+    int64_t compacted_revision;
+};
+void backend_pin(struct backend *backend, struct backend_pin *pin, int64_t compacted_revision);
+void backend_unpin(struct backend *backend, struct backend_pin *pin);
+
+/* All compactions up to here are gone from disk; -1: none was. */
+int64_t backend_removed_revision(const struct backend *backend);
+
+/* ---- Upkeep ---- */
+
+uint64_t backend_size_bytes(const struct backend *backend);        /* of the database */
+uint64_t backend_size_in_use_bytes(const struct backend *backend); /* an estimate */
+
+/* A consistent copy in a new file at PATH, made by a helper thread while writes go on: everything
+ * that was committed when it began. Or the database rewritten in place without its free space (PATH
+ * unused). Owned by the caller until cb; one at a time, others wait. */
+struct backend_copy {
+    const char *path;
+    struct backend_state state; /* of the copy */
+    uint64_t size_bytes;
+    enum err status;
+    struct why why;
+    void (*cb)(struct backend_copy *copy);
+    struct queue link; /* private */
+    struct job job;
+    struct backend *backend;
+    bool is_defragment;
+};
+void backend_copy(struct backend *backend, struct backend_copy *copy,
+                  void (*cb)(struct backend_copy *copy));
+void backend_defragment(struct backend *backend, struct backend_copy *copy,
+                        void (*cb)(struct backend_copy *copy));
+
+#endif
