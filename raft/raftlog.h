@@ -72,6 +72,7 @@ typedef void (*raftlog_cb)(struct raftlog_request *request);
 struct raftlog_request {
     raftlog_cb cb;
     struct job job; /* private to the implementation, from here on */
+    struct raftlog *log;
     uint64_t index;
     uint64_t count;
     uint64_t kind;
