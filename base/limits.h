@@ -26,7 +26,22 @@
     (4u * 1024 * 1024) /* unsent answer bytes before a stream is asked to wait */
 #define CONNECTION_SEND_BYTES_MAX (64u * 1024 * 1024)
 #define STREAM_TURN_BYTES         (256u * 1024) /* more to one socket goes in the next turn */
-#define RESOLVED_ADDRESSES_MAX    8             /* of one host name */
+#define SERVER_SEND_BYTES_MAX     (512u * 1024 * 1024) /* unsent answers, all connections */
+#define CONNECTION_HELD_BYTES_MAX (128u * 1024 * 1024) /* requests that are not whole yet */
+#define SERVER_HELD_BYTES_MAX     (512u * 1024 * 1024)
+#define METADATA_BYTES_MAX        (16u * 1024)         /* kept of one call's headers */
+#define STREAM_WINDOW_BYTES       (1024u * 1024)      /* a client may send without being asked */
+#define CONNECTION_WINDOW_BYTES   (16u * 1024 * 1024) /* the same, all its streams */
+
+/* Floods: beyond these a connection is ended. */
+#define RESETS_PER_CONNECTION_BURST   10000
+#define RESETS_PER_CONNECTION_PER_SEC 2000
+#define ACKS_PER_CONNECTION_MAX       1000 /* of settings and pings, not yet taken by the peer */
+#define CONTINUATIONS_MAX             8
+#define INVALID_FRAMES_MAX            1000
+#define PING_STRIKES_MAX              2
+
+#define RESOLVED_ADDRESSES_MAX 8 /* of one host name */
 
 /* The log and its entries. */
 #define BATCH_BYTES_MAX       (4u * 1024 * 1024) /* an open batch is sealed at this size ... */
@@ -55,6 +70,8 @@
 #define KEY_BYTES_MAX      REQUEST_BYTES_MAX
 #define REVISION_SUB_BITS  20
 
+static_assert(CONNECTION_SEND_BYTES_MAX > STREAM_SEND_BYTES_MAX, "a connection holds a stream");
+static_assert(CONNECTION_HELD_BYTES_MAX > GRPC_MESSAGE_BYTES_MAX, "a connection holds a request");
 static_assert(GRPC_MESSAGE_BYTES_MAX > REQUEST_BYTES_MAX, "a message holds the largest request");
 static_assert(ENTRY_BYTES_MAX > BATCH_BYTES_MAX + REQUEST_BYTES_MAX,
               "a batch ends with any request");

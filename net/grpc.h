@@ -82,7 +82,7 @@ struct grpc_server_config {
 
 MUST_CHECK enum err grpc_server_new(const struct grpc_server_config *config,
                                     struct grpc_server **ret);
-/* All its connections are gone (rpc_port_close). Calls that somebody still holds stay valid. */
+/* After its ports are closed and every count of its calls is given back. */
 void grpc_server_free(struct grpc_server *server);
 
 /* Figures, counted from the start. Of the method at INDEX of the table: */

@@ -5,11 +5,12 @@
 
 #include "base/assert.h"
 
-/* Pieces of copied bytes double from the smallest to the largest size; an idle connection has none.
- * A blob below BLOB_BYTES_MIN is copied: a part of its own would cost more. */
-#define PIECE_BYTES_MIN 4096u
-#define PIECE_BYTES_MAX 65536u
-#define BLOB_BYTES_MIN  1024u
+/* Pieces of copied bytes double up to the largest size; an idle queue has none. Behind a blob a
+ * small piece will do: often it holds no more than a frame's header, with the next blob behind. A
+ * blob below BLOB_BYTES_MIN is copied: a part of its own would cost more. */
+#define PIECE_BYTES_BETWEEN 128u
+#define PIECE_BYTES_MAX     65536u
+#define BLOB_BYTES_MIN      1024u
 
 struct piece {
     struct queue link;
@@ -21,10 +22,11 @@ struct piece {
     uint8_t memory[];
 };
 
-void sendqueue_init(struct sendqueue *q)
+void sendqueue_init(struct sendqueue *q, size_t piece_bytes_min)
 {
     queue_init(&q->pieces);
     q->bytes = 0;
+    q->piece_bytes_min = piece_bytes_min;
 }
 
 static void drop_first(struct sendqueue *q)
@@ -49,8 +51,10 @@ static struct piece *last_piece(struct sendqueue *q)
 
 static struct piece *piece_new(struct sendqueue *q, const struct piece *last, size_t need)
 {
-    size_t cap = PIECE_BYTES_MIN;
-    if (last != NULL && last->blob == NULL) {
+    size_t cap = q->piece_bytes_min;
+    if (last != NULL && last->blob != NULL) {
+        cap = PIECE_BYTES_BETWEEN;
+    } else if (last != NULL) {
         cap = last->cap < PIECE_BYTES_MAX / 2 ? last->cap * 2 : PIECE_BYTES_MAX;
     }
     cap = cap > need ? cap : need;
@@ -107,6 +111,26 @@ bool sendqueue_blob(struct sendqueue *q, struct blob *blob, size_t offset, size_
     queue_push_back(&q->pieces, &piece->link);
     q->bytes += len;
     return true;
+}
+
+struct bytes sendqueue_front(const struct sendqueue *q, struct blob **ret_blob)
+{
+    const struct piece *piece = QUEUE_ELEM(q->pieces.next, struct piece, link);
+    *ret_blob = piece->blob;
+    return bytes_of(piece->data + piece->start, piece->end - piece->start);
+}
+
+void sendqueue_take(struct sendqueue *q, uint8_t *to, size_t n)
+{
+    while (n > 0) {
+        struct blob *blob;
+        struct bytes front = sendqueue_front(q, &blob);
+        size_t some = front.len < n ? front.len : n;
+        memcpy(to, front.data, some);
+        sendqueue_consume(q, some);
+        to += some;
+        n -= some;
+    }
 }
 
 unsigned sendqueue_parts(const struct sendqueue *q, uv_buf_t *parts, unsigned max,

@@ -13,14 +13,24 @@
 struct sendqueue {
     struct queue pieces;
     size_t bytes;
+    size_t piece_bytes_min; /* of the first piece of copied bytes */
 };
 
-void sendqueue_init(struct sendqueue *q);
+/* PIECE_BYTES_MIN: what is expected to be copied at once; 0: exactly what comes first. */
+void sendqueue_init(struct sendqueue *q, size_t piece_bytes_min);
 void sendqueue_fini(struct sendqueue *q);
 
 /* False: no memory, and nothing was added. */
 bool sendqueue_copy(struct sendqueue *q, struct bytes bytes);
 bool sendqueue_blob(struct sendqueue *q, struct blob *blob, size_t offset, size_t len);
+
+/* The first bytes that lie together, and whose they are (NULL: the queue's); the queue is not
+ * empty.
+ */
+struct bytes sendqueue_front(const struct sendqueue *q, struct blob **ret_blob);
+
+/* Copy the first N bytes out and consume them. */
+void sendqueue_take(struct sendqueue *q, uint8_t *to, size_t n);
 
 /* The first bytes as at most MAX parts: the count of parts, and *ret_bytes in them. */
 unsigned sendqueue_parts(const struct sendqueue *q, uv_buf_t *parts, unsigned max,

@@ -12,6 +12,7 @@
 
 #define READ_BYTES        (128u * 1024)
 #define WRITE_PARTS_MAX   64
+#define PIECE_BYTES       4096u
 #define TCP_KEEPALIVE_SEC 30
 
 /* One for all connections of a loop: what was read is used up before the next read. */
@@ -192,7 +193,7 @@ static void on_flush_task(struct env_task *task)
 
 void stream_want_flush(struct stream *stream)
 {
-    if (stream->state == STREAM_OPEN && !stream->flushing) {
+    if (stream->state == STREAM_OPEN) {
         env_defer(stream->env, &stream->flush);
     }
 }
@@ -203,7 +204,9 @@ static bool queued(struct stream *stream, bool added)
         end(stream, ERR_NOMEM, "no memory for what is to be sent", 0);
         return false;
     }
-    stream_want_flush(stream);
+    if (!stream->flushing) {
+        stream_want_flush(stream);
+    }
     return true;
 }
 
@@ -299,7 +302,7 @@ struct stream *stream_new(struct env *env, uv_loop_t *loop)
     int status = uv_tcp_init(loop, &stream->tcp);
     ASSERT(status == 0); /* makes no socket yet */
     stream->env = env;
-    sendqueue_init(&stream->out);
+    sendqueue_init(&stream->out, PIECE_BYTES);
     env_task_init(&stream->flush, PHASE_FLUSH, on_flush_task);
     env_timer_init(&stream->grace, on_grace_over);
     return stream;

@@ -47,7 +47,8 @@ void stream_start(struct stream *stream, const struct stream_callbacks *callback
 bool stream_write(struct stream *stream, struct bytes bytes);
 bool stream_write_blob(struct stream *stream, struct blob *blob, size_t offset, size_t len);
 
-/* Ask for on_flush at the end of this turn, even when nothing is queued. */
+/* Ask for on_flush at the end of this turn, even when nothing is queued; from within on_flush, for
+ * one more. */
 void stream_want_flush(struct stream *stream);
 
 size_t stream_queued_bytes(const struct stream *stream); /* not yet given to the kernel */

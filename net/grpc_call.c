@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "net/grpc_private.h"
+
+/* Unused calls that a method keeps, each with at most this much memory in its arena. */
+#define FREE_CALLS_MAX       256
+#define FREE_ARENA_BYTES_MAX 8192u
+
+#define CONTENT_TYPE "application/grpc"
+
+static const char *const status_digits[GRPC_STATUS_COUNT] = {
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
+};
+
+static const struct grpc_method *method_of(const struct grpc_call *call)
+{
+    return call->slot->method;
+}
+
+/* Memory. */
+
+static struct grpc_call *take_unused(struct grpc_slot *slot)
+{
+    size_t size = sizeof(struct grpc_call) + slot->method->state_bytes;
+    struct grpc_call *call = slot->free_calls;
+    if (call == NULL) {
+        return calloc(1, size);
+    }
+    slot->free_calls = call->next_free;
+    slot->free_count--;
+    struct arena arena = call->arena;
+    memset(call, 0, size);
+    call->arena = arena;
+    call->arena.max_bytes = 0;
+    return call;
+}
+
+static void put_unused(struct grpc_call *call)
+{
+    struct grpc_slot *slot = call->slot;
+    arena_reset(&call->arena);
+    if (slot->free_count == FREE_CALLS_MAX) {
+        arena_fini(&call->arena);
+        free(call);
+        return;
+    }
+    if (call->arena.used_bytes > FREE_ARENA_BYTES_MAX) {
+        arena_fini(&call->arena);
+    }
+    call->next_free = slot->free_calls;
+    slot->free_calls = call;
+    slot->free_count++;
+}
+
+void grpc_call_free_unused(struct grpc_slot *slot)
+{
+    struct grpc_call *call;
+    while ((call = slot->free_calls) != NULL) {
+        slot->free_calls = call->next_free;
+        arena_fini(&call->arena);
+        free(call);
+    }
+    slot->free_count = 0;
+}
+
+void grpc_call_ref(struct grpc_call *call)
+{
+    call->refs++;
+}
+
+void grpc_call_unref(struct grpc_call *call)
+{
+    ASSERT(call->refs > 0);
+    if (--call->refs > 0) {
+        return;
+    }
+    ASSERT(call->conn == NULL);
+    if (method_of(call)->release != NULL) {
+        method_of(call)->release(call);
+    }
+    for (unsigned i = 0; i < call->metadata_count; i++) {
+        nghttp2_rcbuf_decref(call->metadata[i].name);
+        nghttp2_rcbuf_decref(call->metadata[i].value);
+    }
+    put_unused(call);
+}
+
+static void set_held(struct grpc_call *call, size_t bytes)
+{
+    call->conn->held_bytes = call->conn->held_bytes - call->held_bytes + bytes;
+    call->server->held_bytes = call->server->held_bytes - call->held_bytes + bytes;
+    call->held_bytes = bytes;
+}
+
+/* The end. */
+
+static void submit_trailers(nghttp2_session *session, const struct grpc_call *call, int *ret)
+{
+    static const nghttp2_nv ok[] = {HTTP2_NV("grpc-status", "0")};
+    if (call->status == GRPC_OK && call->status_text.len == 0) {
+        *ret = nghttp2_submit_trailer(session, call->stream_id, ok, 1);
+        return;
+    }
+    const char *digits = status_digits[call->status];
+    const nghttp2_nv nv[] = {
+        {(uint8_t *)"grpc-status", (uint8_t *)digits, 11, strlen(digits), HTTP2_NO_COPY},
+        {(uint8_t *)"grpc-message", (uint8_t *)call->status_text.data, 12, call->status_text.len,
+         NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_INDEX},
+    };
+    *ret = nghttp2_submit_trailer(session, call->stream_id, nv, call->status_text.len > 0 ? 2 : 1);
+}
+
+void grpc_answer_status(nghttp2_session *session, int32_t stream_id, const char *http_status,
+                        enum grpc_status status, struct bytes text)
+{
+    const char *digits = status_digits[status];
+    const nghttp2_nv nv[] = {
+        {(uint8_t *)":status", (uint8_t *)http_status, 7, 3, HTTP2_NO_COPY},
+        HTTP2_NV("content-type", CONTENT_TYPE),
+        {(uint8_t *)"grpc-status", (uint8_t *)digits, 11, strlen(digits), HTTP2_NO_COPY},
+        {(uint8_t *)"grpc-message", (uint8_t *)text.data, 12, text.len,
+         NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_INDEX},
+    };
+    /* Fails when memory ends or the stream is gone: then the client's deadline is all that is left
+     * in the first case, and nobody waits in the second. */
+    (void)nghttp2_submit_response(session, stream_id, nv, text.len > 0 ? 4 : 3, NULL);
+}
+
+static ssize_t on_read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t len,
+                              uint32_t *flags, nghttp2_data_source *source, void *user_data)
+{
+    (void)stream_id;
+    (void)user_data;
+    struct outbox *out = source->ptr;
+    struct grpc_call *call = CONTAINER_OF(out, struct grpc_call, out);
+    ssize_t n = outbox_read(out, buf, len, flags);
+    if (n >= 0 && (*flags & NGHTTP2_DATA_FLAG_EOF) != 0) {
+        int status;
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        submit_trailers(session, call, &status);
+        if (status != 0) {
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
+        }
+    }
+    return n;
+}
+
+/* Make nghttp2 ask for what the outbox holds, or for its end. */
+static void wake(struct grpc_call *call)
+{
+    static const nghttp2_nv headers[] = {HTTP2_NV(":status", "200"),
+                                         HTTP2_NV("content-type", CONTENT_TYPE)};
+    nghttp2_session *session = call->conn->h2.session;
+    int status = 0;
+    if (!call->sent_headers) {
+        call->sent_headers = true;
+        nghttp2_data_provider provider = {.source.ptr = &call->out,
+                                          .read_callback = on_read_answer};
+        status = nghttp2_submit_response(session, call->stream_id, headers, ARRAY_LEN(headers),
+                                         &provider);
+    } else if (call->out.waiting) {
+        call->out.waiting = false;
+        status = nghttp2_session_resume_data(session, call->stream_id);
+    }
+    if (status != 0) {
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, call->stream_id,
+                                        NGHTTP2_INTERNAL_ERROR);
+    }
+    stream_want_flush(call->conn->h2.stream);
+}
+
+static void become_over(struct grpc_call *call, enum grpc_status status)
+{
+    call->over = true;
+    call->status = status;
+    call->slot->stats.handled[status]++;
+    if (call->deadline_ns != UINT64_MAX) {
+        env_timer_stop(call->server->config.env, &call->deadline);
+    }
+    inbox_fini(&call->inbox);
+    set_held(call, 0);
+}
+
+static void end_call(struct grpc_call *call, enum grpc_status status, const char *text)
+{
+    if (call->over) {
+        return;
+    }
+    if (call->overflow) {
+        status = GRPC_RESOURCE_EXHAUSTED;
+        text = "grpc: too many answers wait for this client to read them";
+    }
+    if (text != NULL && text[0] != '\0' &&
+        !grpc_message_encode(&call->arena, text, &call->status_text)) {
+        call->status_text = bytes_of(NULL, 0); /* better the code alone than nothing */
+    }
+    become_over(call, status);
+    call->out.ended = true;
+    if (call->sent_headers || call->out.queue.bytes > 0) {
+        wake(call);
+        return;
+    }
+    call->sent_headers = true;
+    grpc_answer_status(call->conn->h2.session, call->stream_id, "200", status, call->status_text);
+    stream_want_flush(call->conn->h2.stream);
+}
+
+void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const char *message)
+{
+    ASSERT((unsigned)status < GRPC_STATUS_COUNT);
+    end_call(call, status, message);
+}
+
+void grpc_call_fail(struct grpc_call *call, enum grpc_status status, const char *format, ...)
+{
+    if (call->over) {
+        return;
+    }
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    end_call(call, status, text);
+    if (method_of(call)->closed != NULL) {
+        method_of(call)->closed(call, call->status);
+    }
+}
+
+void grpc_call_detach(struct grpc_call *call)
+{
+    bool was_open = !call->over;
+    if (was_open) {
+        become_over(call, GRPC_CANCELLED);
+    }
+    set_held(call, 0);
+    outbox_fini(&call->out);
+    queue_remove(&call->link);
+    queue_remove(&call->waiting);
+    call->conn = NULL;
+    call->server->stats.calls--;
+    if (was_open && method_of(call)->closed != NULL) {
+        method_of(call)->closed(call, GRPC_CANCELLED);
+    }
+    grpc_call_unref(call);
+}
+
+static void on_deadline(struct env_timer *timer)
+{
+    grpc_call_fail(CONTAINER_OF(timer, struct grpc_call, deadline), GRPC_DEADLINE_EXCEEDED,
+                   "context deadline exceeded");
+}
+
+/* The beginning. */
+
+static bool take_metadata(struct grpc_call *call, struct opening *opening)
+{
+    if (opening->metadata_count == 0) {
+        return true;
+    }
+    size_t size = opening->metadata_count * sizeof call->metadata[0];
+    call->metadata = arena_alloc(&call->arena, size);
+    if (call->metadata == NULL) {
+        return false;
+    }
+    memcpy(call->metadata, opening->metadata, size);
+    call->metadata_count = opening->metadata_count;
+    opening->metadata_count = 0; /* the counts are the call's now */
+    return true;
+}
+
+static void start_deadline(struct grpc_call *call, uint64_t timeout_ns)
+{
+    call->deadline_ns = UINT64_MAX;
+    if (timeout_ns == 0) {
+        return;
+    }
+    struct env *env = call->server->config.env;
+    call->deadline_ns = env_now_ns(env) + timeout_ns;
+    env_timer_init(&call->deadline, on_deadline);
+    env_timer_start(env, &call->deadline, (timeout_ns + 999999) / 1000000);
+}
+
+struct grpc_call *grpc_call_new(struct grpc_conn *conn, struct opening *opening)
+{
+    struct grpc_call *call = take_unused(opening->slot);
+    if (call == NULL) {
+        return NULL;
+    }
+    call->slot = opening->slot;
+    if (!take_metadata(call, opening)) {
+        put_unused(call);
+        return NULL;
+    }
+    call->server = conn->server;
+    call->conn = conn;
+    call->stream_id = opening->stream_id;
+    call->refs = 1;
+    queue_push_back(&conn->calls, &call->link);
+    queue_init(&call->waiting);
+    outbox_init(&call->out, &conn->h2, &conn->server->pending_bytes);
+    set_held(call, opening->metadata_bytes);
+    start_deadline(call, opening->timeout_ns);
+    conn->server->stats.calls++;
+    call->slot->stats.started++;
+    return call;
+}
+
+/* Receiving. */
+
+static void wait_for_flush(struct grpc_call *call)
+{
+    queue_remove(&call->waiting);
+    queue_push_back(&call->conn->waiting, &call->waiting);
+    stream_want_flush(call->conn->h2.stream);
+}
+
+static void deliver(struct grpc_call *call, struct bytes message)
+{
+    if (call->got_message && !method_of(call)->client_stream) {
+        grpc_call_fail(call, GRPC_INTERNAL, "grpc: more than one message for a unary request");
+        return;
+    }
+    call->got_message = true;
+    call->slot->stats.received++;
+    call->server->stats.received_bytes += GRPC_PREFIX_BYTES + message.len;
+    method_of(call)->message(call, message);
+}
+
+static void take_messages(struct grpc_call *call, struct bytes input)
+{
+    while (!call->over) {
+        struct bytes message;
+        size_t max = call->server->config.message_bytes_max;
+        switch (inbox_next(&call->inbox, &input, max, &message)) {
+        case INBOX_MORE:
+            return;
+        case INBOX_MESSAGE:
+            deliver(call, message);
+            break;
+        case INBOX_TOO_LARGE:
+            grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED,
+                           "grpc: received message larger than max (%u vs. %zu)", call->inbox.need,
+                           max);
+            return;
+        case INBOX_COMPRESSED:
+            grpc_call_fail(call, GRPC_INTERNAL,
+                           "grpc: compressed flag set with identity or empty encoding");
+            return;
+        case INBOX_BAD_FLAG:
+            grpc_call_fail(call, GRPC_INTERNAL, "grpc: received unexpected payload format %u",
+                           call->inbox.prefix[0]);
+            return;
+        case INBOX_NOMEM:
+            grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: no memory for the request");
+            return;
+        }
+    }
+}
+
+static void check_held(struct grpc_call *call)
+{
+    set_held(call, inbox_held_bytes(&call->inbox));
+    if (call->conn->held_bytes > CONNECTION_HELD_BYTES_MAX ||
+        call->server->held_bytes > SERVER_HELD_BYTES_MAX) {
+        grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: too many unfinished requests");
+    }
+}
+
+void grpc_call_input(struct grpc_call *call, struct bytes bytes)
+{
+    nghttp2_session *session = call->conn->h2.session;
+    take_messages(call, bytes);
+    if (!call->over && inbox_held_bytes(&call->inbox) != call->held_bytes) {
+        check_held(call);
+    }
+    /* A client that does not read its answers is given no more window to ask. These fail only when
+     * memory ends, which the next use of the session finds too. */
+    (void)nghttp2_session_consume_connection(session, bytes.len);
+    if (!call->over && call->out.queue.bytes > STREAM_SEND_BYTES_MAX) {
+        call->unconsumed += bytes.len;
+        wait_for_flush(call);
+    } else {
+        (void)nghttp2_session_consume_stream(session, call->stream_id, bytes.len);
+    }
+}
+
+void grpc_call_half_close(struct grpc_call *call)
+{
+    call->half_closed = true;
+    if (call->over) {
+        return;
+    }
+    if (inbox_is_partial(&call->inbox)) {
+        grpc_call_fail(call, GRPC_INTERNAL, "grpc: the request ends within a message");
+        return;
+    }
+    if (!method_of(call)->client_stream) {
+        if (!call->got_message) {
+            grpc_call_fail(call, GRPC_INTERNAL, "grpc: the request has no message");
+        }
+        return;
+    }
+    if (method_of(call)->half_close != NULL) {
+        method_of(call)->half_close(call);
+    }
+}
+
+/* Sending. */
+
+void grpc_call_send_parts(struct grpc_call *call, const struct grpc_part *parts, size_t count)
+{
+    if (call->over || call->overflow) {
+        return;
+    }
+    struct grpc_server *server = call->server;
+    if (call->conn->h2.pending_bytes >= CONNECTION_SEND_BYTES_MAX ||
+        server->pending_bytes >= SERVER_SEND_BYTES_MAX) {
+        call->overflow = true;
+        wait_for_flush(call);
+        return;
+    }
+    size_t before = call->out.queue.bytes;
+    if (!outbox_add(&call->out, parts, count)) {
+        call->overflow = true; /* half a message may be queued: the stream cannot go on */
+        (void)nghttp2_submit_rst_stream(call->conn->h2.session, NGHTTP2_FLAG_NONE, call->stream_id,
+                                        NGHTTP2_INTERNAL_ERROR);
+        stream_want_flush(call->conn->h2.stream);
+        return;
+    }
+    call->slot->stats.sent++;
+    server->stats.sent_bytes += call->out.queue.bytes - before;
+    wake(call);
+}
+
+void grpc_call_send(struct grpc_call *call, struct bytes message)
+{
+    grpc_call_send_parts(call, &(struct grpc_part){.bytes = message}, 1);
+}
+
+void grpc_call_send_blob(struct grpc_call *call, struct blob *blob)
+{
+    grpc_call_send_parts(call, &(struct grpc_part){.bytes = blob_bytes(blob), .blob = blob}, 1);
+}
+
+void grpc_call_answer(struct grpc_call *call, struct bytes message)
+{
+    grpc_call_send(call, message);
+    end_call(call, GRPC_OK, NULL);
+}
+
+void grpc_call_answer_blob(struct grpc_call *call, struct blob *blob)
+{
+    grpc_call_send_blob(call, blob);
+    end_call(call, GRPC_OK, NULL);
+}
+
+size_t grpc_call_pending_bytes(const struct grpc_call *call)
+{
+    return call->out.queue.bytes;
+}
+
+void grpc_call_want_writable(struct grpc_call *call)
+{
+    if (call->over || call->wants_writable) {
+        return;
+    }
+    call->wants_writable = true;
+    wait_for_flush(call);
+}
+
+bool grpc_call_tend(struct grpc_call *call)
+{
+    if (call->over) {
+        return false;
+    }
+    if (call->overflow) {
+        grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "overflow"); /* end_call has the text */
+        return true;
+    }
+    if (call->out.queue.bytes >= STREAM_SEND_BYTES_MAX / 2) {
+        queue_push_back(&call->conn->waiting, &call->waiting);
+        return false;
+    }
+    if (call->unconsumed > 0) {
+        (void)nghttp2_session_consume_stream(call->conn->h2.session, call->stream_id,
+                                             call->unconsumed);
+        call->unconsumed = 0;
+    }
+    if (call->wants_writable) {
+        call->wants_writable = false;
+        method_of(call)->writable(call);
+    }
+    return true;
+}
+
+/* What a method sees. */
+
+const struct grpc_method *grpc_call_method(const struct grpc_call *call)
+{
+    return method_of(call);
+}
+
+void *grpc_call_ctx(const struct grpc_call *call)
+{
+    return call->server->config.ctx;
+}
+
+void *grpc_call_state(struct grpc_call *call)
+{
+    return call->state;
+}
+
+struct grpc_call *grpc_call_of_state(void *state)
+{
+    return (struct grpc_call *)(void *)((char *)state - offsetof(struct grpc_call, state));
+}
+
+struct arena *grpc_call_arena(struct grpc_call *call)
+{
+    return &call->arena;
+}
+
+const char *grpc_call_peer(const struct grpc_call *call)
+{
+    return call->conn == NULL ? "" : stream_peer(call->conn->h2.stream);
+}
+
+bool grpc_call_is_over(const struct grpc_call *call)
+{
+    return call->over;
+}
+
+bool grpc_call_metadata(const struct grpc_call *call, const char *key, struct bytes *ret)
+{
+    size_t len = strlen(key);
+    for (unsigned i = 0; i < call->metadata_count; i++) {
+        nghttp2_vec name = nghttp2_rcbuf_get_buf(call->metadata[i].name);
+        if (name.len == len && memcmp(name.base, key, len) == 0) {
+            nghttp2_vec value = nghttp2_rcbuf_get_buf(call->metadata[i].value);
+            *ret = bytes_of(value.base, value.len);
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t grpc_call_deadline_ns(const struct grpc_call *call)
+{
+    return call->deadline_ns;
+}

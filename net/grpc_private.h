@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_GRPC_PRIVATE_H
+#define NET_GRPC_PRIVATE_H
+
+#include <stdalign.h>
+
+#include "base/map.h"
+#include "net/grpc.h"
+#include "net/grpc_frame.h"
+#include "net/http2.h"
+
+/* A method with what the server keeps about it. */
+struct grpc_slot {
+    const struct grpc_method *method;
+    struct map_link link; /* in server->slots_by_path */
+    struct grpc_method_stats stats;
+    struct grpc_call *free_calls; /* to be used again */
+    unsigned free_count;
+};
+
+struct grpc_server {
+    struct grpc_server_config config;
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+    struct grpc_slot *slots;
+    struct map slots_by_path;
+    struct grpc_server_stats stats;
+    size_t pending_bytes; /* answers that wait, on all connections */
+    size_t held_bytes;    /* of requests that are not whole, on all connections */
+};
+
+/* NULL: no such method. */
+struct grpc_slot *grpc_server_find(struct grpc_server *server, struct bytes path);
+bool grpc_server_knows_service(const struct grpc_server *server, struct bytes service);
+
+struct metadata {
+    nghttp2_rcbuf *name;
+    nghttp2_rcbuf *value;
+};
+
+/* The headers of a request while they arrive: they come in one piece, so a connection needs one. */
+#define METADATA_MAX 32
+struct opening {
+    bool active;
+    int32_t stream_id;
+    size_t bytes; /* of the header list so far, as RFC 9113 6.5.2 counts */
+    bool is_post;
+    nghttp2_rcbuf *content_type;
+    bool timeout_is_bad;
+    uint64_t timeout_ns; /* 0: none */
+    struct grpc_slot *slot;
+    nghttp2_rcbuf *path;     /* when the slot was not found */
+    nghttp2_rcbuf *encoding; /* grpc-encoding, when it is not "identity" */
+    struct metadata metadata[METADATA_MAX];
+    unsigned metadata_count;
+    size_t metadata_bytes;
+};
+
+/*        grpc_call_new
+ *             |
+ *           OPEN -- grpc_call_finish, or ended by the client, the connection, the deadline --> OVER
+ *
+ * An OVER call is on its connection (conn != NULL) until its last bytes have left or the stream is
+ * gone. The connection holds one count meanwhile. */
+struct grpc_call {
+    struct grpc_server *server;
+    struct grpc_slot *slot;
+    struct grpc_conn *conn;
+    struct queue link;    /* in conn->calls */
+    struct queue waiting; /* in conn->waiting: wants_writable or overflow */
+    int32_t stream_id;
+    unsigned refs;
+    bool over;
+    bool half_closed;  /* the client sends no more */
+    bool got_message;  /* at least one */
+    bool sent_headers; /* the response has been submitted */
+    bool wants_writable;
+    bool overflow;     /* too much waits on the connection: to be ended at the flush */
+    size_t unconsumed; /* received bytes whose window is kept back */
+    size_t held_bytes; /* of inbox and metadata, as counted in conn and server */
+    struct inbox inbox;
+    struct outbox out;
+    enum grpc_status status;  /* once over */
+    struct bytes status_text; /* percent-encoded, in the arena */
+    uint64_t deadline_ns;
+    struct env_timer deadline;
+    struct metadata *metadata; /* in the arena */
+    unsigned metadata_count;
+    struct arena arena;
+    struct grpc_call *next_free;
+    alignas(max_align_t) uint8_t state[];
+};
+
+/* The call of a request whose headers have arrived, as nghttp2's stream user data; NULL: no
+ * memory. */
+struct grpc_call *grpc_call_new(struct grpc_conn *conn, struct opening *opening);
+/* Bytes of its request. */
+void grpc_call_input(struct grpc_call *call, struct bytes bytes);
+void grpc_call_half_close(struct grpc_call *call);
+/* The stream is gone: forget the connection. */
+void grpc_call_detach(struct grpc_call *call);
+/* End it from here: answer the client, tell the method. */
+void grpc_call_fail(struct grpc_call *call, enum grpc_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* At the flush, for a call in conn->waiting; true when a callback of the method ran. */
+bool grpc_call_tend(struct grpc_call *call);
+/* Memory of unused calls. */
+void grpc_call_free_unused(struct grpc_slot *slot);
+
+/* Trailers without anything before them. */
+void grpc_answer_status(nghttp2_session *session, int32_t stream_id, const char *http_status,
+                        enum grpc_status status, struct bytes text);
+
+struct grpc_conn {
+    struct http2 h2;
+    struct grpc_server *server;
+    struct queue calls;   /* all whose streams exist */
+    struct queue waiting; /* those to be looked at in the flush */
+    size_t held_bytes;
+    struct opening opening;
+    struct cached_path {
+        nghttp2_rcbuf *path;
+        struct grpc_slot *slot;
+    } paths[8]; /* by the address of the HPACK entry, which a client's requests share */
+    struct env_timer timer;
+    enum grpc_conn_awaits { AWAIT_SETTINGS, AWAIT_HEADERS, AWAIT_INPUT, AWAIT_PONG } awaits;
+    int32_t awaited_stream; /* AWAIT_HEADERS: of this stream */
+    uint64_t last_input_ms;
+    uint64_t last_ping_ms; /* of the client */
+    unsigned ping_strikes;
+    bool sent_since_ping; /* by us: headers or data */
+    bool banned;          /* to be closed at the flush */
+    unsigned invalid_frames;
+    bool draining;
+    bool said_last; /* the final GOAWAY */
+};
+
+/* The headers of a request, as they come; opening_check answers what can be no call (false). */
+void opening_begin(struct opening *opening, int32_t stream_id);
+void opening_take_header(struct grpc_conn *conn, nghttp2_rcbuf *name, nghttp2_rcbuf *value);
+bool opening_check(struct grpc_conn *conn);
+void opening_end(struct opening *opening);
+void opening_forget_paths(struct grpc_conn *conn);
+
+/* The session callbacks of all connections. */
+MUST_CHECK enum err grpc_conn_callbacks(nghttp2_session_callbacks **ret);
+
+/* A connection that begins with the next bytes given to grpc_conn_input; NULL: no memory. The port
+ * that owns the stream hands everything on. */
+struct grpc_conn *grpc_conn_new(struct grpc_server *server, struct stream *stream);
+void grpc_conn_input(struct grpc_conn *conn, struct bytes bytes);
+void grpc_conn_flush(struct grpc_conn *conn);
+/* The stream is over: end the calls. */
+void grpc_conn_free(struct grpc_conn *conn);
+/* Tell the client to send no new calls; the connection closes after the last one. */
+void grpc_conn_drain(struct grpc_conn *conn);
+
+#endif

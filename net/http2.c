@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/http2.h"
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "net/grpc_frame.h"
+
+/* From this size on a DATA frame's bytes go to the stream without passing through nghttp2. */
+#define NO_COPY_BYTES_MIN 1024u
+
+bool http2_input(struct http2 *h2, struct bytes bytes, struct why *why)
+{
+    ssize_t n = nghttp2_session_mem_recv(h2->session, bytes.data, bytes.len);
+    if (n < 0) {
+        why_set(why, "%s", nghttp2_strerror((int)n));
+        return false;
+    }
+    stream_want_flush(h2->stream);
+    return true;
+}
+
+bool http2_output_is_full(const struct http2 *h2)
+{
+    return stream_queued_bytes(h2->stream) >= STREAM_TURN_BYTES;
+}
+
+bool http2_output(struct http2 *h2, struct why *why)
+{
+    while (!http2_output_is_full(h2)) {
+        const uint8_t *data;
+        ssize_t n = nghttp2_session_mem_send(h2->session, &data);
+        if (n < 0) {
+            why_set(why, "%s", nghttp2_strerror((int)n));
+            return false;
+        }
+        if (n == 0) {
+            return true;
+        }
+        if (!stream_write(h2->stream, bytes_of(data, (size_t)n))) {
+            why_set(why, "no memory for what is to be sent");
+            return false;
+        }
+    }
+    return true;
+}
+
+bool http2_is_over(const struct http2 *h2)
+{
+    return nghttp2_session_want_read(h2->session) == 0 &&
+           nghttp2_session_want_write(h2->session) == 0;
+}
+
+/* Outboxes. */
+
+void outbox_init(struct outbox *out, struct http2 *h2, size_t *total)
+{
+    *out = (struct outbox){.h2 = h2, .total = total};
+    sendqueue_init(&out->queue, 0);
+}
+
+static void count_pending(struct outbox *out, size_t before)
+{
+    size_t now = out->queue.bytes;
+    out->h2->pending_bytes = out->h2->pending_bytes - before + now;
+    if (out->total != NULL) {
+        *out->total = *out->total - before + now;
+    }
+}
+
+void outbox_fini(struct outbox *out)
+{
+    size_t before = out->queue.bytes;
+    sendqueue_fini(&out->queue);
+    count_pending(out, before);
+}
+
+static bool add_parts(struct sendqueue *queue, const struct grpc_part *parts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct grpc_part *part = &parts[i];
+        bool added =
+            part->blob == NULL
+                ? sendqueue_copy(queue, part->bytes)
+                : sendqueue_blob(queue, part->blob, (size_t)(part->bytes.data - part->blob->data),
+                                 part->bytes.len);
+        if (!added) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool outbox_add(struct outbox *out, const struct grpc_part *parts, size_t count)
+{
+    size_t before = out->queue.bytes;
+    size_t len = 0;
+    size_t copied = 0;
+    for (size_t i = 0; i < count; i++) {
+        len += parts[i].bytes.len;
+        copied += parts[i].blob == NULL ? parts[i].bytes.len : 0;
+    }
+    ASSERT(len <= UINT32_MAX);
+    const uint8_t prefix[GRPC_PREFIX_BYTES] = {0, (uint8_t)(len >> 24), (uint8_t)(len >> 16),
+                                               (uint8_t)(len >> 8), (uint8_t)len};
+    out->queue.piece_bytes_min = sizeof prefix + copied;
+    bool added = sendqueue_copy(&out->queue, bytes_of(prefix, sizeof prefix)) &&
+                 add_parts(&out->queue, parts, count);
+    count_pending(out, before);
+    return added;
+}
+
+ssize_t outbox_read(struct outbox *out, uint8_t *buf, size_t len, uint32_t *flags)
+{
+    size_t have = out->queue.bytes;
+    if (have == 0 && !out->ended) {
+        out->waiting = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    size_t n = have < len ? have : len;
+    if (n == have && out->ended) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    }
+    if (n >= NO_COPY_BYTES_MIN) {
+        *flags |= NGHTTP2_DATA_FLAG_NO_COPY; /* http2_send_data takes it */
+    } else {
+        sendqueue_take(&out->queue, buf, n);
+        count_pending(out, have);
+    }
+    return (ssize_t)n;
+}
+
+int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
+                    nghttp2_data_source *source, void *user_data)
+{
+    (void)session;
+    struct http2 *h2 = user_data;
+    struct outbox *out = source->ptr;
+    size_t before = out->queue.bytes;
+    ASSERT(frame->data.padlen == 0);
+    if (!stream_write(h2->stream, bytes_of(head, 9))) {
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    while (len > 0) {
+        struct blob *blob;
+        struct bytes front = sendqueue_front(&out->queue, &blob);
+        size_t n = front.len < len ? front.len : len;
+        bool written = blob == NULL ? stream_write(h2->stream, bytes_of(front.data, n))
+                                    : stream_write_blob(h2->stream, blob,
+                                                        (size_t)(front.data - blob->data), n);
+        if (!written) {
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
+        }
+        sendqueue_consume(&out->queue, n);
+        len -= n;
+    }
+    count_pending(out, before);
+    return 0;
+}

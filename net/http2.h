@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_HTTP2_H
+#define NET_HTTP2_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "net/sendqueue.h"
+#include "net/stream.h"
+
+/* What the server's and the client's connections have in common: an nghttp2 session whose bytes
+ * come from and go to a stream, and the messages that wait to leave one of its HTTP/2 streams.
+ * Bytes in, bytes out: nothing else here knows of TCP. nghttp2's user data is the struct http2. */
+struct http2 {
+    nghttp2_session *session;
+    struct stream *stream;
+    size_t pending_bytes; /* in all its outboxes */
+};
+
+/* False: the session cannot go on, and why says why. */
+MUST_CHECK bool http2_input(struct http2 *h2, struct bytes bytes, struct why *why);
+
+/* Hand what the session wants to send to the stream: all, or STREAM_TURN_BYTES of it (then on_drain
+ * goes on). */
+MUST_CHECK bool http2_output(struct http2 *h2, struct why *why);
+bool http2_output_is_full(const struct http2 *h2);
+/* Has the session nothing more to say or to hear? */
+bool http2_is_over(const struct http2 *h2);
+
+/* Framed messages on their way out of one stream; nghttp2's data source is the outbox. */
+struct outbox {
+    struct sendqueue queue;
+    struct http2 *h2;
+    size_t *total; /* one more count of pending bytes: the server's, or NULL */
+    bool waiting;  /* nghttp2 was told that there is nothing: resume it */
+    bool ended;    /* nothing will be added */
+};
+
+void outbox_init(struct outbox *out, struct http2 *h2, size_t *total);
+void outbox_fini(struct outbox *out);
+
+/* Add one message of LEN bytes made of parts. False: no memory. */
+struct grpc_part;
+bool outbox_add(struct outbox *out, const struct grpc_part *parts, size_t count);
+
+/* For a data source's read callback: nghttp2's flags and count. EOF when all has left and the
+ * outbox was ended. */
+ssize_t outbox_read(struct outbox *out, uint8_t *buf, size_t len, uint32_t *flags);
+
+/* The session callback that goes with it. */
+int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
+                    nghttp2_data_source *source, void *user_data);
+
+#define HTTP2_NO_COPY (NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE)
+/* Of two string literals. */
+#define HTTP2_NV(name_, value_)                                                                 \
+    {                                                                                           \
+        .name = (uint8_t *)(name_), .value = (uint8_t *)(value_), .namelen = sizeof(name_) - 1, \
+        .valuelen = sizeof(value_) - 1, .flags = HTTP2_NO_COPY                                  \
+    }
+
+#endif
