@@ -164,6 +164,11 @@ void answer_range(struct buf *buf, const struct answer_header *header,
     write_number(buf, 4, (uint64_t)result->count);
 }
 
+size_t answer_range_size(const struct answer_header *header, const struct range_result *result)
+{
+    return range_size(header, result);
+}
+
 void answer_only_header(struct buf *buf, const struct answer_header *header)
 {
     write_header(buf, header);

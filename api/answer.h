@@ -24,6 +24,8 @@ void answer_delete_range(struct buf *buf, const struct answer_header *header, in
                          const struct record_list *prevs);
 void answer_range(struct buf *buf, const struct answer_header *header,
                   const struct range_result *result);
+/* How many bytes answer_range writes. */
+size_t answer_range_size(const struct answer_header *header, const struct range_result *result);
 void answer_txn(struct buf *buf, const struct answer_header *header,
                 const struct txn_result *result);
 /* An answer that is only a header: Compact. */
