@@ -29,7 +29,7 @@
 #define SERVER_SEND_BYTES_MAX     (512u * 1024 * 1024) /* unsent answers, all connections */
 #define CONNECTION_HELD_BYTES_MAX (128u * 1024 * 1024) /* requests that are not whole yet */
 #define SERVER_HELD_BYTES_MAX     (512u * 1024 * 1024)
-#define METADATA_BYTES_MAX        (16u * 1024)         /* kept of one call's headers */
+#define METADATA_BYTES_MAX        (16u * 1024)        /* kept of one call's headers */
 #define STREAM_WINDOW_BYTES       (1024u * 1024)      /* a client may send without being asked */
 #define CONNECTION_WINDOW_BYTES   (16u * 1024 * 1024) /* the same, all its streams */
 
@@ -58,7 +58,11 @@
 
 /* Peers. */
 #define PEER_FRAME_BYTES_MAX (2u * ENTRY_BYTES_MAX)
+/* What waits to be sent to one peer; of entries and other bulk much less, but always one frame. */
 #define PEER_QUEUE_BYTES_MAX (256u * 1024 * 1024)
+#define PEER_BULK_BYTES_MAX  (32u * 1024 * 1024)
+#define PEER_REPLY_BYTES_MAX (64u * 1024) /* answers that wait for a peer that does not read */
+#define PEER_STRANGERS_MAX   128          /* connections that have not yet said who they are */
 /* Entries of one append message, but always at least one entry. */
 #define APPEND_BYTES_MAX   (1024u * 1024)
 #define APPEND_ENTRIES_MAX 1024
