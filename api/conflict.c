@@ -11,7 +11,6 @@
 struct interval {
     struct bytes begin;
     struct bytes end;
-    bool open; /* to the end of all keys; END is unused */
 };
 
 struct keys {
@@ -49,7 +48,7 @@ static int order_intervals(const void *a, const void *b)
 /* A single key's interval [key, key] is marked by an end that equals its begin. */
 static bool is_point(const struct interval *interval)
 {
-    return !interval->open && bytes_equal(interval->begin, interval->end);
+    return bytes_equal(interval->begin, interval->end);
 }
 
 static bool covers(const struct interval *interval, struct bytes key)
@@ -57,16 +56,13 @@ static bool covers(const struct interval *interval, struct bytes key)
     if (bytes_compare(key, interval->begin) < 0) {
         return false;
     }
-    return interval->open || bytes_compare(key, interval->end) < 0 ||
+    return bytes_compare(key, interval->end) < 0 ||
            (is_point(interval) && bytes_equal(key, interval->end));
 }
 
 /* Does it end before KEY, so that later keys cannot lie in it either? */
 static bool ends_before(const struct interval *interval, struct bytes key)
 {
-    if (interval->open) {
-        return false;
-    }
     int order = bytes_compare(interval->end, key);
     return order < 0 || (order == 0 && !is_point(interval));
 }
@@ -95,9 +91,7 @@ static void join_sorted(struct intervals *list)
         struct interval *next = &list->items[i];
         if (last == NULL || !covers(last, next->begin)) {
             list->items[kept++] = *next;
-        } else if (next->open) {
-            last->open = true;
-        } else if (!last->open && bytes_compare(next->end, last->end) > 0) {
+        } else if (bytes_compare(next->end, last->end) > 0) {
             last->end = next->end;
         }
     }
@@ -186,11 +180,6 @@ static enum err level_puts(const struct txn_op *ops, size_t count, struct keys *
     return OK;
 }
 
-static bool is_open_end(struct bytes end)
-{
-    return end.len == 1 && end.data[0] == 0;
-}
-
 static enum err level_deletes(const struct txn_op *ops, size_t count, struct intervals *ret)
 {
     ret->items = calloc(count + 1, sizeof *ret->items);
@@ -202,12 +191,11 @@ static enum err level_deletes(const struct txn_op *ops, size_t count, struct int
             continue;
         }
         const struct command_delete_range *range = &ops[i].delete_range;
-        struct interval interval = {
-            .begin = range->key, .end = range->range_end, .open = is_open_end(range->range_end)};
+        struct interval interval = {.begin = range->key, .end = range->range_end};
         if (range->range_end.len == 0) {
             interval.end = range->key;
-        } else if (!interval.open && bytes_compare(range->key, range->range_end) >= 0) {
-            continue; /* deletes nothing */
+        } else if (bytes_compare(range->key, range->range_end) >= 0) {
+            continue; /* deletes nothing; or everything from its key on, which etcd lets pass */
         }
         ret->items[ret->count++] = interval;
     }

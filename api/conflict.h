@@ -11,7 +11,9 @@
  *   - a put's key lies in a range that is deleted on the same level, inside it, or in a nested
  * transaction before it.
  *
- * Deletes may overlap. Time: n log n in the number of operations. */
+ * Deletes may overlap. A delete from a key to the end of all keys (range_end one NUL) conflicts
+ * with nothing: etcd takes its range_end literally here, so that it is empty. Time: n log n in the
+ * number of operations. */
 MUST_CHECK enum err conflict_check(const struct txn_op *ops, size_t count);
 
 #endif

@@ -20,6 +20,7 @@ struct cluster {
     struct cluster_member members[MEMBERS_MAX];
     size_t count;
     char *version;
+    bool unsaved; /* the first members are in memory alone */
 };
 
 static void free_texts(const char *const *texts, size_t count)
@@ -224,8 +225,20 @@ enum err cluster_bootstrap(struct cluster *cluster, const struct cluster_member 
         TRY(copy_text(bytes_of(NULL, 0), &member->name));
         TRY(copy_texts(urls, members[i].peer_url_count, &member->peer_urls,
                        &member->peer_url_count));
-        TRY(save(cluster, member));
     }
+    cluster->unsaved = true;
+    return OK;
+}
+
+enum err cluster_save(struct cluster *cluster)
+{
+    if (!cluster->unsaved) {
+        return OK;
+    }
+    for (size_t i = 0; i < cluster->count; i++) {
+        TRY(save(cluster, &cluster->members[i]));
+    }
+    cluster->unsaved = false;
     return OK;
 }
 

@@ -25,6 +25,8 @@ void cluster_free(struct cluster *cluster);
  * applies. */
 MUST_CHECK enum err cluster_bootstrap(struct cluster *cluster, const struct cluster_member *members,
                                       size_t count);
+/* Write what cluster_bootstrap was told, unless it is written; inside store_entry_begin/end. */
+MUST_CHECK enum err cluster_save(struct cluster *cluster);
 
 MUST_CHECK enum err cluster_publish(struct cluster *cluster,
                                     const struct command_member_publish *publish);

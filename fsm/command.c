@@ -11,9 +11,11 @@
  *   txn            compares, success ops, failure ops: a count before each
  *     compare      result, target, key, range_end, number, value
  *     op           kind, then the body of its kind; a range's is below
- *     range        flags (1 keys_only, 2 count_only), sort, target, revision, limit, the four
- * revision filters, key, range_end compact        flags (1 physical), revision member_publish
- * member id (8 bytes), name, count, client URLs cluster_version  text */
+ *     range        flags (1 keys_only, 2 count_only), sort, target, revision, limit,
+ *                  the four revision filters, key, range_end
+ *   compact          flags (1 physical), revision
+ *   member_publish   member id (8 bytes), name, count, client URLs
+ *   cluster_version  text */
 
 #define FLAG_PREV_KV      1u
 #define FLAG_IGNORE_VALUE 2u
@@ -251,13 +253,13 @@ static void decode_compare(struct reader *r, struct compare *compare)
     compare->value = read_text(r);
 }
 
-/* An array of as many elements as a count says, which cannot be more than the bytes that are left.
- */
+/* An array of as many elements as a count says: not more than bytes are left, nor than a request
+ * may have. */
 static enum err decode_count(struct reader *r, struct arena *arena, size_t element_size, void *ret,
                              size_t *count)
 {
     uint64_t n = read_varint(r);
-    if (r->failed || n > reader_left(r)) {
+    if (r->failed || n > reader_left(r) || n > TXN_OPS_MAX) {
         return ERR_MALFORMED;
     }
     void *array = n == 0 ? NULL : arena_calloc(arena, (size_t)n, element_size);

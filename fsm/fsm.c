@@ -131,6 +131,15 @@ static void bad_entry(uint64_t index, enum err err)
           (unsigned long long)index, err_text(err));
 }
 
+/* The first members, with the first entry. */
+static void must_save(struct fsm *fsm)
+{
+    enum err err = cluster_save(fsm->cluster);
+    if (err != OK) {
+        fatal("write the first members: %s", err_text(err));
+    }
+}
+
 void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entry)
 {
     if (index <= store_applied_index(fsm->store)) {
@@ -143,6 +152,7 @@ void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entr
         bad_entry(index, err);
     }
     store_entry_begin(fsm->store, index, term);
+    must_save(fsm);
     while (reader_left(&r) > 0) {
         struct command_origin origin;
         struct command command;
