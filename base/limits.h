@@ -33,6 +33,11 @@
 #define STREAM_WINDOW_BYTES       (1024u * 1024)      /* a client may send without being asked */
 #define CONNECTION_WINDOW_BYTES   (16u * 1024 * 1024) /* the same, all its streams */
 
+/* Our own client. */
+#define CLIENT_STREAM_WINDOW_BYTES     (4u * 1024 * 1024)
+#define CLIENT_CONNECTION_WINDOW_BYTES (64u * 1024 * 1024)
+#define CLIENT_STREAMS_UNTIL_TOLD      100 /* at once, before the server's settings are here */
+
 /* Floods: beyond these a connection is ended. */
 #define RESETS_PER_CONNECTION_BURST   10000
 #define RESETS_PER_CONNECTION_PER_SEC 2000

@@ -41,9 +41,13 @@ struct grpc_request {
     /* A whole message; memory valid during the call. The request may be cancelled there. */
     void (*on_message)(struct grpc_request *request, struct bytes message);
     /* The outcome, once, in a later turn than the start, and nothing after it; the memory is the
-     * caller's again, who may start the same request anew there. TEXT is the server's. */
+     * caller's again, who may start the same request anew there (on a client that is open: on
+     * another it would end at once, again and again). TEXT is the server's. */
     void (*on_end)(struct grpc_request *request, enum grpc_status status, struct bytes text);
-    struct client_call *call; /* private */
+    /* Private. */
+    struct client_call *call;
+    struct queue unable; /* among those that could not be started */
+    bool is_unable;
 };
 
 struct grpc_metadata {
