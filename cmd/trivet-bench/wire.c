@@ -94,16 +94,35 @@ static unsigned read_field(struct reader *r, uint64_t *number, struct bytes *byt
     return (unsigned)(tag >> 3);
 }
 
-/* The number of FIELD in a message, 0 when it is not there. */
-static enum err find_number(struct bytes message, unsigned field, uint64_t *ret)
+/* ResponseHeader: revision 3. */
+static enum err read_header(struct bytes message, struct wire_answer *answer)
 {
     struct reader r = reader_of(message);
-    *ret = 0;
     while (reader_left(&r) > 0) {
         uint64_t number;
         struct bytes bytes;
-        if (read_field(&r, &number, &bytes) == field) {
-            *ret = number;
+        if (read_field(&r, &number, &bytes) == 3) {
+            answer->revision = (int64_t)number;
+        }
+    }
+    return reader_end(&r);
+}
+
+/* KeyValue: mod_revision 3, value 5. */
+static enum err read_key_value(struct bytes message, struct wire_answer *answer)
+{
+    struct reader r = reader_of(message);
+    answer->mod_revision = 0;
+    answer->value_size = 0;
+    answer->kv_count++;
+    while (reader_left(&r) > 0) {
+        uint64_t number;
+        struct bytes bytes;
+        unsigned field = read_field(&r, &number, &bytes);
+        if (field == 3) {
+            answer->mod_revision = (int64_t)number;
+        } else if (field == 5) {
+            answer->value_size = bytes.len;
         }
     }
     return reader_end(&r);
@@ -117,16 +136,12 @@ enum err wire_read_answer(enum wire_kind kind, struct bytes message, struct wire
         uint64_t number;
         struct bytes bytes;
         unsigned field = read_field(&r, &number, &bytes);
-        uint64_t found = 0;
         if (field == 1) {
-            TRY(find_number(bytes, 3, &found)); /* ResponseHeader.revision */
-            ret->revision = (int64_t)found;
+            TRY(read_header(bytes, ret));
         } else if (field == 2 && kind == WIRE_TXN) {
             ret->succeeded = number != 0;
         } else if (field == 2 && kind == WIRE_RANGE) {
-            TRY(find_number(bytes, 3, &found)); /* KeyValue.mod_revision */
-            ret->mod_revision = (int64_t)found;
-            ret->kv_count++;
+            TRY(read_key_value(bytes, ret));
         }
     }
     return reader_end(&r);

@@ -19,6 +19,7 @@ struct wire_answer {
     bool succeeded;       /* of a txn */
     uint64_t kv_count;    /* of a range */
     int64_t mod_revision; /* of the last key value */
+    size_t value_size;    /* of the last key value */
 };
 enum wire_kind { WIRE_PUT, WIRE_RANGE, WIRE_TXN };
 MUST_CHECK enum err wire_read_answer(enum wire_kind kind, struct bytes message,

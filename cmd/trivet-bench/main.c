@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/env_real.h"
+#include "cmd/cli/options.h"
+#include "cmd/trivet-bench/crowd.h"
+#include "config.h"
+
+/* trivet-bench: a load generator for anything that speaks etcd's v3 API. Exit status: 0, 1 when an
+ * answer was wrong or nothing was measured, 2 for a wrong command line. */
+
+#define CONNECT_WAIT_MS 5000u
+
+struct options {
+    const char *endpoints;
+    uint64_t connections;
+    uint64_t clients;
+    uint64_t duration_ms;
+    uint64_t warmup_ms;
+    uint64_t timeout_ms;
+    uint64_t rate;
+    uint64_t total;
+    struct workload_options workload;
+    bool json;
+    bool help;
+    bool version;
+};
+
+#define ROW(name, kind, field, unit, help)                      \
+    {                                                           \
+        name, kind, offsetof(struct options, field), unit, help \
+    }
+static const struct option_row rows[] = {
+    ROW("endpoints", OPTION_TEXT, endpoints, "LIST", "host:port,... (default 127.0.0.1:12379)"),
+    ROW("connections", OPTION_NUMBER, connections, "N",
+        "connections, spread over the endpoints (default: one to each)"),
+    ROW("clients", OPTION_NUMBER, clients, "N",
+        "clients, spread over the connections; each has one call under way (default 64)"),
+    ROW("duration", OPTION_DURATION_MS, duration_ms, "TIME", "how long to measure (default 10s)"),
+    ROW("warmup", OPTION_DURATION_MS, warmup_ms, "TIME", "before that, unmeasured (default 1s)"),
+    ROW("timeout", OPTION_DURATION_MS, timeout_ms, "TIME", "of one call (default 10s)"),
+    ROW("rate", OPTION_NUMBER, rate, "N",
+        "open loop: start N operations a second, latency from the time they were due"),
+    ROW("total", OPTION_NUMBER, total, "N", "end after N operations; no warm-up"),
+    ROW("key-size", OPTION_NUMBER, workload.key_size, "BYTES", "(default 16)"),
+    ROW("value-size", OPTION_NUMBER, workload.value_size, "BYTES", "(default 256)"),
+    ROW("keys", OPTION_NUMBER, workload.keys, "N", "number of different keys (default 10000)"),
+    ROW("prefix", OPTION_TEXT, workload.prefix, "TEXT", "all keys begin with (default \"b/\")"),
+    ROW("limit", OPTION_NUMBER, workload.limit, "N", "keys of one range-many (default 100)"),
+    ROW("read-percent", OPTION_NUMBER, workload.read_percent, "N", "reads in mixed (default 50)"),
+    ROW("seed", OPTION_NUMBER, workload.seed, "N", "of keys and values (default 1)"),
+    ROW("json", OPTION_BOOL, json, NULL, "print one line of JSON"),
+    ROW("help", OPTION_BOOL, help, NULL, "print this"),
+    ROW("version", OPTION_BOOL, version, NULL, "print the version"),
+};
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "usage: trivet-bench [OPTION...] WORKLOAD\n"
+                 "Loads an etcd v3 service, measures it and checks its answers.\n\n"
+                 "WORKLOAD is one of\n"
+                 "  put                 puts to random keys\n"
+                 "  range               linearizable gets of random keys\n"
+                 "  range-serializable  the same from the member's own state\n"
+                 "  txn                 each client compares and swaps a key of its own\n"
+                 "  mixed               linearizable gets and puts\n"
+                 "  range-many          linearizable ranges of --limit keys\n"
+                 "  load                puts each of --keys once\n\n");
+    options_help(out, rows, ARRAY_LEN(rows));
+}
+
+struct program {
+    struct options options;
+    uv_loop_t loop;
+    struct env_real *real;
+    struct client *client;
+    struct workload workload;
+    struct report *report;
+    bool done;
+};
+
+static void on_done(void *ctx)
+{
+    ((struct program *)ctx)->done = true;
+}
+
+static enum err parse(struct program *program, int argc, char **argv, struct why *why)
+{
+    struct options *options = &program->options;
+    *options = (struct options){
+        .endpoints = "127.0.0.1:12379",
+        .clients = 64,
+        .duration_ms = 10000,
+        .warmup_ms = 1000,
+        .timeout_ms = 10000,
+        .workload = {.key_size = 16,
+                     .value_size = 256,
+                     .keys = 10000,
+                     .prefix = "b/",
+                     .limit = 100,
+                     .read_percent = 50,
+                     .seed = 1},
+    };
+    const char *args[1];
+    size_t arg_count;
+    TRY(options_parse(rows, ARRAY_LEN(rows), argc, (const char *const *)argv, options, args,
+                      ARRAY_LEN(args), &arg_count, why));
+    if (options->help || options->version) {
+        return OK;
+    }
+    if (arg_count == 0) {
+        why_set(why, "which workload?");
+        return ERR_INVALID;
+    }
+    if (workload_kind_parse(args[0], &options->workload.kind) != OK) {
+        why_set(why, "no workload '%s'", args[0]);
+        return ERR_INVALID;
+    }
+    if (options->timeout_ms == 0) {
+        why_set(why, "--timeout must not be 0");
+        return ERR_INVALID;
+    }
+    bool counted = options->total != 0 || options->workload.kind == WORKLOAD_LOAD;
+    if (counted) {
+        options->warmup_ms = 0;
+        options->duration_ms = 0;
+    } else if (options->duration_ms == 0) {
+        why_set(why, "--duration must not be 0");
+        return ERR_INVALID;
+    }
+    return OK;
+}
+
+static enum err measure(struct program *program, struct why *why)
+{
+    const struct options *options = &program->options;
+    struct env *env = env_real_env(program->real);
+    const struct client_config client_config = {.env = env,
+                                                .loop = &program->loop,
+                                                .endpoints = options->endpoints,
+                                                .connections = options->connections};
+    TRY(client_new(&client_config, &program->client, why));
+    TRY(client_connect_sync(program->client, CONNECT_WAIT_MS, why));
+    const struct crowd_config config = {.env = env,
+                                        .loop = &program->loop,
+                                        .client = program->client,
+                                        .workload = &program->workload,
+                                        .clients = options->clients,
+                                        .rate = options->rate,
+                                        .total = options->total,
+                                        .warmup_ms = options->warmup_ms,
+                                        .duration_ms = options->duration_ms,
+                                        .timeout_ms = options->timeout_ms,
+                                        .progress = isatty(STDERR_FILENO) == 1,
+                                        .report = program->report,
+                                        .on_done = on_done,
+                                        .ctx = program};
+    struct crowd *crowd;
+    TRY(crowd_start(&config, &crowd, why));
+    while (!program->done) {
+        uv_run(&program->loop, UV_RUN_ONCE);
+    }
+    return OK;
+}
+
+static void print_report(const struct program *program)
+{
+    const struct options *options = &program->options;
+    const struct report_run run = {.workload = workload_kind_name(options->workload.kind),
+                                   .endpoints = options->endpoints,
+                                   .connections = client_slot_count(program->client),
+                                   .clients = options->clients,
+                                   .key_size = options->workload.key_size,
+                                   .value_size = options->workload.value_size,
+                                   .rate = options->rate,
+                                   .seed = options->workload.seed};
+    if (options->json) {
+        report_print_json(stdout, program->report, &run);
+    } else {
+        report_print(stdout, program->report, &run);
+    }
+}
+
+static int run(struct program *program)
+{
+    struct why why = {""};
+    enum err err = workload_init(&program->workload, &program->options.workload, &why);
+    if (err == OK) {
+        err = measure(program, &why);
+    }
+    if (err != OK) {
+        fprintf(stderr, "trivet-bench: %s\n", why.text[0] != '\0' ? why.text : err_text(err));
+        return err == ERR_INVALID ? 2 : 1;
+    }
+    print_report(program);
+    return program->report->wrong > 0 || program->report->latency.count == 0 ? 1 : 0;
+}
+
+static void close_all(struct program *program)
+{
+    if (program->client != NULL) {
+        client_close_sync(program->client);
+    }
+    workload_fini(&program->workload);
+    env_real_close(program->real);
+    while (uv_run(&program->loop, UV_RUN_ONCE) != 0) {
+    }
+    env_real_free(program->real);
+    uv_loop_close(&program->loop);
+    free(program->report);
+}
+
+int main(int argc, char **argv)
+{
+    struct program program = {.client = NULL};
+    struct why why = {""};
+    if (parse(&program, argc, argv, &why) != OK) {
+        fprintf(stderr, "trivet-bench: %s\nTry 'trivet-bench --help'.\n", why.text);
+        return 2;
+    }
+    if (program.options.help) {
+        print_help(stdout);
+        return 0;
+    }
+    if (program.options.version) {
+        printf("trivet-bench %s\n", TRIVET_VERSION);
+        return 0;
+    }
+    program.report = calloc(1, sizeof *program.report);
+    if (program.report == NULL || uv_loop_init(&program.loop) != 0) {
+        fatal("out of memory");
+    }
+    if (env_real_new(&program.loop, &program.real, &why) != OK) {
+        fatal("%s", why.text);
+    }
+    int status = run(&program);
+    close_all(&program);
+    return status;
+}
