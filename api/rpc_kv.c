@@ -263,6 +263,7 @@ static void on_range_found(struct store_range_request *request)
         status_finish(call, request->status);
     } else {
         answer_found(call, &request->result);
+        range_result_fini(&request->result);
     }
     grpc_call_unref(call);
 }

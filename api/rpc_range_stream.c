@@ -77,16 +77,21 @@ static void on_piece(struct store_range_request *request)
 {
     struct stream_state *state = CONTAINER_OF(request, struct stream_state, request);
     struct grpc_call *call = grpc_call_of_state(state);
-    if (request->status != OK || grpc_call_is_over(call)) {
+    if (request->status != OK) {
         end(call, request->status);
         return;
     }
-    if (send_piece(call, &request->result)) {
+    CLEANUP(range_result_fini) struct range_result piece = request->result;
+    if (grpc_call_is_over(call)) {
+        end(call, OK);
+        return;
+    }
+    if (send_piece(call, &piece)) {
         grpc_call_finish(call, GRPC_OK, NULL);
         end(call, OK);
         return;
     }
-    if (!move_on(state, &request->result)) {
+    if (!move_on(state, &piece)) {
         end(call, ERR_NOMEM);
         return;
     }
@@ -139,14 +144,19 @@ static void on_counted(struct store_range_request *request)
 {
     struct stream_state *state = CONTAINER_OF(request, struct stream_state, request);
     struct grpc_call *call = grpc_call_of_state(state);
-    if (request->status != OK || grpc_call_is_over(call)) {
+    if (request->status != OK) {
         end(call, request->status);
         return;
     }
     state->count = request->result.count;
     state->store_revision = request->result.revision;
+    range_result_fini(&request->result);
+    if (grpc_call_is_over(call)) {
+        end(call, OK);
+        return;
+    }
     if (state->request.query.revision <= 0) {
-        state->request.query.revision = request->result.revision; /* every piece reads this one */
+        state->request.query.revision = state->store_revision; /* every piece reads this one */
     }
     if (state->piece_keys == 0) {
         answer_count(call);

@@ -150,8 +150,7 @@ bool store_range_is_cheap(const struct store *store, const struct range_query *q
  * keeps query's bytes alive. */
 struct store_range_request {
     struct range_query query;
-    struct range_result
-        result; /* valid in cb when status is OK; fini'd by the module after cb unless taken */
+    struct range_result result; /* when status is OK: the caller's from cb on, range_result_fini */
     enum err status;
     void (*cb)(struct store_range_request *request);
     void *private_state;
