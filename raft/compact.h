@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAFT_COMPACT_H
+#define RAFT_COMPACT_H
+
+#include <stdbool.h>
+
+#include "raft/abi.h"
+
+/* When the log is compacted, and how far.
+ *
+ *     offset        snapshot         durable       applied        last
+ *   ────┼──────────────┼────────────────┼─────────────┼─────────────┼──▶ index
+ *                      ├─ enough to go? ┤
+ *               trailing ├──────────────┤ stays in the log for slow followers
+ *
+ * The core takes a snapshot of what it has applied, when that is far enough from the last one. Ours
+ * is of what the store has proven durable, which under load is always a little less. So the core's
+ * threshold is out of reach until there is enough between the last snapshot and the durable index,
+ * by entries or by bytes; then it is 1, and the core's question is answered for the durable index
+ * (raftio.c, fsm_snapshot). */
+struct compact_limits {
+    uint64_t snapshot_entries;
+    uint64_t snapshot_bytes;
+    uint64_t trailing_entries;
+    uint64_t trailing_bytes;
+};
+
+/* Whether it is worth it now. LOG_BYTES: what the log holds on disk. */
+bool compact_due(const struct raft *r, const struct compact_limits *limits, uint64_t durable_index,
+                 uint64_t log_bytes);
+
+/* How many entries up to INDEX stay: at least 1, because 0 means all to the core. */
+unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits,
+                          uint64_t index);
+
+#endif

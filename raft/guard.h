@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAFT_GUARD_H
+#define RAFT_GUARD_H
+
+#include <stdbool.h>
+
+#include "base/env.h"
+#include "base/logger.h"
+#include "raft/abi.h"
+#include "raft/confhist.h"
+
+/* The faults of libraft 0.15, and what mends each from outside.
+ *
+ * Every message, tick and completion passes the guard on its way into the core and out of it:
+ *
+ *     frame ─▶ guard_before_recv ─▶ core ─▶ guard_fix_result ─▶ frame
+ *                                    │
+ *                              guard_after: what changed?
+ *
+ * Each rule can be switched off by its bit in node_config.guard_off_mask, and a test shows what
+ * happens then (tests/sim/guard_seeds.c). G5, G8 and G10 are no hooks but the way raftio is made: a
+ * snapshot is a manifest, so that storing one takes one write; whatever fails on the disk ends the
+ * process, and no memory does too; what is sent is a copy, so that no request of the core is
+ * referred to after its callback. */
+enum guard_rule {
+    /* The core answers an append with whatever it has stored, though only what the message reached
+     * is known to match the leader's log: the leader counts entries that are not there. Answers are
+     * cut to what was verified in this term; a commit index is believed as far as its message
+     * reaches. */
+    GUARD_VERIFIED_ACK = 1,
+
+    /* The core commits entries of older terms by counting replicas (Raft thesis 3.6.2) and has no
+     * entry of its own term to commit instead. A barrier is put first in each term; before it only
+     * entries of the own term count. */
+    GUARD_OWN_TERM_COMMIT = 2,
+
+    /* While a transfer of leadership is under way the core votes twice in a term. */
+    GUARD_ONE_VOTE = 3,
+
+    /* A member whose own entries are on their way to the disk must not stand for election: it would
+     * not have adopted a configuration among them, and while a snapshot is being installed its
+     * state is half there. */
+    GUARD_CAMPAIGN_SETTLED = 4,
+
+    /* A truncated configuration is rolled back to what the log says, also after a restart and when
+     * that entry is compacted; the core forgets, or reads a NULL. */
+    GUARD_CONFIG_ROLLBACK = 6,
+
+    /* The core commits only at the last entry that the leader itself has stored: when its disk is
+     * faster than the followers, late. Not safety. */
+    GUARD_COMMIT_AT_MAJORITY = 7,
+
+    /* An answer that could not be sent makes the core free the entries twice. */
+    GUARD_SEND_SUCCEEDS = 9,
+
+    /* The only voter elects itself without a new term: after a restart that lost its tail, or when
+     * the leader of this term made it the only voter, one (index, term) names two entries. */
+    GUARD_SOLE_VOTER_TERM = 11,
+
+    /* Entries are replaced, or a snapshot is installed, while older ones are on their way to the
+     * disk: the core then counts the old ones as the new ones. Such a message waits for the next
+     * attempt. */
+    GUARD_REPLACE_SETTLED = 12,
+
+    /* A learner refuses its vote, though the candidate's log may have made it a voter; and a
+     * follower refuses its vote for as long as it has not missed its leader itself, a learner
+     * therefore for ever. Not safety: without a majority of votes there is no leader again. */
+    GUARD_VOTERS_VOTE = 13,
+
+    /* A configuration that only a follower has stored can be one that nobody can be elected with.
+     * It leaves the leader when the leader has stored it. Not safety. */
+    GUARD_CHANGE_STORED = 14,
+
+    /* A change of the configuration before an entry of the own term is committed can make two
+     * disjoint majorities (Ongaro's correction of 2015 to the thesis, 4.1). */
+    GUARD_CHANGE_AFTER_BARRIER = 15,
+
+    /* Entries below the start of the log are appended at its end. */
+    GUARD_BELOW_LOG = 16,
+
+    /* A snapshot carries the newest configuration, which may be uncommitted, in place of the one of
+     * its index. */
+    GUARD_SNAPSHOT_CONFIG = 17,
+
+    /* A candidate that once won a pre-vote goes on raising its term for ever. Not safety. */
+    GUARD_PRE_VOTE_AGAIN = 18,
+
+    /* Appends of any size, heartbeats that the follower rejects while entries are on their way, the
+     * whole tail prepared for a peer that is down: see flow.h. Not safety. */
+    GUARD_FLOW = 19,
+
+    GUARD_RULE_COUNT
+};
+
+struct guard {
+    struct raft *core;
+    struct env *env;
+    struct logger *log;
+    struct confhist *history;
+    uint32_t off_mask;
+
+    /* Follower: in verified_term, this log matches the leader's up to verified_index. */
+    uint64_t verified_term;
+    uint64_t verified_index;
+
+    unsigned appends; /* own appends on their way to the disk; raftio counts */
+
+    /* Leader: the first entry of its term. */
+    uint64_t barrier_term;
+    uint64_t barrier_index;
+    struct raft_barrier barrier;
+
+    /* While the core handles an answer, its last_stored is what may be committed; this is the true
+     * one, and 0 otherwise. */
+    uint64_t true_last_stored;
+
+    bool role_lent; /* while the core handles a vote request: our role was not voter */
+    int role;
+
+    bool timeout_now_held; /* until the disk is done */
+    struct raft_message timeout_now;
+
+    uint64_t commit_index; /* seen last: never goes back */
+};
+
+static inline bool guard_on(const struct guard *guard, enum guard_rule rule)
+{
+    return (guard->off_mask >> rule & 1) == 0;
+}
+
+void guard_init(struct guard *guard, struct raft *core, struct env *env, struct logger *log,
+                struct confhist *history, uint32_t off_mask);
+
+/* Around raft_start. */
+void guard_before_self_election(struct guard *guard);
+void guard_started(struct guard *guard);
+
+/* Into the core. False: the message is not for the core now, and was taken (released or kept). */
+void guard_before_tick(struct guard *guard);
+bool guard_before_recv(struct guard *guard, struct raft_message *message);
+void guard_after_recv(struct guard *guard);
+
+/* Out of it: an answer to an append on its way to the leader. RECEIVED: up to where this log
+ * matches, stored or not. */
+void guard_fix_result(struct guard *guard, struct raft_append_entries_result *result,
+                      uint64_t *received);
+
+/* A received snapshot is about to replace the log. */
+void guard_before_install(struct guard *guard);
+
+/* After each of these, and after every completion: put the barrier, check what must hold. True: a
+ * message that was held can go to the core now (guard_take_held). */
+void guard_after(struct guard *guard);
+bool guard_take_held(struct guard *guard, struct raft_message *ret);
+
+/* Leader whose barrier is applied: may change the configuration, and answer for read indexes. */
+bool guard_leads(const struct guard *guard);
+
+/* What the leader has on its own disk. */
+uint64_t guard_last_stored(const struct guard *guard);
+
+#endif
