@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/generation.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+
+/* A word whose top bit is set is a revision: the only one, a put, version 1 of its life. Any other
+ * word but 0 points to a history:
+ *
+ *            first           life          end       cap
+ *   revs  . .  6   9†  12  13†  20  21  24  . . . .         † bit 63
+ *             └──┬──┘ └──┬───┘ └────┬────┘
+ *              a life   a life   the newest life
+ *
+ * Only the first life can have lost its beginning, so only its creation and the version of
+ * revs[first] are stored; in the others a put's version is its place. Compaction moves `first` up.
+ *
+ * Invariants:
+ *   1. first < end <= cap, revisions ascend; first <= life < end
+ *   2. a tombstone follows a put, or is revs[first]
+ *   3. life is the place behind the last tombstone before end - 1, or first */
+#define INLINE    (1ull << 63)
+#define TOMBSTONE (1ull << 63)
+#define CAP_MIN   3u /* the history is then 56 bytes: a whole chunk of the allocator */
+
+struct history {
+    int64_t create_revision; /* of revs[first]'s life; 0 when that is a tombstone */
+    int64_t version;         /* of revs[first]; 0 when that is a tombstone */
+    uint32_t first;
+    uint32_t end;
+    uint32_t cap;
+    uint32_t life;
+    uint64_t revs[];
+};
+
+static_assert(REVISION_SUB_BITS == 20, "a revision leaves bit 63 free: 43 bits of main are enough");
+static_assert(sizeof(void *) == 8, "a pointer fits in a word and leaves bit 63 free");
+
+static struct history *history_of(const struct generations *g)
+{
+    return (struct history *)(uintptr_t)g->word;
+}
+
+static bool is_inline(const struct generations *g)
+{
+    return (g->word & INLINE) != 0;
+}
+
+static void set_history(struct generations *g, struct history *h)
+{
+    g->word = (uint64_t)(uintptr_t)h;
+    ASSERT((g->word & INLINE) == 0);
+}
+
+static revision_t rev_of(uint64_t slot)
+{
+    return slot & ~TOMBSTONE;
+}
+
+static bool is_tombstone(uint64_t slot)
+{
+    return (slot & TOMBSTONE) != 0;
+}
+
+static struct history *resize(struct history *old, uint32_t cap)
+{
+    struct history *h = realloc(old, sizeof *h + cap * sizeof h->revs[0]);
+    if (h != NULL) {
+        h->cap = cap;
+    }
+    return h;
+}
+
+static void slide_to_front(struct history *h)
+{
+    memmove(h->revs, h->revs + h->first, (h->end - h->first) * sizeof h->revs[0]);
+    h->life -= h->first;
+    h->end -= h->first;
+    h->first = 0;
+}
+
+static bool make_history(struct generations *g, uint64_t slot, const struct version *first)
+{
+    struct history *h = resize(NULL, CAP_MIN);
+    if (h == NULL) {
+        return false;
+    }
+    h->create_revision = first->create_revision;
+    h->version = first->version;
+    h->first = 0;
+    h->end = 1;
+    h->life = 0;
+    h->revs[0] = slot;
+    set_history(g, h);
+    return true;
+}
+
+static bool append(struct generations *g, uint64_t slot)
+{
+    if (is_inline(g)) {
+        revision_t rev = rev_of(g->word);
+        struct version only = {.rev = rev, .create_revision = revision_main(rev), .version = 1};
+        if (!make_history(g, rev, &only)) {
+            return false;
+        }
+    }
+    struct history *h = history_of(g);
+    if (h->end == h->cap) {
+        if (h->first > h->cap / 2) {
+            slide_to_front(h);
+        } else {
+            ASSERT(h->cap < UINT32_MAX / 2);
+            h = resize(h, h->cap * 2 + 1);
+            if (h == NULL) {
+                return false;
+            }
+            set_history(g, h);
+        }
+    }
+    h->revs[h->end++] = slot;
+    return true;
+}
+
+bool generation_put(struct generations *g, revision_t rev)
+{
+    ASSERT(rev > generation_last(g) && !is_tombstone(rev));
+    if (g->word == 0) {
+        g->word = INLINE | rev;
+        return true;
+    }
+    if (!append(g, rev)) {
+        return false;
+    }
+    struct history *h = history_of(g);
+    if (is_tombstone(h->revs[h->end - 2])) {
+        h->life = h->end - 1;
+    }
+    return true;
+}
+
+bool generation_delete(struct generations *g, revision_t rev)
+{
+    ASSERT(rev > generation_last(g) && !is_tombstone(rev));
+    ASSERT(generation_alive(g));
+    return append(g, rev | TOMBSTONE);
+}
+
+bool generation_resume(struct generations *g, const struct version *first)
+{
+    ASSERT(g->word == 0);
+    if (first->version == 1 && first->create_revision == revision_main(first->rev)) {
+        g->word = INLINE | first->rev;
+        return true;
+    }
+    bool tombstone = first->version == 0;
+    return make_history(g, tombstone ? first->rev | TOMBSTONE : first->rev, first);
+}
+
+static uint64_t last_slot(const struct generations *g)
+{
+    if (is_inline(g)) {
+        return rev_of(g->word);
+    }
+    const struct history *h = history_of(g);
+    return h == NULL ? TOMBSTONE : h->revs[h->end - 1];
+}
+
+revision_t generation_last(const struct generations *g)
+{
+    return rev_of(last_slot(g));
+}
+
+bool generation_alive(const struct generations *g)
+{
+    return !is_tombstone(last_slot(g));
+}
+
+size_t generation_count(const struct generations *g)
+{
+    if (is_inline(g)) {
+        return 1;
+    }
+    const struct history *h = history_of(g);
+    return h == NULL ? 0 : h->end - h->first;
+}
+
+/* The place of the last revision with main <= AT, or end when there is none. */
+static uint32_t place_at(const struct history *h, int64_t at)
+{
+    uint32_t low = h->first; /* places below are <= AT */
+    uint32_t high = h->end;  /* from here on they are above */
+    if (revision_main(rev_of(h->revs[h->end - 1])) <= at) {
+        return h->end - 1;
+    }
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (revision_main(rev_of(h->revs[mid])) <= at) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low == h->first ? h->end : low - 1;
+}
+
+/* What the put at PLACE is. Outside the newest life its beginning is searched backwards: only reads
+ * in the past and compactions come there, and these forget what they have passed. */
+static struct version version_at(const struct history *h, uint32_t place)
+{
+    uint32_t life = place >= h->life ? h->life : place;
+    while (life > h->first && life < h->life && !is_tombstone(h->revs[life - 1])) {
+        life--;
+    }
+    struct version v = {.rev = h->revs[place]};
+    if (life == h->first) {
+        v.create_revision = h->create_revision;
+        v.version = h->version + (place - h->first);
+    } else {
+        v.create_revision = revision_main(h->revs[life]);
+        v.version = place - life + 1;
+    }
+    return v;
+}
+
+bool generation_find(const struct generations *g, int64_t at, struct version *ret)
+{
+    if (is_inline(g)) {
+        revision_t rev = rev_of(g->word);
+        if (revision_main(rev) > at) {
+            return false;
+        }
+        *ret = (struct version){.rev = rev, .create_revision = revision_main(rev), .version = 1};
+        return true;
+    }
+    const struct history *h = history_of(g);
+    if (h == NULL) {
+        return false;
+    }
+    uint32_t place = place_at(h, at);
+    if (place == h->end || is_tombstone(h->revs[place])) {
+        return false;
+    }
+    *ret = version_at(h, place);
+    return true;
+}
+
+int64_t generation_garbage_at(const struct generations *g)
+{
+    if (is_inline(g) || g->word == 0) {
+        return GENERATION_NO_GARBAGE;
+    }
+    const struct history *h = history_of(g);
+    uint64_t first = h->revs[h->first];
+    int64_t at = GENERATION_NO_GARBAGE;
+    if (h->end - h->first > 1) {
+        at = revision_main(rev_of(h->revs[h->first + 1])); /* superseded */
+    }
+    if (is_tombstone(first) && revision_main(rev_of(first)) + 1 < at) {
+        at = revision_main(rev_of(first)) + 1;
+    }
+    return at;
+}
+
+/* Give back memory that is mostly unused; a key that is as new becomes one word again. */
+static void shrink(struct generations *g)
+{
+    struct history *h = history_of(g);
+    uint32_t count = h->end - h->first;
+    if (count == 1 && h->version == 1 &&
+        h->create_revision == revision_main(rev_of(h->revs[h->first]))) {
+        uint64_t word = INLINE | h->revs[h->first];
+        free(h);
+        g->word = word;
+        return;
+    }
+    if (h->cap > CAP_MIN && count <= h->cap / 4) {
+        slide_to_front(h);
+        uint32_t cap = CAP_MIN;
+        while (cap < count) {
+            cap = cap * 2 + 1;
+        }
+        struct history *smaller = resize(h, cap);
+        set_history(g, smaller == NULL ? h : smaller);
+    }
+}
+
+void generation_compact(struct generations *g, int64_t at)
+{
+    if (generation_garbage_at(g) > at) {
+        return;
+    }
+    struct history *h = history_of(g);
+    uint32_t keep = place_at(h, at);
+    ASSERT(keep != h->end);
+    struct version first = {0};
+    if (!is_tombstone(h->revs[keep])) {
+        first = version_at(h, keep);
+    } else if (revision_main(rev_of(h->revs[keep])) < at) {
+        keep++;
+        if (keep < h->end) {
+            first.create_revision = revision_main(h->revs[keep]);
+            first.version = 1;
+        }
+    }
+    if (keep == h->end) {
+        generation_fini(g);
+        return;
+    }
+    h->first = keep;
+    h->create_revision = first.create_revision;
+    h->version = first.version;
+    h->life = h->life < keep ? keep : h->life;
+    shrink(g);
+}
+
+void generation_fini(struct generations *g)
+{
+    if (!is_inline(g)) {
+        free(history_of(g));
+    }
+    g->word = 0;
+}
+
+void generation_check(const struct generations *g)
+{
+    if (is_inline(g) || g->word == 0) {
+        return;
+    }
+    const struct history *h = history_of(g);
+    ASSERT(h->first <= h->life && h->life < h->end && h->end <= h->cap);
+    uint32_t life = h->first;
+    for (uint32_t i = h->first; i < h->end; i++) {
+        ASSERT(rev_of(h->revs[i]) != 0);
+        if (i > h->first) {
+            ASSERT(rev_of(h->revs[i - 1]) < rev_of(h->revs[i]));
+            ASSERT(!is_tombstone(h->revs[i - 1]) || !is_tombstone(h->revs[i]));
+            life = is_tombstone(h->revs[i - 1]) ? i : life;
+        }
+    }
+    ASSERT(h->life == life);
+    bool begins_dead = is_tombstone(h->revs[h->first]);
+    ASSERT(begins_dead == (h->version == 0) && begins_dead == (h->create_revision == 0));
+}

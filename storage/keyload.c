@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/keyload.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "storage/keysort.h"
+
+#define LEAF_FILL  58u /* entries of a leaf, children of an inner node: some room to grow */
+#define ROWS_FIRST 4096u
+
+/* A row that was read, and whose it is; in the order of revisions. */
+struct row {
+    revision_t rev;
+    struct keyindex_entry *entry;
+};
+
+struct keyload {
+    struct row *rows;
+    size_t row_count;
+    size_t row_cap;
+    struct keyindex_entry **entries; /* each key once */
+    size_t entry_count;
+    size_t entry_cap;
+    int64_t must_be_compacted; /* else a predecessor that was not found is missing; -1: none was */
+    revision_t orphan;         /* the row that says so */
+    bool done;                 /* the entries belong to an index */
+};
+
+struct keyload *keyload_new(void)
+{
+    struct keyload *load = calloc(1, sizeof *load);
+    if (load != NULL) {
+        load->must_be_compacted = -1;
+    }
+    return load;
+}
+
+void keyload_free(struct keyload *load)
+{
+    if (load == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < load->entry_count && !load->done; i++) {
+        keyindex_entry_free(load->entries[i]);
+    }
+    free(load->entries);
+    free(load->rows);
+    free(load);
+}
+
+/* The owner of the row at REV, or NULL. Revisions are dense where nothing is compacted, so the
+ * place is guessed from the distance to both ends, and guess and bisection take turns. */
+static struct keyindex_entry *find_row(const struct keyload *load, revision_t rev)
+{
+    size_t low = 0; /* rows before are below REV */
+    size_t high = load->row_count;
+    bool guess = true;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        revision_t least = load->rows[low].rev;
+        revision_t most = load->rows[high - 1].rev;
+        if (rev < least || rev > most) {
+            return NULL;
+        }
+        if (guess && most > least) {
+            double part = (double)(rev - least) / (double)(most - least);
+            mid = low + (size_t)(part * (double)(high - 1 - low));
+        }
+        guess = !guess;
+        if (load->rows[mid].rev == rev) {
+            return load->rows[mid].entry;
+        }
+        if (load->rows[mid].rev < rev) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return NULL;
+}
+
+/* Room for one more of SIZE bytes at *ITEMS. */
+static bool grow(void *items_ptr, size_t count, size_t *cap, size_t size)
+{
+    if (count < *cap) {
+        return true;
+    }
+    void **items = items_ptr;
+    size_t more = *cap == 0 ? ROWS_FIRST : *cap * 2;
+    void *grown = reallocarray(*items, more, size);
+    if (grown == NULL) {
+        return false;
+    }
+    *items = grown;
+    *cap = more;
+    return true;
+}
+
+/* The key's next row. Its predecessor is its entry's newest revision, as the rows are in order. */
+static enum err add_next(struct keyindex_entry *entry, revision_t rev,
+                         const struct record_header *header, struct why *why)
+{
+    struct generations *g = &entry->generations;
+    bool sound = generation_last(g) == header->prev_rev &&
+                 bytes_equal(entry_key(entry), header->key) &&
+                 (!header->tombstone || generation_alive(g));
+    if (!sound) {
+        why_set(why, "the row of revision %lld does not follow the one it names",
+                (long long)revision_main(rev));
+        return ERR_CORRUPT;
+    }
+    if (header->tombstone) {
+        return generation_delete(g, rev) ? OK : ERR_NOMEM;
+    }
+    if (!generation_put(g, rev)) {
+        return ERR_NOMEM;
+    }
+    struct version v = {0};
+    bool found = generation_find(g, INT64_MAX, &v);
+    ASSERT(found);
+    if (v.version != header->version || v.create_revision != header->create_revision) {
+        why_set(why, "the row of revision %lld has version %lld instead of %lld",
+                (long long)revision_main(rev), (long long)header->version, (long long)v.version);
+        return ERR_CORRUPT;
+    }
+    return OK;
+}
+
+/* The compaction that must have removed this row's predecessor: one that saw the row itself, or,
+ * when the row began a life anew, one above the tombstone before it. */
+static int64_t compaction_before(revision_t rev, const struct record_header *header)
+{
+    int64_t main = revision_main(rev);
+    int64_t above_tombstone = revision_main(header->prev_rev) + 1;
+    bool began = !header->tombstone && header->version == 1;
+    return began && above_tombstone < main ? above_tombstone : main;
+}
+
+static enum err add_first(struct keyload *load, revision_t rev, const struct record_header *header,
+                          struct keyindex_entry **ret, struct why *why)
+{
+    if (header->prev_rev != 0) {
+        int64_t needed = compaction_before(rev, header);
+        if (needed > load->must_be_compacted) {
+            load->must_be_compacted = needed;
+            load->orphan = rev;
+        }
+    }
+    bool sound = header->tombstone ? header->prev_rev != 0 : header->version > 0;
+    if (!sound || header->key.len == 0) {
+        why_set(why, "the row of revision %lld begins a key and cannot",
+                (long long)revision_main(rev));
+        return ERR_CORRUPT;
+    }
+    if (!grow(&load->entries, load->entry_count, &load->entry_cap, sizeof(void *))) {
+        return ERR_NOMEM;
+    }
+    struct keyindex_entry *entry = keyindex_entry_new(header->key);
+    if (entry == NULL) {
+        return ERR_NOMEM;
+    }
+    const struct version first = {
+        .rev = rev, .create_revision = header->create_revision, .version = header->version};
+    if (!generation_resume(&entry->generations, &first)) {
+        keyindex_entry_free(entry);
+        return ERR_NOMEM;
+    }
+    load->entries[load->entry_count++] = entry;
+    *ret = entry;
+    return OK;
+}
+
+enum err keyload_add(struct keyload *load, revision_t rev, const struct record_header *header,
+                     struct why *why)
+{
+    if (load->row_count > 0 && load->rows[load->row_count - 1].rev >= rev) {
+        why_set(why, "revision %lld comes twice", (long long)revision_main(rev));
+        return ERR_CORRUPT;
+    }
+    if (!grow(&load->rows, load->row_count, &load->row_cap, sizeof(struct row))) {
+        return ERR_NOMEM;
+    }
+    struct keyindex_entry *entry = header->prev_rev == 0 ? NULL : find_row(load, header->prev_rev);
+    if (entry != NULL) {
+        TRY(add_next(entry, rev, header, why));
+    } else {
+        TRY(add_first(load, rev, header, &entry, why));
+    }
+    load->rows[load->row_count++] = (struct row){.rev = rev, .entry = entry};
+    return OK;
+}
+
+/* ---- from sorted entries to a tree ---- */
+
+/* COUNT things in nodes of about LEAF_FILL, as even as can be. */
+static size_t node_count(size_t count)
+{
+    return (count + LEAF_FILL - 1) / LEAF_FILL;
+}
+
+static size_t node_begin(size_t node, size_t nodes, size_t count)
+{
+    size_t each = count / nodes;
+    size_t larger = count % nodes; /* the first ones have one more */
+    return node * each + (node < larger ? node : larger);
+}
+
+/* The separators of the leaves first: they are everybody's fences. */
+static bool make_separators(const struct keysort_item *items, size_t count,
+                            struct keyindex_child *leaves, size_t leaf_count)
+{
+    for (size_t i = 1; i < leaf_count; i++) {
+        size_t first = node_begin(i, leaf_count, count);
+        leaves[i].sep = keyindex_separator_new(entry_key(items[first - 1].entry),
+                                               entry_key(items[first].entry));
+        if (leaves[i].sep == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct keyindex_fences fences_of(const struct keyindex_child *children, size_t first,
+                                        size_t end, size_t count)
+{
+    struct keyindex_fences fences = {.low = separator_key(children[first].sep)};
+    if (end < count) {
+        fences.high = separator_key(children[end].sep);
+    }
+    return fences;
+}
+
+static void make_leaves(const struct keysort_item *items, size_t count,
+                        struct keyindex_child *leaves, size_t leaf_count, void **nodes)
+{
+    for (size_t i = 0; i < leaf_count; i++) {
+        struct keyindex_entry *entries[KEYINDEX_FANOUT];
+        size_t first = node_begin(i, leaf_count, count);
+        size_t end = node_begin(i + 1, leaf_count, count);
+        for (size_t at = first; at < end; at++) {
+            entries[at - first] = items[at].entry;
+        }
+        struct keyindex_leaf *leaf = nodes[i];
+        struct keyindex_fences fences = fences_of(leaves, i, i + 1, leaf_count);
+        keyindex_fill_leaf(leaf, entries, (uint32_t)(end - first), &fences);
+        leaves[i].node = &leaf->node;
+        leaves[i].tally = keyindex_leaf_tally(leaf);
+    }
+}
+
+/* Put CHILDREN under inner nodes, which take their place at the front of the array. */
+static size_t make_inners(struct keyindex_child *children, size_t count, void **nodes)
+{
+    size_t made = node_count(count);
+    for (size_t i = 0; i < made; i++) {
+        size_t first = node_begin(i, made, count);
+        size_t end = node_begin(i + 1, made, count);
+        struct keyindex_inner *inner = nodes[i];
+        struct keyindex_fences fences = fences_of(children, first, end, count);
+        keyindex_fill_inner(inner, children + first, (uint32_t)(end - first), &fences);
+        children[i] = (struct keyindex_child){
+            .sep = children[first].sep, .node = &inner->node, .tally = keyindex_inner_tally(inner)};
+    }
+    return made;
+}
+
+static size_t inner_count(size_t leaf_count)
+{
+    size_t inners = 0;
+    for (size_t level = leaf_count; level > 1;) {
+        level = node_count(level);
+        inners += level;
+    }
+    return inners;
+}
+
+/* What the tree is made of, allocated before anything is linked: so building cannot fail halfway.
+ */
+struct parts {
+    struct keyindex_child *children; /* the leaves, each with its separator */
+    size_t leaf_count;
+    void **nodes; /* leaves, then inner nodes */
+    size_t node_count;
+};
+
+static void parts_fini(struct parts *parts)
+{
+    for (size_t i = 0; parts->nodes != NULL && i < parts->node_count; i++) {
+        free(parts->nodes[i]);
+    }
+    for (size_t i = 0; parts->children != NULL && i < parts->leaf_count; i++) {
+        free(parts->children[i].sep);
+    }
+    free(parts->nodes);
+    free(parts->children);
+}
+
+static bool parts_init(struct parts *parts, const struct keysort_item *items, size_t count)
+{
+    parts->leaf_count = node_count(count);
+    parts->node_count = parts->leaf_count + inner_count(parts->leaf_count);
+    parts->children = calloc(parts->leaf_count, sizeof parts->children[0]);
+    parts->nodes = calloc(parts->node_count, sizeof parts->nodes[0]);
+    if (parts->children == NULL || parts->nodes == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < parts->node_count; i++) {
+        parts->nodes[i] = malloc(i < parts->leaf_count ? sizeof(struct keyindex_leaf)
+                                                       : sizeof(struct keyindex_inner));
+        if (parts->nodes[i] == NULL) {
+            return false;
+        }
+    }
+    return make_separators(items, count, parts->children, parts->leaf_count);
+}
+
+static bool build(struct keyindex *ki, const struct keysort_item *items, size_t count)
+{
+    if (count == 0) {
+        return true;
+    }
+    struct parts parts = {0};
+    if (!parts_init(&parts, items, count)) {
+        parts_fini(&parts);
+        return false;
+    }
+    make_leaves(items, count, parts.children, parts.leaf_count, parts.nodes);
+    void **nodes = parts.nodes + parts.leaf_count;
+    size_t level = parts.leaf_count;
+    free(ki->root);
+    while (level > 1) {
+        level = make_inners(parts.children, level, nodes);
+        nodes += level;
+        ki->depth++;
+    }
+    ASSERT(ki->depth <= KEYINDEX_DEPTH_MAX);
+    ki->root = parts.children[0].node;
+    free(parts.nodes);
+    free(parts.children);
+    return true;
+}
+
+static enum err check_unique(const struct keysort_item *items, size_t count, struct why *why)
+{
+    for (size_t i = 1; i < count; i++) {
+        const struct keyindex_entry *a = items[i - 1].entry;
+        const struct keyindex_entry *b = items[i].entry;
+        if (a->key_len == b->key_len && bytes_equal(entry_key(a), entry_key(b))) {
+            why_set(why, "a key begins at revision %lld and again at %lld",
+                    (long long)revision_main(generation_last(&a->generations)),
+                    (long long)revision_main(generation_last(&b->generations)));
+            return ERR_CORRUPT;
+        }
+    }
+    return OK;
+}
+
+static enum err sort_and_build(struct keyload *load, struct keysort_item *items,
+                               struct keyindex **ret, struct why *why)
+{
+    size_t count = load->entry_count;
+    for (size_t i = 0; i < count; i++) {
+        items[i].entry = load->entries[i];
+    }
+    keysort(items, count, items + count);
+    TRY(check_unique(items, count, why));
+    struct keyindex *ki = keyindex_new();
+    if (ki == NULL) {
+        return ERR_NOMEM;
+    }
+    if (!build(ki, items, count)) {
+        keyindex_free(ki);
+        return ERR_NOMEM;
+    }
+    load->done = true;
+    *ret = ki;
+    return OK;
+}
+
+enum err keyload_finish(struct keyload *load, int64_t compacted, struct keyindex **ret,
+                        struct why *why)
+{
+    ASSERT(!load->done);
+    if (load->must_be_compacted > compacted) {
+        why_set(why,
+                "the row of revision %lld names one that is missing, and nothing above %lld "
+                "is compacted",
+                (long long)revision_main(load->orphan), (long long)compacted);
+        return ERR_CORRUPT;
+    }
+    free(load->rows);
+    load->rows = NULL;
+    struct keysort_item *items = calloc(load->entry_count * 2 + 1, sizeof items[0]);
+    if (items == NULL) {
+        return ERR_NOMEM;
+    }
+    enum err err = sort_and_build(load, items, ret, why);
+    free(items);
+    return err;
+}
