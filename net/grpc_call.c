@@ -92,7 +92,7 @@ void grpc_call_unref(struct grpc_call *call)
 static void set_held(struct grpc_call *call, size_t bytes)
 {
     call->conn->held_bytes = call->conn->held_bytes - call->held_bytes + bytes;
-    call->server->held_bytes = call->server->held_bytes - call->held_bytes + bytes;
+    call->server->stats.held_bytes = call->server->stats.held_bytes - call->held_bytes + bytes;
     call->held_bytes = bytes;
 }
 
@@ -302,7 +302,7 @@ struct grpc_call *grpc_call_new(struct grpc_conn *conn, struct opening *opening)
     call->refs = 1;
     queue_push_back(&conn->calls, &call->link);
     queue_init(&call->waiting);
-    outbox_init(&call->out, &conn->h2, &conn->server->pending_bytes);
+    outbox_init(&call->out, &conn->h2, &conn->server->stats.pending_bytes);
     set_held(call, opening->metadata_bytes);
     start_deadline(call, opening->timeout_ns);
     conn->server->stats.calls++;
@@ -366,7 +366,7 @@ static void check_held(struct grpc_call *call)
 {
     set_held(call, inbox_held_bytes(&call->inbox));
     if (call->conn->held_bytes > CONNECTION_HELD_BYTES_MAX ||
-        call->server->held_bytes > SERVER_HELD_BYTES_MAX) {
+        call->server->stats.held_bytes > SERVER_HELD_BYTES_MAX) {
         grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: too many unfinished requests");
     }
 }
@@ -419,7 +419,7 @@ void grpc_call_send_parts(struct grpc_call *call, const struct grpc_part *parts,
     }
     struct grpc_server *server = call->server;
     if (call->conn->h2.pending_bytes >= CONNECTION_SEND_BYTES_MAX ||
-        server->pending_bytes >= SERVER_SEND_BYTES_MAX) {
+        server->stats.pending_bytes >= SERVER_SEND_BYTES_MAX) {
         call->overflow = true;
         wait_for_flush(call);
         return;

@@ -25,8 +25,6 @@ struct grpc_server {
     struct grpc_slot *slots;
     struct map slots_by_path;
     struct grpc_server_stats stats;
-    size_t pending_bytes; /* answers that wait, on all connections */
-    size_t held_bytes;    /* of requests that are not whole, on all connections */
 };
 
 /* NULL: no such method. */

@@ -53,6 +53,11 @@ static void grow_span(struct http1_conn *conn, struct span *span, const char *at
     span->len += len;
 }
 
+static struct bytes view(const struct http1_conn *conn, struct span span)
+{
+    return bytes_of(conn->text.data + span.offset, span.len);
+}
+
 static int refuse(struct http1_conn *conn, unsigned status)
 {
     conn->refusal = status;
@@ -116,9 +121,29 @@ static int on_body(http_parser *parser, const char *at, size_t len)
     return 0;
 }
 
+/* RFC 9110 5.6.2; the parser lets spaces pass, which others read as the end of the name. */
+static bool is_token(struct bytes text)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < text.len; i++) {
+        if (!isalnum(text.data[i]) && memchr(marks, text.data[i], sizeof marks - 1) == NULL) {
+            return false;
+        }
+    }
+    return text.len > 0;
+}
+
 static int on_message_complete(http_parser *parser)
 {
     struct http1_conn *conn = parser->data;
+    if (parser->http_major != 1) {
+        return refuse(conn, 505);
+    }
+    for (size_t i = 0; i < conn->header_count; i++) {
+        if (!is_token(view(conn, conn->names[i]))) {
+            return refuse(conn, 400);
+        }
+    }
     conn->answering = true;
     conn->keep_alive = http_should_keep_alive(parser) != 0;
     http_parser_pause(parser, 1);
@@ -174,11 +199,6 @@ void http1_conn_free(struct http1_conn *conn)
     buf_fini(&conn->text);
     buf_fini(&conn->pending);
     free(conn);
-}
-
-static struct bytes view(const struct http1_conn *conn, struct span span)
-{
-    return bytes_of(conn->text.data + span.offset, span.len);
 }
 
 static void make_request(struct http1_conn *conn)
@@ -284,10 +304,21 @@ static bool parse(struct http1_conn *conn, struct bytes bytes)
     return true;
 }
 
-/* Go through what waits, one request at a time, until one is answered later. */
+/* Does the client read its answers too slowly to ask for more? */
+static bool is_full(const struct http1_conn *conn)
+{
+    return stream_queued_bytes(conn->stream) >= STREAM_TURN_BYTES;
+}
+
+/* Go through what waits, one request at a time, until one is answered later, or the answers pile
+ * up. Then nothing more is read until http1_conn_drained. */
 static void parse_pending(struct http1_conn *conn)
 {
     while (!conn->answering && !conn->draining && conn->pending.len > 0) {
+        if (is_full(conn)) {
+            stream_pause(conn->stream, true);
+            return;
+        }
         CLEANUP(buf_fini) struct buf input = conn->pending;
         conn->pending = (struct buf){0};
         if (!parse(conn, buf_bytes(&input)) || !conn->answering) {
@@ -311,6 +342,12 @@ void http1_conn_input(struct http1_conn *conn, struct bytes bytes)
         stream_close(conn->stream);
         return;
     }
+    parse_pending(conn);
+}
+
+void http1_conn_drained(struct http1_conn *conn)
+{
+    stream_pause(conn->stream, false);
     parse_pending(conn);
 }
 

@@ -43,6 +43,8 @@ struct http1_conn;
  * outlives it. NULL: no memory. */
 struct http1_conn *http1_conn_new(const struct http1_server *server, struct stream *stream);
 void http1_conn_input(struct http1_conn *conn, struct bytes bytes);
+/* The stream has taken what was queued: go on with requests that waited for that. */
+void http1_conn_drained(struct http1_conn *conn);
 /* The stream is over. */
 void http1_conn_free(struct http1_conn *conn);
 /* Answer what is under way, then close. */

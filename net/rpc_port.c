@@ -133,6 +133,8 @@ static void on_drain(void *ctx)
     struct port_conn *conn = ctx;
     if (conn->grpc != NULL) {
         stream_want_flush(conn->stream);
+    } else if (conn->http1 != NULL) {
+        http1_conn_drained(conn->http1);
     }
 }
 
