@@ -23,6 +23,8 @@
  * different: a full disk. The batches that do not fit wait, in order, on_full(true) is called, and
  * they are tried again now and then until they fit (on_full(false)); reads go on. */
 struct backend;
+struct conn;
+struct readers;
 
 /* What the store wants back after a restart. Each batch brings a new one, written in its
  * transaction. */
@@ -38,8 +40,9 @@ struct backend_state {
 struct backend_row {
     revision_t rev;
     struct record_header header;
-    struct bytes value; /* empty where only headers are read */
-    uint32_t value_len; /* always true */
+    struct bytes value;  /* empty where only headers are read */
+    uint32_t value_len;  /* always true */
+    uint32_t header_len; /* of the header column */
 };
 
 /* The next COUNT rows in revision order; not OK ends the reading with that error. */
@@ -85,6 +88,20 @@ struct backend_change {
     struct bytes value;
 };
 
+/* Private: what the storage thread knew when it had done a job, handed to the loop with the job. */
+struct drain_report {
+    struct backend_state state; /* committed */
+    int64_t removed_revision;   /* as in struct meta */
+    int64_t walk_revision;
+    uint64_t wal_generation; /* changes whenever the WAL begins anew */
+    uint32_t wal_frames;     /* in this generation */
+    uint64_t page_count;
+    uint64_t free_page_count;
+    uint64_t row_count;
+    uint64_t row_bytes;
+    uint64_t write_ns; /* that the transaction took; 0: none was made for this job */
+};
+
 /* What one or several entries of the Raft log changed. The caller owns it with everything it points
  * to, and must not touch it, until cb has run. */
 struct backend_batch {
@@ -100,6 +117,7 @@ struct backend_batch {
     struct queue link; /* private */
     struct job job;
     struct backend *backend;
+    struct drain_report report;
 };
 
 void backend_write(struct backend *backend, struct backend_batch *batch,
@@ -134,7 +152,7 @@ struct backend_fetch {
     void (*cb)(struct backend_fetch *fetch);
     struct queue link; /* private */
     struct job job;
-    struct backend *backend;
+    struct readers *readers;
     struct conn *conn;
 };
 void backend_fetch(struct backend *backend, struct backend_fetch *fetch,
@@ -154,7 +172,7 @@ struct backend_scan {
     void (*cb)(struct backend_scan *scan);
     struct queue link; /* private */
     struct job job;
-    struct backend *backend;
+    struct readers *readers;
     struct conn *conn;
 };
 void backend_scan(struct backend *backend, struct backend_scan *scan,

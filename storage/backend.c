@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/backend.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "storage/checkpoint.h"
+#include "storage/compaction.h"
+#include "storage/reader.h"
+#include "storage/recover.h"
+#include "storage/rows.h"
+#include "storage/tables.h"
+
+#define READER_THREADS_DEFAULT   2u
+#define SYNC_INTERVAL_MS_DEFAULT 1000u
+#define FULL_RETRY_MS            500u
+/* Pages that SQLite uses without a row of ours: schema, roots, inner nodes. */
+#define OVERHEAD_PERCENT 3u
+#define PAGE_BYTES       4096u
+
+/* The loop's side: who is waiting for what, and which of the threads does what next. */
+struct backend {
+    struct backend_config config;
+    char *path;
+    char *vfs;
+    struct conn *conn; /* the loop's own, for small reads */
+    struct worker *storage;
+    struct drain drain; /* the storage thread's, while a job is out */
+    struct checkpoint checkpoint;
+    struct compaction compaction;
+    struct readers readers;
+
+    struct drain_report latest;
+    struct histogram *commit_seconds;
+
+    size_t batches_out; /* submitted to the storage thread */
+    bool full; /* the disk is: batches wait, first those in refused, then those in stalled */
+    struct queue refused; /* struct backend_batch.link: came back from the storage thread */
+    struct queue stalled; /* not given to it yet */
+    struct job retry;
+    struct env_timer retry_timer;
+    bool closing;
+};
+
+static void apply_report(struct backend *backend, const struct drain_report *report)
+{
+    int64_t removed_before = backend->latest.removed_revision;
+    backend->latest = *report;
+    if (report->write_ns > 0) {
+        histogram_observe(backend->commit_seconds, (double)report->write_ns / 1e9);
+    }
+    checkpoint_on_report(&backend->checkpoint, report);
+    compaction_on_report(&backend->compaction, report);
+    if (report->removed_revision > removed_before && backend->config.on_compacted != NULL) {
+        backend->config.on_compacted(backend->config.ctx, report->removed_revision);
+    }
+}
+
+static void on_slice_report(void *ctx, const struct drain_report *report)
+{
+    apply_report(ctx, report);
+}
+
+/* ---- Writing ---- */
+
+static void submit_batch(struct backend *backend, struct backend_batch *batch)
+{
+    backend->batches_out++;
+    worker_submit(backend->storage, &batch->job);
+}
+
+static void set_full(struct backend *backend, bool full)
+{
+    if (backend->full == full) {
+        return;
+    }
+    backend->full = full;
+    if (full) {
+        LOG_ERROR(backend->config.log, "disk is full, writes to the database wait",
+                  LOG_STR("path", backend->path));
+    } else {
+        LOG_INFO(backend->config.log, "disk has room again", LOG_STR("path", backend->path));
+        compaction_retry(&backend->compaction);
+    }
+    if (backend->config.on_full != NULL) {
+        backend->config.on_full(backend->config.ctx, full);
+    }
+}
+
+static void retry_work(struct job *job)
+{
+    struct backend *backend = CONTAINER_OF(job, struct backend, retry);
+    drain_retry(&backend->drain); /* Thread: storage */
+}
+
+static void retry_done(struct job *job)
+{
+    (void)job;
+}
+
+/* Hand what waits for room to the storage thread, in order. */
+static void retry_batches(struct backend *backend)
+{
+    ASSERT(backend->batches_out == 0);
+    worker_submit(backend->storage, &backend->retry);
+    struct queue again;
+    queue_init(&again);
+    queue_splice(&again, &backend->refused);
+    queue_splice(&again, &backend->stalled);
+    struct queue *link;
+    while ((link = queue_pop_front(&again)) != NULL) {
+        submit_batch(backend, QUEUE_ELEM(link, struct backend_batch, link));
+    }
+}
+
+static bool batches_wait(const struct backend *backend)
+{
+    return !queue_empty(&backend->refused) || !queue_empty(&backend->stalled);
+}
+
+static void on_retry_timer(struct env_timer *timer)
+{
+    struct backend *backend = CONTAINER_OF(timer, struct backend, retry_timer);
+    if (backend->batches_out > 0) {
+        env_timer_start(backend->config.env, timer, FULL_RETRY_MS);
+    } else if (batches_wait(backend)) {
+        retry_batches(backend);
+    }
+}
+
+static void on_refused(struct backend *backend, struct backend_batch *batch)
+{
+    queue_push_back(&backend->refused, &batch->link);
+    set_full(backend, true);
+    if (!env_timer_active(&backend->retry_timer) && !backend->closing) {
+        env_timer_start(backend->config.env, &backend->retry_timer, FULL_RETRY_MS);
+    }
+}
+
+static void batch_done(struct job *job)
+{
+    struct backend_batch *batch = CONTAINER_OF(job, struct backend_batch, job);
+    struct backend *backend = batch->backend;
+    backend->batches_out--;
+    if (batch->status == ERR_NO_SPACE) {
+        on_refused(backend, batch);
+        return;
+    }
+    ASSERT(batch->status == OK);
+    apply_report(backend, &batch->report);
+    if (!batches_wait(backend)) {
+        set_full(backend, false);
+    } else if (backend->batches_out == 0) {
+        retry_batches(backend); /* those that came since the retry that has just succeeded */
+    }
+    batch->cb(batch);
+}
+
+void backend_write(struct backend *backend, struct backend_batch *batch,
+                   void (*cb)(struct backend_batch *batch))
+{
+    ASSERT(!backend->closing);
+    batch->backend = backend;
+    batch->cb = cb;
+    batch->job = (struct job){.work = drain_batch_work, .done = batch_done};
+    queue_init(&batch->link);
+    if (backend->full) {
+        queue_push_back(&backend->stalled, &batch->link);
+    } else {
+        submit_batch(backend, batch);
+    }
+}
+
+void backend_sync(struct backend *backend)
+{
+    checkpoint_sync(&backend->checkpoint);
+}
+
+uint64_t backend_durable_index(const struct backend *backend)
+{
+    return backend->checkpoint.durable_index;
+}
+
+bool backend_is_full(const struct backend *backend)
+{
+    return backend->full;
+}
+
+/* ---- Reading ---- */
+
+enum err backend_get(struct backend *backend, revision_t rev, struct record **ret, struct why *why)
+{
+    return rows_get(backend->conn, rev, ret, why);
+}
+
+static enum err append_record(struct record_list *list, const struct backend_row *row)
+{
+    if (list->count == list->cap) {
+        size_t cap = list->cap == 0 ? 64 : list->cap * 2;
+        struct record **items = reallocarray(list->items, cap, sizeof *items);
+        if (items == NULL) {
+            return ERR_NOMEM;
+        }
+        list->items = items;
+        list->cap = cap;
+    }
+    struct record *record = rows_record(row);
+    if (record == NULL) {
+        return ERR_NOMEM;
+    }
+    list->items[list->count++] = record;
+    return OK;
+}
+
+static enum err read_records(struct rows *rows, size_t max_bytes, struct record_list *ret,
+                             struct why *why)
+{
+    size_t bytes = 0;
+    int64_t last = 0;
+    for (;;) {
+        bool more;
+        struct backend_row row;
+        TRY(rows_next(rows, &more, &row, why));
+        if (!more || (bytes > max_bytes && revision_main(row.rev) != last)) {
+            return OK;
+        }
+        TRY(append_record(ret, &row));
+        bytes += sizeof(struct record) + row.header.key.len + row.value_len;
+        last = revision_main(row.rev);
+    }
+}
+
+enum err backend_read(struct backend *backend, revision_t from, revision_t to, size_t max_bytes,
+                      struct record_list *ret, struct why *why)
+{
+    struct rows rows;
+    TRY(rows_begin(&rows, backend->conn, from, to, true, why));
+    enum err err = read_records(&rows, max_bytes, ret, why);
+    rows_end(&rows);
+    return err;
+}
+
+void backend_fetch(struct backend *backend, struct backend_fetch *fetch,
+                   void (*cb)(struct backend_fetch *fetch))
+{
+    ASSERT(!backend->closing);
+    fetch->cb = cb;
+    readers_fetch(&backend->readers, fetch);
+}
+
+void backend_scan(struct backend *backend, struct backend_scan *scan,
+                  void (*cb)(struct backend_scan *scan))
+{
+    ASSERT(!backend->closing);
+    scan->cb = cb;
+    readers_scan(&backend->readers, scan);
+}
+
+enum err backend_table_foreach(struct backend *backend, enum store_table table,
+                               enum err (*fn)(void *ctx, struct bytes key, struct bytes value),
+                               void *ctx, struct why *why)
+{
+    return tables_foreach(backend->conn, table, fn, ctx, NULL, why);
+}
+
+/* ---- Compaction, sizes ---- */
+
+void backend_pin(struct backend *backend, struct backend_pin *pin, int64_t compacted_revision)
+{
+    compaction_pin(&backend->compaction, pin, compacted_revision);
+}
+
+void backend_unpin(struct backend *backend, struct backend_pin *pin)
+{
+    compaction_unpin(&backend->compaction, pin);
+}
+
+int64_t backend_removed_revision(const struct backend *backend)
+{
+    return backend->latest.removed_revision;
+}
+
+uint64_t backend_size_bytes(const struct backend *backend)
+{
+    return backend->latest.page_count * PAGE_BYTES;
+}
+
+uint64_t backend_size_in_use_bytes(const struct backend *backend)
+{
+    const struct drain_report *report = &backend->latest;
+    /* Pages half empty after a compaction are not in the list of free ones: count rows. */
+    uint64_t rows = report->row_bytes + report->row_bytes * OVERHEAD_PERCENT / 100;
+    uint64_t pages = (report->page_count - report->free_page_count) * PAGE_BYTES;
+    uint64_t fixed = 16 * PAGE_BYTES;
+    return rows + fixed < pages ? rows + fixed : pages;
+}
+
+/* ---- Opening and closing ---- */
+
+/* The writer's connection, to a database that is ours. */
+static enum err open_database(const struct backend_config *config, struct conn **ret,
+                              struct meta *meta, struct why *why)
+{
+    CLEANUP(conn_closep) struct conn *conn = NULL;
+    TRY(conn_open(config->path, config->vfs, CONN_WRITER, &conn, why));
+    bool is_new;
+    TRY(schema_is_new(conn, &is_new, why));
+    if (is_new) {
+        TRY(conn_set_up(conn, CONN_WRITER, why));
+        TRY(schema_create(conn, &config->identity, meta, why));
+    } else {
+        TRY(schema_verify(conn, &config->identity, meta, why));
+        TRY(conn_set_up(conn, CONN_WRITER, why));
+    }
+    *ret = TAKE(conn);
+    return OK;
+}
+
+/* A connection that has read, so that its WAL is open. */
+static enum err open_reader(const struct backend_config *config, struct conn **ret, struct why *why)
+{
+    CLEANUP(conn_closep) struct conn *conn = NULL;
+    struct meta meta;
+    TRY(conn_open(config->path, config->vfs, CONN_READER, &conn, why));
+    TRY(conn_set_up(conn, CONN_READER, why));
+    TRY(schema_read_meta(conn, &meta, why));
+    *ret = TAKE(conn);
+    return OK;
+}
+
+static enum err start_storage(struct backend *backend, struct conn **conn, const struct meta *meta,
+                              struct why *why)
+{
+    TRY(drain_init(&backend->drain, backend->config.env, TAKE(*conn), meta, why));
+    struct worker_config worker = {
+        .name = "storage", .threads = 1, .run_batch = drain_run, .ctx = &backend->drain};
+    return env_worker_new(backend->config.env, &worker, &backend->storage, why);
+}
+
+static enum err start_checkpoint(struct backend *backend, uint64_t durable_index, struct why *why)
+{
+    CLEANUP(conn_closep) struct conn *conn = NULL;
+    TRY(open_reader(&backend->config, &conn, why));
+    checkpoint_sync_wal(conn);
+    struct checkpoint_config config = {
+        .env = backend->config.env,
+        .storage = backend->storage,
+        .drain = &backend->drain,
+        .conn = conn,
+        .sync_interval_ms = backend->config.sync_interval_ms,
+        .durable_index = durable_index,
+        .on_durable = backend->config.on_durable,
+        .ctx = backend->config.ctx,
+    };
+    TRY(checkpoint_init(&backend->checkpoint, &config, why));
+    conn = NULL;
+    return OK;
+}
+
+static double size_bytes_gauge(void *ctx)
+{
+    return (double)backend_size_bytes(ctx);
+}
+
+static double size_in_use_gauge(void *ctx)
+{
+    return (double)backend_size_in_use_bytes(ctx);
+}
+
+static void register_metrics(struct backend *backend)
+{
+    struct metrics *metrics = backend->config.metrics;
+    if (metrics == NULL) {
+        return;
+    }
+    backend->commit_seconds =
+        metrics_histogram(metrics, "etcd_disk_backend_commit_duration_seconds",
+                          "Time that a transaction of the database took.", NULL, 0.001, 14);
+    metrics_gauge_fn(metrics, "etcd_mvcc_db_total_size_in_bytes", "Size of the database file.",
+                     NULL, size_bytes_gauge, backend);
+    metrics_gauge_fn(metrics, "etcd_mvcc_db_total_size_in_use_in_bytes",
+                     "Bytes of the database file that hold data.", NULL, size_in_use_gauge,
+                     backend);
+}
+
+/* Free whatever was made; threads are at rest. */
+static void free_backend(struct backend *backend)
+{
+    readers_fini(&backend->readers);
+    if (backend->checkpoint.worker != NULL) {
+        checkpoint_stop(&backend->checkpoint);
+    }
+    worker_close(TAKE(backend->storage));
+    conn_close(backend->checkpoint.conn);
+    conn_close(backend->conn);
+    conn_close(backend->drain.conn);
+    drain_fini(&backend->drain);
+    free(backend->path);
+    free(backend->vfs);
+    free(backend);
+}
+
+static void free_backendp(struct backend **backend)
+{
+    if (*backend != NULL) {
+        free_backend(*backend);
+    }
+}
+
+static enum err new_backend(const struct backend_config *config, struct backend **ret)
+{
+    struct backend *backend = calloc(1, sizeof *backend);
+    if (backend == NULL) {
+        return ERR_NOMEM;
+    }
+    queue_init(&backend->refused);
+    queue_init(&backend->stalled);
+    queue_init(&backend->readers.waiting);
+    backend->config = *config;
+    backend->path = strdup(config->path);
+    backend->vfs = config->vfs != NULL ? strdup(config->vfs) : NULL;
+    backend->config.path = backend->path;
+    backend->config.vfs = backend->vfs;
+    if (config->reader_threads == 0) {
+        backend->config.reader_threads = READER_THREADS_DEFAULT;
+    }
+    if (config->sync_interval_ms == 0) {
+        backend->config.sync_interval_ms = SYNC_INTERVAL_MS_DEFAULT;
+    }
+    backend->retry = (struct job){.work = retry_work, .done = retry_done};
+    env_timer_init(&backend->retry_timer, on_retry_timer);
+    if (backend->path == NULL || (config->vfs != NULL && backend->vfs == NULL)) {
+        free_backend(backend);
+        return ERR_NOMEM;
+    }
+    *ret = backend;
+    return OK;
+}
+
+/* Threads and their connections, the database being sound. */
+static enum err start_threads(struct backend *backend, struct conn **conn, const struct meta *meta,
+                              struct why *why)
+{
+    const struct backend_config *config = &backend->config;
+    TRY(start_storage(backend, conn, meta, why));
+    TRY(open_reader(config, &backend->conn, why));
+    TRY(readers_init(&backend->readers, config->env, config->path, config->vfs,
+                     config->reader_threads, why));
+    backend->latest = backend->drain.report;
+    compaction_init(&backend->compaction, backend->storage, &backend->drain, on_slice_report,
+                    backend);
+    return start_checkpoint(backend, meta->state.applied_index, why);
+}
+
+enum err backend_open(const struct backend_config *config, backend_rows_cb rows, void *rows_ctx,
+                      struct backend_state *state, struct backend **ret, struct why *why)
+{
+    CLEANUP(free_backendp) struct backend *backend = NULL;
+    TRY(new_backend(config, &backend));
+    CLEANUP(conn_closep) struct conn *conn = NULL;
+    struct meta meta;
+    TRY(open_database(&backend->config, &conn, &meta, why));
+    uint64_t start_ns = env_now_ns(config->env);
+    TRY(recover_rows(&backend->config, conn, &meta, !meta.clean, rows, rows_ctx, why));
+    LOG_INFO(config->log, "opened database", LOG_STR("path", config->path),
+             LOG_U64("rows", meta.rows.count), LOG_U64("applied-index", meta.state.applied_index),
+             LOG_I64("revision", meta.state.revision), LOG_BOOL("closed-cleanly", meta.clean),
+             LOG_U64("took-ms", (env_now_ns(config->env) - start_ns) / 1000000));
+    TRY(start_threads(backend, &conn, &meta, why));
+    register_metrics(backend);
+    *state = meta.state;
+    *ret = TAKE(backend);
+    compaction_resume(&(*ret)->compaction);
+    return OK;
+}
+
+static enum err write_clean(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
+{
+    (void)drain;
+    (void)ctx;
+    (void)why;
+    meta->clean = true;
+    return OK;
+}
+
+/* The last words: everything is written, nobody else has a connection. */
+static void finish_database(struct backend *backend)
+{
+    struct drain *drain = &backend->drain;
+    enum err err = drain_transact(drain, "close the database", write_clean, NULL);
+    if (err == OK) {
+        int rc = sqlite3_wal_checkpoint_v2(drain->conn->db, "main", SQLITE_CHECKPOINT_TRUNCATE,
+                                           NULL, NULL);
+        struct why why = {.text = ""};
+        err = rc == SQLITE_OK ? OK : conn_error(drain->conn, rc, "checkpoint", &why);
+        if (err != OK && err != ERR_NO_SPACE) {
+            fatal("storage: close the database: %s: %s", err_text(err), why.text);
+        }
+    }
+    if (err == ERR_NO_SPACE) {
+        LOG_WARN(backend->config.log, "closed the database on a full disk",
+                 LOG_STR("path", backend->path));
+        checkpoint_sync_wal(drain->conn);
+    }
+}
+
+void backend_close(struct backend *backend)
+{
+    if (backend == NULL) {
+        return;
+    }
+    backend->closing = true;
+    env_timer_stop(backend->config.env, &backend->retry_timer);
+    compaction_stop(&backend->compaction);
+    readers_fini(&backend->readers);
+    if (batches_wait(backend) && backend->batches_out == 0) {
+        retry_batches(backend);
+    }
+    checkpoint_stop(&backend->checkpoint);
+    worker_close(TAKE(backend->storage));
+    checkpoint_fini(&backend->checkpoint);
+    conn_close(TAKE(backend->conn));
+    finish_database(backend);
+    uint64_t applied_index = backend->drain.meta.state.applied_index;
+    if (applied_index > backend->checkpoint.durable_index && backend->config.on_durable != NULL) {
+        backend->config.on_durable(backend->config.ctx, applied_index);
+    }
+    queue_splice(&backend->refused, &backend->stalled);
+    struct queue *link;
+    while ((link = queue_pop_front(&backend->refused)) != NULL) {
+        struct backend_batch *batch = QUEUE_ELEM(link, struct backend_batch, link);
+        batch->status = ERR_NO_SPACE;
+        batch->cb(batch);
+    }
+    LOG_INFO(backend->config.log, "closed database", LOG_STR("path", backend->path),
+             LOG_U64("applied-index", applied_index));
+    free_backend(backend);
+}

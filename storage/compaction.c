@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/compaction.h"
+
+#include "base/assert.h"
+#include "storage/rows.h"
+
+/* A slice ends after this many rows removed or looked at: well below a millisecond, so that writes
+ * hardly notice. */
+#define SLICE_REMOVED_MAX 256u
+#define SLICE_VISITED_MAX 2048u
+
+/* What a slice does to the row it stands on. */
+struct slice {
+    struct drain *drain;
+    struct meta *meta;
+    unsigned removed;
+    revision_t doomed[SLICE_REMOVED_MAX + 2]; /* rows to remove */
+};
+
+/* Take the row out of the table and of the tally; one that is not there was removed before: by the
+ * walk of an earlier compaction. */
+static enum err remove_row(struct drain *drain, struct meta *meta, revision_t rev, struct why *why)
+{
+    sqlite3_stmt *s;
+    TRY(conn_stmt(drain->conn, STMT_ROW_GET_HEADER, &s, why));
+    int rc = sqlite3_bind_int64(s, 1, (int64_t)rev);
+    ASSERT(rc == SQLITE_OK);
+    bool found;
+    TRY(conn_step(drain->conn, s, &found, why));
+    if (!found) {
+        return OK;
+    }
+    struct bytes header;
+    if (!conn_column_bytes(s, 0, &header)) {
+        return ERR_NOMEM;
+    }
+    struct record_header decoded;
+    enum err err = record_decode_header(rev, header, &decoded);
+    uint64_t bytes = drain_row_bytes(header.len, (size_t)sqlite3_column_int64(s, 1));
+    (void)sqlite3_reset(s);
+    if (err != OK) {
+        why_set(why, "revision %lld.%u: the header's checksum is wrong",
+                (long long)revision_main(rev), revision_sub(rev));
+        return err;
+    }
+    tally_remove(&meta->rows, bytes, drain_row_element(rev, decoded.checksum));
+    TRY(conn_stmt(drain->conn, STMT_ROW_DELETE, &s, why));
+    rc = sqlite3_bind_int64(s, 1, (int64_t)rev);
+    ASSERT(rc == SQLITE_OK);
+    return conn_run(drain->conn, s, "remove a row from", why);
+}
+
+/* Look at rows until the slice is full or the walk ends: which of them go? */
+static enum err find_doomed(struct slice *slice, struct rows *rows, bool *ended, struct why *why)
+{
+    for (unsigned visited = 0; visited < SLICE_VISITED_MAX; visited++) {
+        bool more;
+        struct backend_row row;
+        TRY(rows_next(rows, &more, &row, why));
+        if (!more) {
+            *ended = true;
+            return OK;
+        }
+        if (row.header.prev_rev != 0) {
+            slice->doomed[slice->removed++] = row.header.prev_rev;
+        }
+        if (row.header.tombstone && revision_main(row.rev) < slice->meta->walk_revision) {
+            slice->doomed[slice->removed++] = row.rev;
+        }
+        slice->meta->walk_at = row.rev;
+        if (slice->removed >= SLICE_REMOVED_MAX) {
+            return OK;
+        }
+    }
+    return OK;
+}
+
+/* Begin the next walk; the rows of the last compacted revision are looked at again. */
+static void begin_walk(struct meta *meta, int64_t target)
+{
+    meta->walk_revision = target;
+    meta->walk_at = meta->removed_revision > 0 ? revision_pack(meta->removed_revision, 0) - 1 : 0;
+}
+
+static void end_walk(struct meta *meta)
+{
+    meta->removed_revision = meta->walk_revision;
+    meta->walk_revision = -1;
+    meta->walk_at = 0;
+}
+
+static enum err do_slice(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
+{
+    const int64_t *target = ctx;
+    if (meta->walk_revision < 0) {
+        begin_walk(meta, *target);
+    }
+    struct slice slice = {.drain = drain, .meta = meta};
+    struct rows rows;
+    bool ended = false;
+    revision_t end = revision_pack(meta->walk_revision, REVISION_SUB_MAX);
+    TRY(rows_begin(&rows, drain->conn, meta->walk_at + 1, end, false, why));
+    enum err err = find_doomed(&slice, &rows, &ended, why);
+    rows_end(&rows);
+    TRY(err);
+    for (unsigned i = 0; i < slice.removed; i++) {
+        TRY(remove_row(drain, meta, slice.doomed[i], why));
+    }
+    if (ended) {
+        end_walk(meta);
+    }
+    return OK;
+}
+
+/* Is there anything to do, up to TARGET? Thread: any. */
+static bool is_due(int64_t walk_revision, int64_t removed_revision, int64_t target)
+{
+    return walk_revision >= 0 || target > removed_revision;
+}
+
+/* Thread: storage. */
+static void slice_work(struct job *job)
+{
+    struct compaction *c = CONTAINER_OF(job, struct compaction, job);
+    struct drain *drain = c->drain;
+    ASSERT(is_due(drain->meta.walk_revision, drain->meta.removed_revision, c->job_target));
+    drain->report.write_ns = 0;
+    c->job_status = drain_transact(drain, "remove what was compacted", do_slice, &c->job_target);
+    c->job_report = drain->report;
+}
+
+/* The highest compaction that nobody's reads forbid to remove. */
+static int64_t target_of(const struct compaction *c)
+{
+    int64_t target = c->latest.state.compacted_revision;
+    if (!queue_empty(&c->pins)) {
+        const struct backend_pin *oldest = QUEUE_ELEM(c->pins.next, struct backend_pin, link);
+        if (oldest->compacted_revision < target) {
+            target = oldest->compacted_revision;
+        }
+    }
+    return target;
+}
+
+static void start_slice(struct compaction *c)
+{
+    if (c->running || c->stopped || c->blocked) {
+        return;
+    }
+    int64_t target = target_of(c);
+    if (!is_due(c->latest.walk_revision, c->latest.removed_revision, target)) {
+        return;
+    }
+    c->running = true;
+    c->job_target = target;
+    worker_submit(c->storage, &c->job);
+}
+
+static void slice_done(struct job *job)
+{
+    struct compaction *c = CONTAINER_OF(job, struct compaction, job);
+    c->running = false;
+    c->blocked = c->job_status != OK;
+    c->on_report(c->ctx, &c->job_report);
+}
+
+void compaction_init(struct compaction *c, struct worker *storage, struct drain *drain,
+                     void (*on_report)(void *ctx, const struct drain_report *report), void *ctx)
+{
+    *c = (struct compaction){
+        .storage = storage,
+        .drain = drain,
+        .latest = drain->report,
+        .job = {.work = slice_work, .done = slice_done},
+        .on_report = on_report,
+        .ctx = ctx,
+    };
+    queue_init(&c->pins);
+}
+
+void compaction_stop(struct compaction *c)
+{
+    c->stopped = true;
+}
+
+void compaction_resume(struct compaction *c)
+{
+    c->stopped = false;
+    start_slice(c);
+}
+
+bool compaction_is_running(const struct compaction *c)
+{
+    return c->running;
+}
+
+void compaction_on_report(struct compaction *c, const struct drain_report *report)
+{
+    c->latest = *report;
+    start_slice(c);
+}
+
+void compaction_pin(struct compaction *c, struct backend_pin *pin, int64_t compacted_revision)
+{
+    ASSERT(queue_empty(&c->pins) ||
+           QUEUE_ELEM(c->pins.prev, struct backend_pin, link)->compacted_revision <=
+               compacted_revision);
+    pin->compacted_revision = compacted_revision;
+    queue_push_back(&c->pins, &pin->link);
+}
+
+void compaction_unpin(struct compaction *c, struct backend_pin *pin)
+{
+    queue_remove(&pin->link);
+    start_slice(c);
+}
+
+void compaction_retry(struct compaction *c)
+{
+    c->blocked = false;
+    start_slice(c);
+}
