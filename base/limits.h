@@ -14,7 +14,7 @@
 #define GRPC_MESSAGE_BYTES_MAX (REQUEST_BYTES_MAX + GRPC_OVERHEAD_BYTES)
 #define TXN_OPS_DEFAULT        128 /* --max-txn-ops */
 #define TXN_OPS_MAX            65536
-#define TXN_DEPTH_MAX          64
+#define TXN_DEPTH_MAX          128 /* as deep as etcd's default of operations lets them nest */
 #define LEASE_TTL_MAX          9000000000ll
 
 /* HTTP. */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_LIB_STORE_MODEL_H
+#define TESTS_LIB_STORE_MODEL_H
+
+#include "storage/store.h"
+
+/* A store as simple as can be, behind the same door as the real one (storage/store.h): all records
+ * in one array, every question answered by walking over it. For tests of what stands upon a store
+ * (link it before storage/libstorage.a), and to hold the real one against. Nothing is written to a
+ * disk. What cannot be allocated ends the process (fatal). */
+
+/* A model of its own; ENV is needed only for what answers later. */
+struct store *store_model_new(struct env *env);
+
+/* The next store_range, or answer of store_range_start, is ERR. */
+void store_model_fail_range(struct store *store, enum err err);
+
+/* Only ranges of one key are cheap from now on, or (false, as at first) all of them. */
+void store_model_set_dear(struct store *store, bool dear);
+
+/* What store_compact_wait waits for has come. */
+void store_model_compacted(struct store *store);
+/* Requests and waits that have not been called back. */
+size_t store_model_waiting(const struct store *store);
+
+void store_model_set_size(struct store *store, uint64_t bytes);
+
+/* How often an entry was begun and ended; what was written outside of one, or of an operation, is
+ * fatal. */
+uint64_t store_model_entry_count(const struct store *store);
+
+/* Rows of TABLE. */
+size_t store_model_row_count(const struct store *store, enum store_table table);
+
+#endif
