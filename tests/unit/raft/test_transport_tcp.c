@@ -11,9 +11,9 @@
 
 #include "base/codec.h"
 #include "base/crc32c.h"
-#include "base/env_real.h"
 #include "base/limits.h"
 #include "raft/peerframe.h"
+#include "tests/lib/env_fake.h"
 #include "tests/lib/runner.h"
 
 #define MEMBERS    3
@@ -22,8 +22,9 @@
 #define FRAMES_MAX 64
 
 static uv_loop_t loop;
-static struct env_real *real;
+static struct env_fake *fake;
 static struct env *env;
+static uv_timer_t tick;
 
 struct received {
     uint64_t from;
@@ -66,23 +67,30 @@ static void on_link(void *ctx, uint64_t peer_id, bool up)
 
 static const struct transport_callbacks callbacks = {.on_frame = on_frame, .on_link = on_link};
 
-/* Turns of the loop until CONDITION, or the test fails. */
-static void wake_up(struct env_timer *timer)
+static void on_tick(uv_timer_t *timer)
 {
     (void)timer;
 }
 
+/* The sockets are real, the time is the test's: it goes on by a little a turn, by more where only
+ * a time limit is waited for. */
+static uint64_t turn_ms;
+
+static void turn(void)
+{
+    env_fake_run(fake);
+    uv_run(&loop, UV_RUN_ONCE);
+    env_fake_advance(fake, turn_ms);
+}
+
+/* Turns until CONDITION, or the test fails. */
 #define WAIT_FOR(condition)                                                        \
     do {                                                                           \
         uint64_t until_ms_ = env_now_ms(env) + WAIT_MS;                            \
-        struct env_timer timer_;                                                   \
-        env_timer_init(&timer_, wake_up);                                          \
         while (!(condition)) {                                                     \
-            env_timer_start(env, &timer_, 50);                                     \
-            uv_run(&loop, UV_RUN_ONCE);                                            \
+            turn();                                                                \
             ck_assert_msg(env_now_ms(env) < until_ms_, "in vain: %s", #condition); \
         }                                                                          \
-        env_timer_stop(env, &timer_);                                              \
     } while (0)
 
 static void member_open(struct member *m, uint64_t id, uint64_t cluster_id, const char *host,
@@ -138,9 +146,12 @@ static void setup(void)
 {
     memset(members, 0, sizeof members);
     open_count = closed_count = 0;
+    turn_ms = 1;
     ck_assert_int_eq(uv_loop_init(&loop), 0);
-    ck_assert_int_eq(env_real_new(&loop, &real, NULL), OK);
-    env = env_real_env(real);
+    ck_assert_int_eq(uv_timer_init(&loop, &tick), 0);
+    ck_assert_int_eq(uv_timer_start(&tick, on_tick, 2, 2), 0);
+    fake = env_fake_new(1);
+    env = env_fake_env(fake);
     for (unsigned i = 0; i < MEMBERS; i++) {
         members[i].metrics = metrics_new();
         member_open(&members[i], 0x100 + i, CLUSTER, "127.0.0.1", 0);
@@ -171,9 +182,10 @@ static void teardown(void)
         member_close(&members[i]);
     }
     WAIT_FOR(closed_count == open_count);
-    env_real_close(real);
+    env_fake_run(fake);
+    uv_close((uv_handle_t *)&tick, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
-    env_real_free(real);
+    env_fake_free(fake);
     ck_assert_int_eq(uv_loop_close(&loop), 0);
     for (unsigned i = 0; i < MEMBERS; i++) {
         metrics_free(members[i].metrics);
@@ -328,6 +340,457 @@ START_TEST(names_and_ipv6_work)
 }
 END_TEST
 
+/* ---- what is no peer, or behaves like none ---- */
+
+static int raw_connect(const struct member *m)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(m->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static void raw_send(int fd, const void *data, size_t len)
+{
+    ck_assert_int_eq(send(fd, data, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+/* Has the other end closed? What it said before goes to BUF. */
+static bool raw_is_closed(int fd, struct buf *buf)
+{
+    uint8_t data[256];
+    ssize_t n = recv(fd, data, sizeof data, MSG_DONTWAIT);
+    if (n > 0) {
+        buf_append(buf, data, (size_t)n);
+    }
+    return n == 0 || (n < 0 && errno != EAGAIN);
+}
+
+static struct peer_hello good_hello(void)
+{
+    return (struct peer_hello){.version = PEER_VERSION,
+                               .lane = LANE_BULK,
+                               .cluster_id = CLUSTER,
+                               .from = members[1].id,
+                               .to = members[0].id};
+}
+
+static void add_hello(struct buf *buf, const struct peer_hello *hello)
+{
+    uint8_t bytes[PEER_HELLO_BYTES];
+    peer_hello_write(hello, bytes);
+    buf_append(buf, bytes, sizeof bytes);
+}
+
+static void add_good_hello(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    add_hello(buf, &hello);
+}
+
+static void add_frame(struct buf *buf, uint8_t kind, const char *text)
+{
+    uint8_t header[PEER_FRAME_HEADER_BYTES];
+    peer_frame_header_write(kind, bytes_of_str(text), header);
+    buf_append(buf, header, sizeof header);
+    buf_append_str(buf, text);
+}
+
+/* A header with a right checksum over a length that is not its payload's. */
+static void add_length(struct buf *buf, uint32_t len)
+{
+    uint8_t header[PEER_FRAME_HEADER_BYTES] = {0};
+    put_u32(header, len);
+    header[4] = FRAME_RAFT;
+    put_u32(header + 12, crc32c(0, header, 12));
+    buf_append(buf, header, sizeof header);
+    buf_append_str(buf, "not so much");
+}
+
+static void add_fill(struct buf *buf, int byte)
+{
+    uint8_t data[1000];
+    memset(data, byte, sizeof data);
+    buf_append(buf, data, sizeof data);
+}
+
+static void make_zeros(struct buf *buf)
+{
+    add_fill(buf, 0);
+}
+static void make_ones(struct buf *buf)
+{
+    add_fill(buf, 0xff);
+}
+static void make_random(struct buf *buf)
+{
+    uint8_t data[5000];
+    env_random(env, data, sizeof data);
+    buf_append(buf, data, sizeof data);
+}
+static void make_http1(struct buf *buf)
+{
+    buf_append_str(buf, "GET /health HTTP/1.1\r\nHost: 127.0.0.1:2380\r\nAccept: */*\r\n\r\n");
+}
+static void make_http2(struct buf *buf)
+{
+    buf_append_str(buf, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    add_fill(buf, 4);
+}
+static void make_tls(struct buf *buf)
+{
+    buf_append(buf, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11);
+    add_fill(buf, 0x5a);
+}
+static void make_bad_magic(struct buf *buf)
+{
+    add_good_hello(buf);
+    buf->data[0] ^= 1;
+}
+static void make_bad_hello_crc(struct buf *buf)
+{
+    add_good_hello(buf);
+    buf->data[20] ^= 1;
+}
+static void make_bad_lane(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    hello.lane = 7;
+    add_hello(buf, &hello);
+}
+static void make_version(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    hello.version++;
+    add_hello(buf, &hello);
+}
+static void make_other_cluster(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    hello.cluster_id++;
+    add_hello(buf, &hello);
+}
+static void make_other_target(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    hello.to = members[2].id;
+    add_hello(buf, &hello);
+}
+static void make_unknown(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    hello.from = 0x777;
+    add_hello(buf, &hello);
+}
+static void make_nobody(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    hello.from = 0;
+    add_hello(buf, &hello);
+}
+static void make_ourselves(struct buf *buf)
+{
+    struct peer_hello hello = good_hello();
+    hello.from = members[0].id;
+    add_hello(buf, &hello);
+}
+static void make_huge(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_length(buf, UINT32_MAX);
+}
+static void make_too_large(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_length(buf, PEER_FRAME_BYTES_MAX + 1);
+}
+static void make_bad_header_crc(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_frame(buf, FRAME_RAFT, "payload");
+    buf->data[PEER_HELLO_BYTES + 8] ^= 1;
+}
+static void make_bad_payload_crc(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_frame(buf, FRAME_RAFT, "payload");
+    buf->data[buf->len - 1] ^= 1;
+}
+static void make_kind_0(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_frame(buf, 0, "payload");
+}
+static void make_kind_unknown(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_frame(buf, FRAME_KIND_COUNT, "payload");
+}
+static void make_long_ping(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_frame(buf, PEER_KIND_PING, "nine byte");
+}
+static void make_pong(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_frame(buf, PEER_KIND_PONG, "8 bytes!");
+}
+static void make_two_hellos(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_good_hello(buf);
+}
+static void make_random_frames(struct buf *buf)
+{
+    add_good_hello(buf);
+    make_random(buf);
+}
+
+static const struct {
+    const char *name;
+    void (*make)(struct buf *buf);
+    enum peer_verdict verdict; /* the answer, if any comes: PEER_VERDICT_COUNT: none */
+} garbage[] = {
+    {"zeros", make_zeros, PEER_VERDICT_COUNT},
+    {"ones", make_ones, PEER_VERDICT_COUNT},
+    {"random bytes", make_random, PEER_VERDICT_COUNT},
+    {"HTTP/1", make_http1, PEER_VERDICT_COUNT},
+    {"HTTP/2", make_http2, PEER_VERDICT_COUNT},
+    {"TLS", make_tls, PEER_VERDICT_COUNT},
+    {"a hello without magic", make_bad_magic, PEER_VERDICT_COUNT},
+    {"a damaged hello", make_bad_hello_crc, PEER_VERDICT_COUNT},
+    {"an unknown lane", make_bad_lane, PEER_VERDICT_COUNT},
+    {"another version", make_version, PEER_OTHER_VERSION},
+    {"another cluster", make_other_cluster, PEER_OTHER_CLUSTER},
+    {"a hello for another member", make_other_target, PEER_OTHER_MEMBER},
+    {"an unknown member", make_unknown, PEER_UNKNOWN},
+    {"member 0", make_nobody, PEER_UNKNOWN},
+    {"a member that says it is us", make_ourselves, PEER_UNKNOWN},
+    {"a frame of 4 GiB", make_huge, PEER_WELCOME},
+    {"a frame above the cap", make_too_large, PEER_WELCOME},
+    {"a damaged frame header", make_bad_header_crc, PEER_WELCOME},
+    {"a damaged payload", make_bad_payload_crc, PEER_WELCOME},
+    {"kind 0", make_kind_0, PEER_WELCOME},
+    {"an unknown kind", make_kind_unknown, PEER_WELCOME},
+    {"a ping that is too long", make_long_ping, PEER_WELCOME},
+    {"a pong to who did not ping", make_pong, PEER_WELCOME},
+    {"two hellos", make_two_hellos, PEER_WELCOME},
+    {"random bytes behind a hello", make_random_frames, PEER_WELCOME},
+};
+
+START_TEST(garbage_ends_its_connection_only)
+{
+    connect_all();
+    struct buf sent = {0};
+    struct buf got = {0};
+    garbage[_i].make(&sent);
+    int fd = raw_connect(&members[0]);
+    raw_send(fd, sent.data, sent.len);
+    WAIT_FOR(raw_is_closed(fd, &got));
+    close(fd);
+    bool answered = garbage[_i].verdict != PEER_VERDICT_COUNT && got.len > 0;
+    /* Bytes that were not read when it closed make a reset, which may overtake the answer. */
+    ck_assert(answered || garbage[_i].verdict == PEER_VERDICT_COUNT || sent.len > PEER_HELLO_BYTES);
+    if (answered) {
+        uint32_t verdict;
+        uint64_t id;
+        ck_assert_uint_eq(got.len, PEER_ANSWER_BYTES);
+        ck_assert_int_eq(peer_answer_read(got.data, &verdict, &id), OK);
+        ck_assert_msg(verdict == garbage[_i].verdict, "%s: %s", garbage[_i].name,
+                      peer_verdict_text(verdict));
+    }
+    buf_fini(&sent);
+    buf_fini(&got);
+    ck_assert_uint_eq(members[0].count, 0);
+    ck_assert(is_connected(&members[0], &members[1]));
+    check_reaches(&members[2], &members[0]);
+    check_reaches(&members[1], &members[0]);
+    check_reaches(&members[0], &members[1]);
+}
+END_TEST
+
+START_TEST(who_says_nothing_is_cut_off)
+{
+    connect_all();
+    struct buf got = {0};
+    int silent = raw_connect(&members[0]);
+    int slow = raw_connect(&members[0]);
+    struct buf hello = {0};
+    add_good_hello(&hello);
+    raw_send(slow, hello.data, PEER_HELLO_BYTES - 1);
+    turn_ms = 50;
+    WAIT_FOR(raw_is_closed(silent, &got) && raw_is_closed(slow, &got));
+    ck_assert_uint_eq(got.len, 0);
+    close(silent);
+    close(slow);
+    buf_fini(&hello);
+    check_reaches(&members[1], &members[0]);
+}
+END_TEST
+
+START_TEST(many_strangers_do_not_keep_members_out)
+{
+    int fds[PEER_STRANGERS_MAX + 10];
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        fds[i] = raw_connect(&members[0]);
+        turn();
+    }
+    member_add(&members[0], &members[1], "127.0.0.1");
+    member_add(&members[1], &members[0], "127.0.0.1");
+    check_reaches(&members[1], &members[0]);
+    struct buf got = {0};
+    WAIT_FOR(raw_is_closed(fds[0], &got));
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        close(fds[i]);
+    }
+}
+END_TEST
+
+START_TEST(a_member_that_goes_silent_is_cut_off)
+{
+    connect_all();
+    int fd = raw_connect(&members[0]);
+    struct buf hello = {0};
+    struct buf got = {0};
+    add_good_hello(&hello);
+    raw_send(fd, hello.data, hello.len);
+    buf_fini(&hello);
+    WAIT_FOR(!raw_is_closed(fd, &got) && got.len == PEER_ANSWER_BYTES);
+    turn_ms = 50;
+    WAIT_FOR(raw_is_closed(fd, &got));
+    close(fd);
+    buf_fini(&got);
+}
+END_TEST
+
+/* A peer that takes the connections and never reads or says anything more. */
+struct black_hole {
+    int listener;
+    int conns[8];
+    size_t conn_count;
+    size_t hello_count;
+    struct member as;
+};
+
+static void black_hole_open(struct black_hole *hole)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    *hole = (struct black_hole){.as.id = 0x888};
+    hole->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    ck_assert_int_eq(bind(hole->listener, (struct sockaddr *)&at, len), 0);
+    ck_assert_int_eq(listen(hole->listener, 8), 0);
+    ck_assert_int_eq(getsockname(hole->listener, (struct sockaddr *)&at, &len), 0);
+    hole->as.port = ntohs(at.sin_port);
+}
+
+/* Accept who comes and welcome it. */
+static void black_hole_turn(struct black_hole *hole)
+{
+    int fd = accept4(hole->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        ck_assert_uint_lt(hole->conn_count, ARRAY_LEN(hole->conns));
+        uint8_t answer[PEER_ANSWER_BYTES];
+        peer_answer_write(PEER_WELCOME, hole->as.id, answer);
+        raw_send(fd, answer, sizeof answer);
+        hole->conns[hole->conn_count++] = fd;
+    }
+}
+
+static void black_hole_close(struct black_hole *hole)
+{
+    close(hole->listener);
+    for (size_t i = 0; i < hole->conn_count; i++) {
+        close(hole->conns[i]);
+    }
+}
+
+static bool hole_is_connected(struct black_hole *hole)
+{
+    black_hole_turn(hole);
+    return is_connected(&members[0], &hole->as);
+}
+
+START_TEST(a_black_hole_costs_bounded_memory_and_is_noticed)
+{
+    struct black_hole hole;
+    black_hole_open(&hole);
+    member_add(&members[0], &hole.as, "127.0.0.1");
+    WAIT_FOR(hole_is_connected(&hole));
+    size_t bytes = 0;
+    size_t refused = 0;
+    while (refused < 10) {
+        if (send_to(&members[0], &hole.as, LANE_BULK, FRAME_RAFT, 1 << 20)) {
+            bytes += 1 << 20;
+        } else {
+            refused++;
+        }
+        ck_assert_uint_lt(bytes, 2 * PEER_BULK_BYTES_MAX); /* the system takes some as well */
+        turn();
+    }
+    ck_assert_uint_ge(bytes, PEER_BULK_BYTES_MAX / 2);
+    /* Urgent frames still find room; and nothing comes back. */
+    ck_assert(send_to(&members[0], &hole.as, LANE_URGENT, FRAME_RAFT, 1000));
+    turn_ms = 50;
+    WAIT_FOR(!is_connected(&members[0], &hole.as));
+    ck_assert_uint_eq(members[0].downs, 1);
+    /* It is called again. */
+    size_t before = hole.conn_count;
+    WAIT_FOR((black_hole_turn(&hole), hole.conn_count > before));
+    black_hole_close(&hole);
+}
+END_TEST
+
+START_TEST(a_port_in_use_is_named)
+{
+    struct addr addr = {.host = "127.0.0.1", .port = members[0].port};
+    struct transport_tcp_config config = {.env = env,
+                                          .loop = &loop,
+                                          .cluster_id = CLUSTER,
+                                          .member_id = 5,
+                                          .listen = &addr,
+                                          .listen_count = 1};
+    struct transport *t = NULL;
+    struct why why = {0};
+    ck_assert_int_eq(transport_tcp_open(&config, &t, &why), OK);
+    ck_assert_int_eq(t->ops->start(t, &callbacks, NULL, &why), ERR_EXISTS);
+    char want[32];
+    snprintf(want, sizeof want, "127.0.0.1:%u", members[0].port);
+    ck_assert_msg(strstr(why.text, want) != NULL, "%s", why.text);
+    t->ops->close(t, on_closed, NULL);
+    open_count++;
+}
+END_TEST
+
+START_TEST(bytes_and_round_trips_are_counted)
+{
+    connect_all();
+    ck_assert(send_to(&members[0], &members[1], LANE_BULK, FRAME_RAFT, 1000));
+    WAIT_FOR(members[1].count == 1);
+    struct member stranger = {.id = 0x999};
+    ck_assert(!send_to(&members[0], &stranger, LANE_BULK, FRAME_RAFT, 1000));
+    turn_ms = 20;
+    uint64_t until_ms = env_now_ms(env) + 1500;
+    WAIT_FOR(env_now_ms(env) >= until_ms);
+    struct buf text = {0};
+    metrics_write(members[0].metrics, &text);
+    buf_append(&text, "", 1);
+    const char *at = (const char *)text.data;
+    ck_assert_ptr_nonnull(strstr(at, "etcd_network_peer_sent_bytes_total{To=\"101\"} 1016\n"));
+    ck_assert_ptr_nonnull(strstr(at, "etcd_network_peer_sent_bytes_total{To=\"102\"} 0\n"));
+    ck_assert_ptr_nonnull(strstr(at, "etcd_network_peer_received_bytes_total{From=\"102\"}"));
+    ck_assert_ptr_nonnull(
+        strstr(at, "etcd_network_peer_round_trip_time_seconds_count{To=\"102\"} "));
+    ck_assert_ptr_null(
+        strstr(at, "etcd_network_peer_round_trip_time_seconds_count{To=\"102\"} 0\n"));
+    buf_fini(&text);
+}
+END_TEST
+
 static Suite *transport_tcp_suite(void)
 {
     Suite *suite = suite_create("transport_tcp");
@@ -341,6 +804,13 @@ static Suite *transport_tcp_suite(void)
     tcase_add_test(tc, another_address_moves_a_peer);
     tcase_add_test(tc, a_removed_peer_is_neither_reached_nor_heard);
     tcase_add_test(tc, names_and_ipv6_work);
+    tcase_add_loop_test(tc, garbage_ends_its_connection_only, 0, (int)ARRAY_LEN(garbage));
+    tcase_add_test(tc, who_says_nothing_is_cut_off);
+    tcase_add_test(tc, many_strangers_do_not_keep_members_out);
+    tcase_add_test(tc, a_member_that_goes_silent_is_cut_off);
+    tcase_add_test(tc, a_black_hole_costs_bounded_memory_and_is_noticed);
+    tcase_add_test(tc, a_port_in_use_is_named);
+    tcase_add_test(tc, bytes_and_round_trips_are_counted);
     suite_add_tcase(suite, tc);
     return suite;
 }
