@@ -11,6 +11,8 @@
 /* Entries that the peer has not received after this many heartbeats are sent again. */
 #define RESEND_HEARTBEATS 3
 
+static void on_tell(struct env_task *task);
+
 void flow_init(struct flow *flow, struct guard *guard, struct transport *transport,
                const char *address)
 {
@@ -19,6 +21,7 @@ void flow_init(struct flow *flow, struct guard *guard, struct transport *transpo
                           .env = guard->env,
                           .transport = transport,
                           .address = address};
+    env_task_init(&flow->tell, PHASE_FLUSH, on_tell);
 }
 
 static void forget_blob(struct flow *flow)
@@ -29,6 +32,7 @@ static void forget_blob(struct flow *flow)
 
 void flow_fini(struct flow *flow)
 {
+    env_task_cancel(&flow->tell);
     forget_blob(flow);
 }
 
@@ -83,6 +87,13 @@ static bool send_frame(struct flow *flow, uint64_t peer, enum transport_lane lan
     return flow->transport->ops->send(flow->transport, peer, lane, FRAME_RAFT, flow->last_blob);
 }
 
+static void note_told(struct flow_peer *peer, uint64_t commit)
+{
+    if (commit > peer->told_commit) {
+        peer->told_commit = commit;
+    }
+}
+
 static void send_heartbeat(struct flow *flow, struct flow_peer *peer, uint64_t match)
 {
     const struct raft *r = flow->core;
@@ -93,7 +104,46 @@ static void send_heartbeat(struct flow *flow, struct flow_peer *peer, uint64_t m
         append.leader_commit = match < r->commit_index ? match : r->commit_index;
     }
     peer->heartbeat_at_ms = env_now_ms(flow->env);
-    (void)send_frame(flow, peer->id, LANE_URGENT, &append);
+    if (send_frame(flow, peer->id, LANE_URGENT, &append)) {
+        note_told(peer, append.leader_commit);
+    }
+}
+
+/* What PEER may know to be committed and has not been told. */
+static bool is_behind(const struct flow *flow, const struct flow_peer *peer, uint64_t *match)
+{
+    const struct raft *r = flow->core;
+    const struct raft_progress *progress = core_progress(flow->core, peer->id);
+    if (progress == NULL || progress->state != CORE_PIPELINE) {
+        return false;
+    }
+    *match = progress->match_index;
+    return (*match < r->commit_index ? *match : r->commit_index) > peer->told_commit;
+}
+
+static void on_tell(struct env_task *task)
+{
+    struct flow *flow = CONTAINER_OF(task, struct flow, tell);
+    for (size_t i = 0; i < flow->peer_count && flow->core->state == RAFT_LEADER; i++) {
+        uint64_t match;
+        if (is_behind(flow, &flow->peers[i], &match)) {
+            send_heartbeat(flow, &flow->peers[i], match);
+        }
+    }
+    forget_blob(flow);
+}
+
+static void tell_later(struct flow *flow)
+{
+    if (flow->core->state != RAFT_LEADER || !guard_on(flow->guard, GUARD_FLOW)) {
+        return;
+    }
+    for (size_t i = 0; i < flow->peer_count; i++) {
+        uint64_t match;
+        if (is_behind(flow, &flow->peers[i], &match)) {
+            env_defer(flow->env, &flow->tell);
+        }
+    }
 }
 
 /* ---- the window ---- */
@@ -190,6 +240,7 @@ static bool send_chunks(struct flow *flow, struct flow_peer *peer,
             return false;
         }
         note_sent(flow, peer, prev + count, bytes);
+        note_told(peer, chunk.leader_commit);
         at += count;
     }
     return true;
@@ -327,6 +378,7 @@ void flow_after(struct flow *flow)
             progress->last_send = r->io->time(r->io);
         }
     }
+    tell_later(flow);
     forget_blob(flow);
 }
 

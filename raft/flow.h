@@ -35,7 +35,8 @@ struct flow_peer {
     uint64_t received_index; /* as the peer said last */
     uint64_t moved_at_ms;    /* when received_index last moved, or there was nothing on the way */
     uint64_t heartbeat_at_ms;
-    bool held; /* the core's record is to be mended after this call */
+    uint64_t told_commit; /* the highest commit index that a message to it carried */
+    bool held;            /* the core's record is to be mended after this call */
 };
 
 struct flow {
@@ -47,6 +48,10 @@ struct flow {
     uint64_t term;       /* the peers' records are of this term of ours */
     struct flow_peer peers[MEMBERS_MAX];
     size_t peer_count;
+    /* The core tells a follower of a commit with the next append or heartbeat, so that its clients
+     * would wait for up to a heartbeat. When the commit index has moved and no append of this turn
+     * said so, an empty one does. */
+    struct env_task tell;
     /* The append message encoded last: the next peer often gets the same. */
     struct blob *last_blob;
     struct raft_append_entries last;
