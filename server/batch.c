@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/codec.h"
+#include "base/trace.h"
 #include "server/forward.h"
 
 #define RETRY_MS       10
@@ -153,6 +154,7 @@ static void on_proposed(struct proposal *proposal, enum err status)
         }
     }
     if (status != OK) {
+        TRACE(batch->env, "batch: proposal failed, index", status, proposal->index);
         batch->failed_total++;
     }
     if (status == ERR_NOT_LEADER && !batch->closed) {
@@ -206,6 +208,7 @@ static bool propose_first(struct batch *batch)
         retry_later(batch);
         return false;
     }
+    TRACE(batch->env, "batch: propose commands, bytes", count, size);
     drop_first(batch, size, count);
     batch->in_flight[slot] = sent;
     node_propose(batch->node, &sent->proposal, sent->entry, on_proposed);

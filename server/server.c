@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "base/trace.h"
 #include "server/batch.h"
 #include "server/forward.h"
 #include "server/pending.h"
@@ -94,8 +95,7 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
 static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
 {
     struct server *server = ctx;
-    (void)role;
-    (void)term;
+    TRACE(server->env, "server: role, term", role, term);
     if (server->leader_id != leader_id) {
         if (leader_id == 0) {
             server->leaderless_since_ms = env_now_ms(server->env);

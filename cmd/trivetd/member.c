@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/env_real.h"
 #include "base/fs_real.h"
+#include "base/trace.h"
 #include "config.h"
 #include "net/rpc_port.h"
 #include "raft/raftlog_files.h"
@@ -20,6 +21,16 @@
 #include "server/server.h"
 
 #define STOP_GRACE_MS 5000
+#define TRACE_EVENTS  4096
+
+/* fatal() can come from any thread and knows no member: what it shows is set once, at start. */
+static struct trace *fatal_trace;
+
+static void on_fatal(const char *message)
+{
+    (void)message;
+    trace_dump(fatal_trace, STDERR_FILENO);
+}
 
 struct member {
     const struct settings *settings;
@@ -103,6 +114,9 @@ static enum err open_basics(struct member *member, struct why *why)
     }
     TRY(env_real_new(&member->loop, &member->real, why));
     member->env = env_real_env(member->real);
+    TRY(trace_new(TRACE_EVENTS, &fatal_trace));
+    member->env->trace = fatal_trace;
+    fatal_set_hook(on_fatal);
     TRY(logger_new(member->env, fd, settings->log_level, NULL, &member->log));
     member->metrics = metrics_new();
     TRY(make_dirs(settings->member_dir, why));
