@@ -195,11 +195,11 @@ void entry_encode_head(struct buf *buf, uint64_t wall_ms)
 enum err entry_decode_head(struct reader *r, uint64_t *wall_ms)
 {
     uint8_t version = read_u8(r);
-    *wall_ms = read_varint(r);
-    if (r->failed) {
-        return ERR_MALFORMED;
+    if (!r->failed && version != COMMAND_VERSION) {
+        return ERR_VERSION; /* whatever comes next there */
     }
-    return version == COMMAND_VERSION ? OK : ERR_VERSION;
+    *wall_ms = read_varint(r);
+    return r->failed ? ERR_MALFORMED : OK;
 }
 
 static void decode_put(struct reader *r, struct command_put *put)

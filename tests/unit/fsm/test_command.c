@@ -263,6 +263,24 @@ START_TEST(nesting_has_a_bound)
 }
 END_TEST
 
+/* Bytes that nest far beyond what anybody could encode do not end the stack. */
+START_TEST(hostile_nesting_is_malformed)
+{
+    CLEANUP(arena_fini) struct arena arena = {0};
+    CLEANUP(buf_fini) struct buf bytes = {0};
+    static const uint8_t level[] = {0, 0, 1, OP_TXN}; /* no compare, no success, one failure */
+    struct command command = {.kind = COMMAND_TXN};
+    command_encode(&bytes, origin, &command);
+    bytes.len = 21;
+    for (unsigned depth = 0; depth < 1000000; depth++) {
+        buf_append(&bytes, level, sizeof level);
+    }
+    put_u32(bytes.data + 17, (uint32_t)(bytes.len - 21));
+    struct command got;
+    ck_assert_int_eq(decode(buf_bytes(&bytes), &arena, &got), ERR_MALFORMED);
+}
+END_TEST
+
 /* A count that the bytes could not hold, or that no request may have, takes no memory. */
 START_TEST(a_count_is_bounded)
 {
@@ -347,9 +365,12 @@ START_TEST(the_head_tells_version_and_time)
         r = reader_of(bytes_of(bytes.data, len));
         ck_assert_int_eq(entry_decode_head(&r, &wall_ms), ERR_MALFORMED);
     }
+    /* A newer version may go on in another way. */
     bytes.data[0] = COMMAND_VERSION + 1;
-    r = reader_of(buf_bytes(&bytes));
-    ck_assert_int_eq(entry_decode_head(&r, &wall_ms), ERR_VERSION);
+    for (size_t len = 1; len <= bytes.len; len++) {
+        r = reader_of(bytes_of(bytes.data, len));
+        ck_assert_int_eq(entry_decode_head(&r, &wall_ms), ERR_VERSION);
+    }
 }
 END_TEST
 
@@ -369,6 +390,7 @@ static Suite *command_suite(void)
     tcase_add_test(tc, a_body_with_more_behind_it_is_malformed);
     tcase_add_test(tc, damaged_bytes_do_no_harm);
     tcase_add_loop_test(tc, nesting_has_a_bound, 0, 3);
+    tcase_add_test(tc, hostile_nesting_is_malformed);
     tcase_add_loop_test(tc, a_count_is_bounded, 0, 3);
     tcase_add_loop_test(tc, an_unknown_kind_is_malformed, 0, 3);
     tcase_add_test(tc, memory_that_ends_is_told);
