@@ -13,7 +13,10 @@
 
 #define READER_THREADS_DEFAULT   2u
 #define SYNC_INTERVAL_MS_DEFAULT 1000u
-#define FULL_RETRY_MS            500u
+/* 32 MiB. More make rounds rarer and reading slower; fewer make the WAL begin anew more often,
+ * which costs a sync. */
+#define CHECKPOINT_FRAMES_DEFAULT 8192u
+#define FULL_RETRY_MS             500u
 /* Pages that SQLite uses without a row of ours: schema, roots, inner nodes. */
 #define OVERHEAD_PERCENT 3u
 #define PAGE_BYTES       4096u
@@ -348,6 +351,7 @@ static enum err start_checkpoint(struct backend *backend, uint64_t durable_index
         .drain = &backend->drain,
         .conn = conn,
         .sync_interval_ms = backend->config.sync_interval_ms,
+        .frames = backend->config.checkpoint_frames,
         .durable_index = durable_index,
         .on_durable = backend->config.on_durable,
         .ctx = backend->config.ctx,
@@ -426,6 +430,9 @@ static enum err new_backend(const struct backend_config *config, struct backend 
     }
     if (config->sync_interval_ms == 0) {
         backend->config.sync_interval_ms = SYNC_INTERVAL_MS_DEFAULT;
+    }
+    if (config->checkpoint_frames == 0) {
+        backend->config.checkpoint_frames = CHECKPOINT_FRAMES_DEFAULT;
     }
     backend->retry = (struct job){.work = retry_work, .done = retry_done};
     env_timer_init(&backend->retry_timer, on_retry_timer);

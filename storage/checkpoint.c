@@ -3,11 +3,8 @@
 
 #include "base/assert.h"
 
-/* 4 KiB each. More of them make rounds rarer and reading slower; fewer make the WAL begin anew more
- * often, which costs a sync. */
-#define CHECKPOINT_FRAMES 8192u
-/* A pass that left fewer than this behind is followed by the finish. */
-#define SHORT_PASS_FRAMES 512u
+/* A pass that left fewer of its frames behind is followed by the finish: one in this many. */
+#define SHORT_PASS_PART 16u
 /* A writer that is faster than the passes is made to wait for the finish, at the latest then. */
 #define PASSES_MAX 5u
 
@@ -160,7 +157,8 @@ static void submit_pass(struct checkpoint *cp, bool pass)
 static bool worth_another_pass(const struct checkpoint *cp)
 {
     return cp->job_frames >= 0 && cp->job_written == cp->job_frames && cp->passes < PASSES_MAX &&
-           cp->latest.wal_generation == cp->generation && frames_left(cp) > SHORT_PASS_FRAMES;
+           cp->latest.wal_generation == cp->generation &&
+           frames_left(cp) > cp->frames / SHORT_PASS_PART;
 }
 
 static void pass_done(struct checkpoint *cp)
@@ -223,7 +221,7 @@ static void next_step(struct checkpoint *cp)
         }
     } else if (cp->pin_cb != NULL) {
         submit_finish(cp);
-    } else if (frames_left(cp) > 0 && frames_since_try(cp) >= CHECKPOINT_FRAMES) {
+    } else if (frames_left(cp) > 0 && frames_since_try(cp) >= cp->frames) {
         submit_pass(cp, true);
     } else if (cp->sync_wanted && cp->latest.state.applied_index > cp->durable_index) {
         submit_pass(cp, false);
@@ -273,6 +271,7 @@ enum err checkpoint_init(struct checkpoint *cp, const struct checkpoint_config *
         .generation = config->drain->report.wal_generation,
         .durable_index = config->durable_index,
         .sync_interval_ms = config->sync_interval_ms,
+        .frames = config->frames,
         .on_durable = config->on_durable,
         .ctx = config->ctx,
         .job = {.done = on_job_done},

@@ -10,18 +10,18 @@
  * the database file already, and a commit then starts the WAL anew before the checkpoint has taken
  * its lock. So nobody begins one by himself; the loop hands out the right to, one at a time:
  *
- *            frames of this WAL beyond those already written back >= CHECKPOINT_FRAMES
- *   IDLE ─────────────────────────────────────────────────────────────▶ PASS
- *    ▲ ▲                                                                  │  ▲ the same WAL has
- * grown │ │                                                                  ▼  │ by
- * SHORT_PASS_FRAMES │ └──── SYNC ◀── sync asked for                                   PASS done │ │
- *    └──────────────────────────── FINISH ◀───────────────────────────────┘
+ *          so many frames of this WAL not written back
+ *   IDLE ────────────────────────────────────────────────▶ PASS ─┐ the same WAL has
+ *    ▲ ▲                                                    │ ▲  │ grown meanwhile
+ *    │ └─── SYNC ◀── a sync was asked for                   │ └──┘
+ *    │                                                      ▼
+ *    └─────────────────────────────────────────────────── FINISH
  *
- *   PASS    on the checkpoint thread, with its own connection, beside the writer: a passive
- * checkpoint, then a sync of the database file, so that the finish has little left to sync. FINISH
- * on the storage thread: the rest. The writer stands still meanwhile, so nothing can start the WAL
- * anew; and as it is short, it does so for a few milliseconds. SYNC    on the checkpoint thread: a
- * sync of the WAL.
+ *   PASS     on the checkpoint thread, with its own connection, beside the writer: a passive
+ *            checkpoint, then a sync of the database file: little is left to sync for the finish.
+ *   FINISH   on the storage thread: the rest, a few milliseconds. The writer stands still
+ *            meanwhile, so nothing can start the WAL anew.
+ *   SYNC     on the checkpoint thread: a sync of the WAL.
  *
  * A pass begins only when the loop has seen a frame of *this* generation of the WAL that is not
  * written back: until a checkpoint has written it back the WAL cannot begin anew, and only we
@@ -58,6 +58,7 @@ struct checkpoint {
     uint64_t durable_index;
     struct env_timer sync_timer;
     unsigned sync_interval_ms;
+    unsigned frames; /* that make a round worth while */
 
     /* The pin: see checkpoint_pin. */
     struct conn *pin_conn;
@@ -77,6 +78,7 @@ struct checkpoint_config {
     struct drain *drain;
     struct conn *conn; /* taken over when checkpoint_init succeeds */
     unsigned sync_interval_ms;
+    unsigned frames;
     uint64_t durable_index;
     void (*on_durable)(void *ctx, uint64_t index);
     void *ctx;
