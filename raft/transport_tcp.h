@@ -2,11 +2,10 @@
 #ifndef RAFT_TRANSPORT_TCP_H
 #define RAFT_TRANSPORT_TCP_H
 
-#include <uv.h>
-
 #include "base/addr.h"
 #include "base/logger.h"
 #include "base/metrics.h"
+#include "net/stream.h"
 #include "raft/transport.h"
 
 /* The way to the peers over TCP. To each peer go two connections, one for each lane, since nothing
