@@ -424,6 +424,53 @@ START_TEST(an_unfinished_group_is_cut)
 }
 END_TEST
 
+/* So that no later write, torn as well, can make it whole again. */
+START_TEST(what_was_cut_is_erased_before_anything_is_written)
+{
+    uint64_t group_at[GROUPS + 1];
+    make_groups(group_at);
+    flip(fixture.disk, FIRST, group_at[GROUPS] - 20);
+    struct fs_fault *disk = copy_disk();
+    struct raftlog *log = NULL;
+    struct raftlog_files_config config = config_on(fs_fault_fs(disk), "/log");
+    ck_assert_int_eq(raftlog_files_open(&config, &log, &fixture.why), OK);
+    raftlog_image_fini(&fixture.image);
+    ck_assert_int_eq(log->ops->load(log, &fixture.image, &fixture.why), OK);
+    check_entries(1, GROUPS - 1);
+    struct fs_fault *after = fs_fault_crash(disk, fs_fault_op_count(disk), 0);
+    struct fs_file *file = open_file(after, FIRST);
+    uint8_t header[40];
+    uint8_t zeros[40] = {0};
+    size_t len;
+    ck_assert_int_eq(fs_read(file, group_at[GROUPS - 1], header, sizeof header, &len, NULL), OK);
+    ck_assert_mem_eq(header, zeros, sizeof zeros);
+    fs_close(file);
+    fs_fault_free(after);
+    log->ops->close(log);
+    fs_fault_free(disk);
+}
+END_TEST
+
+/* A process that died has left its last write with the system; what is loaded is acted upon, and
+ * must not be lost with the power a moment later. */
+START_TEST(what_was_loaded_is_durable)
+{
+    fixture.config.unsafe_no_fsync = true;
+    open_log();
+    append(1, 1, 100);
+    fixture.log->ops->set_term(fixture.log, 3);
+    close_log();
+    fixture.config.unsafe_no_fsync = false;
+    open_log();
+    check_entries(1, 1);
+    struct fs_fault *disk = fs_fault_crash(fixture.disk, fs_fault_op_count(fixture.disk), 0);
+    ck_assert_int_eq(load_from(disk), OK);
+    check_entries(1, 1);
+    ck_assert_uint_eq(fixture.image.term, 3);
+    fs_fault_free(disk);
+}
+END_TEST
+
 START_TEST(a_shortened_segment_is_damage)
 {
     uint64_t group_at[GROUPS + 1];
@@ -640,6 +687,8 @@ static Suite *raftlog_files_suite(void)
     tcase_add_test(tc, a_flipped_bit_is_damage_or_an_unfinished_write);
     tcase_add_loop_test(tc, a_witness_guards_the_last_group, 0, 2);
     tcase_add_test(tc, an_unfinished_group_is_cut);
+    tcase_add_test(tc, what_was_cut_is_erased_before_anything_is_written);
+    tcase_add_test(tc, what_was_loaded_is_durable);
     tcase_add_test(tc, a_shortened_segment_is_damage);
     tcase_add_test(tc, a_missing_segment_is_damage);
     tcase_add_test(tc, damage_in_what_was_forgotten_does_no_harm);
