@@ -135,9 +135,9 @@ static ssize_t on_read_answer(nghttp2_session *session, int32_t stream_id, uint8
 {
     (void)stream_id;
     (void)user_data;
-    struct outbox *out = source->ptr;
+    struct http2_out *out = source->ptr;
     struct grpc_call *call = CONTAINER_OF(out, struct grpc_call, out);
-    ssize_t n = outbox_read(out, buf, len, flags);
+    ssize_t n = http2_out_read(out, buf, len, flags);
     if (n >= 0 && (*flags & NGHTTP2_DATA_FLAG_EOF) != 0) {
         int status;
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -149,7 +149,7 @@ static ssize_t on_read_answer(nghttp2_session *session, int32_t stream_id, uint8
     return n;
 }
 
-/* Make nghttp2 ask for what the outbox holds, or for its end. */
+/* Make nghttp2 ask for what the http2_out holds, or for its end. */
 static void wake(struct grpc_call *call)
 {
     static const nghttp2_nv headers[] = {HTTP2_NV(":status", "200"),
@@ -238,7 +238,7 @@ void grpc_call_detach(struct grpc_call *call)
         become_over(call, GRPC_CANCELLED);
     }
     set_held(call, 0);
-    outbox_fini(&call->out);
+    http2_out_fini(&call->out);
     queue_remove(&call->link);
     queue_remove(&call->waiting);
     call->conn = NULL;
@@ -302,7 +302,7 @@ struct grpc_call *grpc_call_new(struct grpc_conn *conn, struct opening *opening)
     call->refs = 1;
     queue_push_back(&conn->calls, &call->link);
     queue_init(&call->waiting);
-    outbox_init(&call->out, &conn->h2, &conn->server->stats.pending_bytes);
+    http2_out_init(&call->out, &conn->h2, &conn->server->stats.pending_bytes);
     set_held(call, opening->metadata_bytes);
     start_deadline(call, opening->timeout_ns);
     conn->server->stats.calls++;
@@ -425,7 +425,7 @@ void grpc_call_send_parts(struct grpc_call *call, const struct grpc_part *parts,
         return;
     }
     size_t before = call->out.queue.bytes;
-    if (!outbox_add(&call->out, parts, count)) {
+    if (!http2_out_add(&call->out, parts, count)) {
         call->overflow = true; /* half a message may be queued: the stream cannot go on */
         (void)nghttp2_submit_rst_stream(call->conn->h2.session, NGHTTP2_FLAG_NONE, call->stream_id,
                                         NGHTTP2_INTERNAL_ERROR);

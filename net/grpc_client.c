@@ -23,7 +23,7 @@ struct client_call {
     struct queue link;            /* in client->calls or ->unused */
     int32_t stream_id;
     struct inbox inbox;
-    struct outbox out;
+    struct http2_out out;
     struct env_timer deadline;
     unsigned http_status;
     int grpc_status; /* < 0: not told yet */
@@ -77,7 +77,7 @@ static struct client_call *call_new(struct grpc_client *client, struct grpc_requ
     call->request = request;
     call->grpc_status = -1;
     queue_init(&call->link);
-    outbox_init(&call->out, &client->h2, NULL);
+    http2_out_init(&call->out, &client->h2, NULL);
     return call;
 }
 
@@ -86,7 +86,7 @@ static void call_free(struct client_call *call)
     struct grpc_client *client = call->client;
     queue_remove(&call->link);
     inbox_fini(&call->inbox);
-    outbox_fini(&call->out);
+    http2_out_fini(&call->out);
     if (client->unused_count == UNUSED_CALLS_MAX) {
         buf_fini(&call->text);
         free(call);
@@ -374,7 +374,7 @@ static ssize_t on_read_request(nghttp2_session *session, int32_t stream_id, uint
     (void)session;
     (void)stream_id;
     (void)user_data;
-    return outbox_read(source->ptr, buf, len, flags);
+    return http2_out_read(source->ptr, buf, len, flags);
 }
 
 static int make_session(struct grpc_client *client)
@@ -639,7 +639,7 @@ void grpc_request_send(struct grpc_request *request, struct bytes message)
         return; /* unable: on_end will tell */
     }
     ASSERT(!call->out.ended);
-    if (!outbox_add(&call->out, &(struct grpc_part){.bytes = message}, 1)) {
+    if (!http2_out_add(&call->out, &(struct grpc_part){.bytes = message}, 1)) {
         reset(call, NGHTTP2_INTERNAL_ERROR);
         return;
     }

@@ -77,7 +77,7 @@ struct grpc_call {
     size_t unconsumed; /* received bytes whose window is kept back */
     size_t held_bytes; /* of inbox and metadata, as counted in conn and server */
     struct inbox inbox;
-    struct outbox out;
+    struct http2_out out;
     enum grpc_status status;  /* once over */
     struct bytes status_text; /* percent-encoded, in the arena */
     uint64_t deadline_ns;

@@ -52,13 +52,13 @@ bool http2_is_over(const struct http2 *h2)
 
 /* Outboxes. */
 
-void outbox_init(struct outbox *out, struct http2 *h2, size_t *total)
+void http2_out_init(struct http2_out *out, struct http2 *h2, size_t *total)
 {
-    *out = (struct outbox){.h2 = h2, .total = total};
+    *out = (struct http2_out){.h2 = h2, .total = total};
     sendqueue_init(&out->queue, 0);
 }
 
-static void count_pending(struct outbox *out, size_t before)
+static void count_pending(struct http2_out *out, size_t before)
 {
     size_t now = out->queue.bytes;
     out->h2->pending_bytes = out->h2->pending_bytes - before + now;
@@ -67,7 +67,7 @@ static void count_pending(struct outbox *out, size_t before)
     }
 }
 
-void outbox_fini(struct outbox *out)
+void http2_out_fini(struct http2_out *out)
 {
     size_t before = out->queue.bytes;
     sendqueue_fini(&out->queue);
@@ -90,7 +90,7 @@ static bool add_parts(struct sendqueue *queue, const struct grpc_part *parts, si
     return true;
 }
 
-bool outbox_add(struct outbox *out, const struct grpc_part *parts, size_t count)
+bool http2_out_add(struct http2_out *out, const struct grpc_part *parts, size_t count)
 {
     size_t before = out->queue.bytes;
     size_t len = 0;
@@ -109,7 +109,7 @@ bool outbox_add(struct outbox *out, const struct grpc_part *parts, size_t count)
     return added;
 }
 
-ssize_t outbox_read(struct outbox *out, uint8_t *buf, size_t len, uint32_t *flags)
+ssize_t http2_out_read(struct http2_out *out, uint8_t *buf, size_t len, uint32_t *flags)
 {
     size_t have = out->queue.bytes;
     if (have == 0 && !out->ended) {
@@ -134,7 +134,7 @@ int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 {
     (void)session;
     struct http2 *h2 = user_data;
-    struct outbox *out = source->ptr;
+    struct http2_out *out = source->ptr;
     size_t before = out->queue.bytes;
     ASSERT(frame->data.padlen == 0);
     if (!stream_write(h2->stream, bytes_of(head, 9))) {

@@ -13,7 +13,7 @@
 struct http2 {
     nghttp2_session *session;
     struct stream *stream;
-    size_t pending_bytes; /* in all its outboxes */
+    size_t pending_bytes; /* in all its send queues */
 };
 
 /* False: the session cannot go on, and why says why. */
@@ -26,8 +26,8 @@ bool http2_output_is_full(const struct http2 *h2);
 /* Has the session nothing more to say or to hear? */
 bool http2_is_over(const struct http2 *h2);
 
-/* Framed messages on their way out of one stream; nghttp2's data source is the outbox. */
-struct outbox {
+/* Framed messages on their way out of one stream; nghttp2's data source is the http2_out. */
+struct http2_out {
     struct sendqueue queue;
     struct http2 *h2;
     size_t *total; /* one more count of pending bytes: the server's, or NULL */
@@ -35,16 +35,16 @@ struct outbox {
     bool ended;    /* nothing will be added */
 };
 
-void outbox_init(struct outbox *out, struct http2 *h2, size_t *total);
-void outbox_fini(struct outbox *out);
+void http2_out_init(struct http2_out *out, struct http2 *h2, size_t *total);
+void http2_out_fini(struct http2_out *out);
 
 /* Add one message of LEN bytes made of parts. False: no memory. */
 struct grpc_part;
-bool outbox_add(struct outbox *out, const struct grpc_part *parts, size_t count);
+bool http2_out_add(struct http2_out *out, const struct grpc_part *parts, size_t count);
 
 /* For a data source's read callback: nghttp2's flags and count. EOF when all has left and the
- * outbox was ended. */
-ssize_t outbox_read(struct outbox *out, uint8_t *buf, size_t len, uint32_t *flags);
+ * http2_out was ended. */
+ssize_t http2_out_read(struct http2_out *out, uint8_t *buf, size_t len, uint32_t *flags);
 
 /* The session callback that goes with it. */
 int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
