@@ -92,11 +92,16 @@ void batch_kick(struct batch *batch)
 
 static void retry_later(struct batch *batch)
 {
-    env_timer_start(batch->env, &batch->retry, RETRY_MS);
+    if (!env_timer_active(&batch->retry)) {
+        env_timer_start(batch->env, &batch->retry, RETRY_MS);
+    }
 }
 
+/* Not at once: a transfer of leadership also ends so, and two members that each take the other for
+ * the leader would play ball. */
 void batch_put_back(struct batch *batch, struct bytes commands)
 {
+    retry_later(batch);
     struct reader r = reader_of(commands);
     while (reader_left(&r) > 0) {
         enum command_kind kind;
@@ -158,8 +163,6 @@ static void on_proposed(struct proposal *proposal, enum err status)
         batch->failed_total++;
     }
     if (status == ERR_NOT_LEADER && !batch->closed) {
-        /* A transfer of leadership also answers so: give it a moment. */
-        retry_later(batch);
         batch_put_back(batch, bytes_of(sent->entry->data + sent->commands_offset,
                                        sent->entry->len - sent->commands_offset));
     } else if (batch->open.len > 0 && !batch->closed) {

@@ -44,7 +44,7 @@ bool batch_add(struct batch *batch, struct command_origin origin, const struct c
 bool batch_add_encoded(struct batch *batch, struct bytes commands, size_t count);
 
 /* Add back those of COMMANDS that this member's clients still wait for, and return the others to
- * their members. */
+ * their members. They go out again a moment later, or when batch_kick says so. */
 void batch_put_back(struct batch *batch, struct bytes commands);
 
 /* Who leads has changed: seal at the end of this turn. */

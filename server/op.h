@@ -31,6 +31,7 @@ struct read_op {
     void (*cb)(struct read_op *op, enum err status);
     /* private to server/, from here on */
     struct read_index request;
+    struct queue age;
     struct queue link;
     uint64_t started_ms;
     struct query *query;

@@ -23,14 +23,21 @@ static void on_finish(struct env_task *task)
     run_finished(CONTAINER_OF(task, struct query, finish));
 }
 
-/* The status waits in the request's index, which nobody reads any more. */
-static void finish(struct query *query, struct read_op *op, enum err status)
+/* It waits no longer, wherever it did. */
+static void forget(struct query *query, struct read_op *op)
 {
     if (op->state == READ_ASKED) {
         node_read_index_cancel(query->node, &op->request);
     }
     queue_remove(&op->link);
+    queue_remove(&op->age);
     op->state = READ_IDLE;
+}
+
+/* The status waits in the request's index, which nobody reads any more. */
+static void finish(struct query *query, struct read_op *op, enum err status)
+{
+    forget(query, op);
     op->request.index = status;
     if (status != OK) {
         query->failed_total++;
@@ -39,9 +46,16 @@ static void finish(struct query *query, struct read_op *op, enum err status)
     env_defer(query->env, &query->finish);
 }
 
+static void on_read_index(struct read_index *request, enum err status, uint64_t index);
+
+static void ask(struct query *query, struct read_op *op)
+{
+    op->state = READ_ASKED;
+    node_read_index(query->node, &op->request, on_read_index);
+}
+
 static void wait_for_leader(struct query *query, struct read_op *op)
 {
-    queue_remove(&op->link);
     op->state = READ_WAITING;
     queue_push_back(&query->waiting, &op->link);
 }
@@ -51,55 +65,41 @@ static void on_read_index(struct read_index *request, enum err status, uint64_t 
     (void)index;
     struct read_op *op = CONTAINER_OF(request, struct read_op, request);
     struct query *query = op->query;
+    if (status == ERR_NO_LEADER && node_leader(query->node) != 0) {
+        ask(query, op); /* one was found meanwhile: query_kick has been */
+        return;
+    }
     if (status == ERR_NO_LEADER) {
         wait_for_leader(query, op);
         return;
     }
-    queue_remove(&op->link);
     op->state = READ_IDLE;
+    forget(query, op);
     if (status != OK) {
         query->failed_total++;
     }
     op->cb(op, status);
 }
 
-static void ask(struct query *query, struct read_op *op)
-{
-    op->state = READ_ASKED;
-    queue_push_back(&query->asked, &op->link);
-    node_read_index(query->node, &op->request, on_read_index);
-}
-
-/* End those of LIST that are too old; the time that the oldest of the rest has left, or 0. */
-static uint64_t expire(struct query *query, struct queue *list, uint64_t now)
-{
-    while (!queue_empty(list)) {
-        struct read_op *oldest = op_of(list->next);
-        uint64_t limit = oldest->started_ms + query->timeout_ms;
-        if (limit > now) {
-            return limit - now;
-        }
-        finish(query, oldest, ERR_TIMEOUT);
-    }
-    return 0;
-}
-
 static void on_timer(struct env_timer *timer)
 {
     struct query *query = CONTAINER_OF(timer, struct query, timer);
     uint64_t now = env_now_ms(query->env);
-    uint64_t asked = expire(query, &query->asked, now);
-    uint64_t waiting = expire(query, &query->waiting, now);
-    uint64_t next = asked == 0 || (waiting != 0 && waiting < asked) ? waiting : asked;
-    if (next != 0) {
-        env_timer_start(query->env, &query->timer, next);
+    while (!queue_empty(&query->unanswered)) {
+        struct read_op *oldest = QUEUE_ELEM(query->unanswered.next, struct read_op, age);
+        uint64_t limit = oldest->started_ms + query->timeout_ms;
+        if (limit > now) {
+            env_timer_start(query->env, &query->timer, limit - now);
+            return;
+        }
+        finish(query, oldest, ERR_TIMEOUT);
     }
 }
 
 void query_init(struct query *query, struct env *env, struct node *node, uint64_t timeout_ms)
 {
     *query = (struct query){.env = env, .node = node, .timeout_ms = timeout_ms};
-    queue_init(&query->asked);
+    queue_init(&query->unanswered);
     queue_init(&query->waiting);
     queue_init(&query->finished);
     env_timer_init(&query->timer, on_timer);
@@ -108,7 +108,7 @@ void query_init(struct query *query, struct env *env, struct node *node, uint64_
 
 void query_fini(struct query *query)
 {
-    ASSERT(queue_empty(&query->asked));
+    ASSERT(queue_empty(&query->unanswered));
     ASSERT(queue_empty(&query->waiting));
     ASSERT(queue_empty(&query->finished));
     env_timer_stop(query->env, &query->timer);
@@ -122,6 +122,8 @@ void query_start(struct query *query, struct read_op *op,
     op->query = query;
     op->started_ms = env_now_ms(query->env);
     queue_init(&op->link);
+    queue_init(&op->age);
+    queue_push_back(&query->unanswered, &op->age);
     if (!env_timer_active(&query->timer)) {
         env_timer_start(query->env, &query->timer, query->timeout_ms);
     }
@@ -130,11 +132,7 @@ void query_start(struct query *query, struct read_op *op,
 
 void query_cancel(struct query *query, struct read_op *op)
 {
-    if (op->state == READ_ASKED) {
-        node_read_index_cancel(query->node, &op->request);
-    }
-    op->state = READ_IDLE;
-    queue_remove(&op->link);
+    forget(query, op);
 }
 
 void query_kick(struct query *query)
@@ -150,11 +148,8 @@ void query_kick(struct query *query)
 
 void query_finish_all(struct query *query, enum err status)
 {
-    while (!queue_empty(&query->asked)) {
-        finish(query, op_of(query->asked.next), status);
-    }
-    while (!queue_empty(&query->waiting)) {
-        finish(query, op_of(query->waiting.next), status);
+    while (!queue_empty(&query->unanswered)) {
+        finish(query, QUEUE_ELEM(query->unanswered.next, struct read_op, age), status);
     }
     run_finished(query);
 }

@@ -9,8 +9,8 @@
 struct query {
     struct env *env;
     struct node *node;
-    struct queue asked;   /* oldest first */
-    struct queue waiting; /* for a leader, oldest first */
+    struct queue unanswered; /* all of them, oldest first, by read_op.age */
+    struct queue waiting;    /* those of them that wait for a leader */
     struct queue finished;
     struct env_timer timer;
     struct env_task finish;

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/node_fake.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+
+struct sent {
+    struct queue link;
+    struct node_frame frame;
+};
+
+struct proposed {
+    struct queue link;
+    struct proposal *proposal;
+    struct blob *entry;
+};
+
+struct outcome {
+    void (*cb)(void *ctx, enum err status);
+    void *ctx;
+};
+
+struct node {
+    struct env *env;
+    const struct node_callbacks *callbacks; /* NULL: none */
+    void *ctx;
+    uint64_t id;
+    uint64_t term;
+    uint64_t leader_id;
+    uint64_t index;
+    struct node_member members[MEMBERS_MAX];
+    size_t member_count;
+    struct queue proposals;
+    struct queue reads;
+    struct queue frames;
+    bool disconnected;
+    struct outcome transfer;
+    bool closing;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+static enum err next_open;
+
+static void *must_calloc(size_t size)
+{
+    void *memory = calloc(1, size);
+    if (memory == NULL) {
+        fatal("fake node: out of memory");
+    }
+    return memory;
+}
+
+static size_t queue_count(const struct queue *queue)
+{
+    size_t count = 0;
+    QUEUE_FOREACH (link, queue) {
+        count++;
+    }
+    return count;
+}
+
+/* ---- its life ---- */
+
+struct node *node_fake_new(struct env *env, uint64_t id)
+{
+    struct node *node = must_calloc(sizeof *node);
+    node->env = env;
+    node->id = id;
+    node->term = 1;
+    queue_init(&node->proposals);
+    queue_init(&node->reads);
+    queue_init(&node->frames);
+    return node;
+}
+
+void node_fake_free(struct node *node)
+{
+    ASSERT(queue_empty(&node->proposals));
+    ASSERT(queue_empty(&node->reads));
+    ASSERT(node->transfer.cb == NULL);
+    while (node_fake_frame_count(node) > 0) {
+        blob_unref(node_fake_take_frame(node).payload);
+    }
+    free(node);
+}
+
+void node_fake_fail_open(enum err err)
+{
+    next_open = err;
+}
+
+enum err node_open(const struct node_config *config, const struct node_callbacks *callbacks,
+                   void *ctx, struct node **ret, struct why *why)
+{
+    if (next_open != OK) {
+        enum err err = next_open;
+        next_open = OK;
+        why_set(why, "the node was told to fail");
+        return err;
+    }
+    struct node *node = node_fake_new(config->env, config->id);
+    node->callbacks = callbacks;
+    node->ctx = ctx;
+    ASSERT(config->bootstrap_count <= MEMBERS_MAX);
+    node->member_count = config->bootstrap_count;
+    for (size_t i = 0; i < config->bootstrap_count; i++) {
+        node->members[i] = config->bootstrap[i];
+        node->members[i].address = ""; /* the caller's memory goes away */
+    }
+    *ret = node;
+    return OK;
+}
+
+void node_close(struct node *node, void (*cb)(void *ctx), void *ctx)
+{
+    ASSERT(!node->closing);
+    node->closing = true;
+    node->closed = cb;
+    node->closed_ctx = ctx;
+}
+
+bool node_fake_closing(const struct node *node)
+{
+    return node->closing;
+}
+
+void node_fake_finish_close(struct node *node)
+{
+    ASSERT(node->closing);
+    while (node_fake_proposal_count(node) > 0) {
+        node_fake_refuse(node, ERR_STOPPED);
+    }
+    node_fake_answer_reads(node, ERR_STOPPED);
+    if (node->transfer.cb != NULL) {
+        node_fake_finish_transfer(node, ERR_STOPPED);
+    }
+    void (*closed)(void *ctx) = node->closed;
+    void *ctx = node->closed_ctx;
+    node_fake_free(node);
+    closed(ctx);
+}
+
+const struct node_callbacks *node_fake_callbacks(const struct node *node)
+{
+    return node->callbacks;
+}
+
+void *node_fake_ctx(const struct node *node)
+{
+    return node->ctx;
+}
+
+/* ---- who leads ---- */
+
+void node_fake_set_leader_untold(struct node *node, uint64_t term, uint64_t leader_id)
+{
+    ASSERT(term >= node->term);
+    node->term = term;
+    node->leader_id = leader_id;
+}
+
+void node_fake_tell(struct node *node)
+{
+    if (node->callbacks != NULL) {
+        node->callbacks->state_changed(node->ctx, node_role(node), node->term, node->leader_id);
+    }
+}
+
+void node_fake_set_leader(struct node *node, uint64_t term, uint64_t leader_id)
+{
+    node_fake_set_leader_untold(node, term, leader_id);
+    node_fake_tell(node);
+}
+
+enum node_role node_role(const struct node *node)
+{
+    return node->leader_id == node->id ? NODE_LEADER : NODE_FOLLOWER;
+}
+
+uint64_t node_id(const struct node *node)
+{
+    return node->id;
+}
+
+uint64_t node_term(const struct node *node)
+{
+    return node->term;
+}
+
+uint64_t node_leader(const struct node *node)
+{
+    return node->leader_id;
+}
+
+uint64_t node_commit_index(const struct node *node)
+{
+    return node->index;
+}
+
+uint64_t node_applied_index(const struct node *node)
+{
+    return node->index;
+}
+
+uint64_t node_last_index(const struct node *node)
+{
+    return node->index + queue_count(&node->proposals);
+}
+
+bool node_ready(const struct node *node)
+{
+    return node->leader_id != 0;
+}
+
+size_t node_members(const struct node *node, const struct node_member **ret)
+{
+    *ret = node->members;
+    return node->member_count;
+}
+
+/* ---- proposals ---- */
+
+void node_propose(struct node *node, struct proposal *proposal, struct blob *entry,
+                  void (*cb)(struct proposal *proposal, enum err status))
+{
+    ASSERT(!node->closing);
+    struct proposed *proposed = must_calloc(sizeof *proposed);
+    proposed->proposal = proposal;
+    proposed->entry = blob_ref(entry);
+    proposal->cb = cb;
+    proposal->index = node_last_index(node) + 1;
+    proposal->term = node->term;
+    queue_push_back(&node->proposals, &proposed->link);
+}
+
+size_t node_fake_proposal_count(const struct node *node)
+{
+    return queue_count(&node->proposals);
+}
+
+struct bytes node_fake_entry(const struct node *node, size_t i)
+{
+    QUEUE_FOREACH (link, &node->proposals) {
+        if (i-- == 0) {
+            return blob_bytes(QUEUE_ELEM(link, struct proposed, link)->entry);
+        }
+    }
+    fatal("fake node: nothing is proposed there");
+}
+
+static struct proposed *take_oldest(struct node *node)
+{
+    struct queue *link = queue_pop_front(&node->proposals);
+    ASSERT(link != NULL);
+    return QUEUE_ELEM(link, struct proposed, link);
+}
+
+static void answer(struct proposed *proposed, enum err status)
+{
+    struct proposal *proposal = proposed->proposal;
+    blob_unref(proposed->entry);
+    free(proposed);
+    proposal->cb(proposal, status);
+}
+
+void node_fake_apply(struct node *node, struct bytes entry)
+{
+    node->index++;
+    if (node->callbacks != NULL) {
+        node->callbacks->apply(node->ctx, node->index, node->term, entry);
+    }
+}
+
+void node_fake_commit(struct node *node)
+{
+    struct proposed *proposed = take_oldest(node);
+    node_fake_apply(node, blob_bytes(proposed->entry));
+    answer(proposed, OK);
+}
+
+void node_fake_refuse(struct node *node, enum err status)
+{
+    answer(take_oldest(node), status);
+}
+
+/* ---- reads ---- */
+
+void node_read_index(struct node *node, struct read_index *request,
+                     void (*cb)(struct read_index *request, enum err status, uint64_t index))
+{
+    ASSERT(!node->closing);
+    request->cb = cb;
+    queue_push_back(&node->reads, &request->link);
+}
+
+void node_read_index_cancel(struct node *node, struct read_index *request)
+{
+    (void)node;
+    ASSERT(!queue_empty(&request->link)); /* it waits */
+    queue_remove(&request->link);
+}
+
+size_t node_fake_read_count(const struct node *node)
+{
+    return queue_count(&node->reads);
+}
+
+void node_fake_answer_reads(struct node *node, enum err status)
+{
+    struct queue now;
+    struct queue *link;
+    queue_init(&now);
+    queue_splice(&now, &node->reads);
+    while ((link = queue_pop_front(&now)) != NULL) {
+        struct read_index *request = QUEUE_ELEM(link, struct read_index, link);
+        request->cb(request, status, node->index);
+    }
+}
+
+/* ---- frames ---- */
+
+bool node_send(struct node *node, uint64_t peer_id, enum transport_lane lane, enum frame_kind kind,
+               struct blob *payload)
+{
+    ASSERT(peer_id != node->id);
+    if (node->disconnected) {
+        return false;
+    }
+    struct sent *sent = must_calloc(sizeof *sent);
+    sent->frame = (struct node_frame){
+        .peer_id = peer_id, .lane = lane, .kind = kind, .payload = blob_ref(payload)};
+    queue_push_back(&node->frames, &sent->link);
+    return true;
+}
+
+void node_fake_set_connected(struct node *node, bool connected)
+{
+    node->disconnected = !connected;
+}
+
+size_t node_fake_frame_count(const struct node *node)
+{
+    return queue_count(&node->frames);
+}
+
+struct node_frame node_fake_take_frame(struct node *node)
+{
+    struct queue *link = queue_pop_front(&node->frames);
+    ASSERT(link != NULL);
+    struct sent *sent = QUEUE_ELEM(link, struct sent, link);
+    struct node_frame frame = sent->frame;
+    free(sent);
+    return frame;
+}
+
+void node_fake_deliver(struct node *node, uint64_t peer_id, enum frame_kind kind,
+                       struct bytes payload)
+{
+    ASSERT(!node->closing);
+    node->callbacks->on_frame(node->ctx, peer_id, kind, payload);
+}
+
+/* ---- transfer and changes ---- */
+
+void node_transfer(struct node *node, uint64_t peer_id, void (*cb)(void *ctx, enum err status),
+                   void *ctx)
+{
+    ASSERT(!node->closing && peer_id == 0 && node->transfer.cb == NULL);
+    node->transfer = (struct outcome){.cb = cb, .ctx = ctx};
+}
+
+bool node_fake_transferring(const struct node *node)
+{
+    return node->transfer.cb != NULL;
+}
+
+void node_fake_finish_transfer(struct node *node, enum err status)
+{
+    struct outcome transfer = node->transfer;
+    ASSERT(transfer.cb != NULL);
+    node->transfer = (struct outcome){0};
+    transfer.cb(transfer.ctx, status);
+}
+
+void node_change(struct node *node, enum change_kind kind, uint64_t member_id, const char *address,
+                 void (*cb)(void *ctx, enum err status), void *ctx)
+{
+    (void)node, (void)kind, (void)member_id, (void)address, (void)cb, (void)ctx;
+    fatal("fake node: membership stays as it is");
+}
