@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_STORE_PRIVATE_H
+#define STORAGE_STORE_PRIVATE_H
+
+#include "base/assert.h"
+#include "storage/keyindex.h"
+#include "storage/outbox.h"
+#include "storage/ring.h"
+
+/* The store's inside, for the files that implement its door: store.c (open, close, small reads),
+ * apply.c (writing), range.c, events.c, hashkv.c, upkeep.c. */
+
+struct store_metrics {
+    struct counter *puts;
+    struct counter *deletes;
+    struct counter *ranges;
+    struct counter *txns;
+};
+
+/* What the open operation did so far. */
+struct store_operation {
+    bool open;    /* between store_txn_begin and store_txn_end */
+    bool changed; /* it has taken a revision */
+    uint32_t sub; /* of its next change */
+    uint32_t puts;
+    uint32_t deletes;
+    uint32_t ranges;
+};
+
+struct store {
+    struct store_config config;
+    struct env *env;
+    struct backend *backend;
+    struct keyindex *index;
+    struct ring ring;
+    struct outbox outbox;
+    struct store_metrics metrics;
+
+    struct backend_state state; /* as applied; revision is what readers see */
+    struct store_operation operation;
+    struct buf header; /* scratch: of the record that is being made */
+
+    /* Upkeep (upkeep.c). */
+    struct env_timer upkeep_timer;
+    int64_t committed_revision; /* by SQLite: every read there finds it */
+    bool waits_came;
+    int64_t index_compacted; /* the index is clean up to here; -1: never compacted */
+    struct queue pins;       /* struct store_pin.link; the oldest first */
+    struct queue compact_waits;
+    struct queue durable_waits;
+    struct queue commit_waits;
+
+    struct env_timer range_timer;
+    struct queue ranges; /* struct range_job.link: those that can go on, in turns (rangejob.c) */
+
+    struct queue readers; /* struct store_reader.link: what is being read in slices or by threads */
+    bool closing;
+};
+
+/* ---- reading records ---- */
+
+/* The record at REV, from the ring or from SQLite, with a count of its own. */
+MUST_CHECK enum err store_load(struct store *store, revision_t rev, struct record **ret);
+
+/* May be read at REVISION? */
+MUST_CHECK enum err store_check_revision(const struct store *store, int64_t revision);
+
+MUST_CHECK bool record_list_push(struct record_list *list, struct record *record);
+
+/* ---- what takes several turns ---- */
+
+/* While held, neither index nor disk forget what can be seen at the compacted revision of its
+ * beginning, or later. */
+struct store_pin {
+    struct backend_pin backend;
+    struct queue link;
+    int64_t compacted_revision;
+};
+void store_pin(struct store *store, struct store_pin *pin);
+void store_unpin(struct store *store, struct store_pin *pin);
+
+/* Something that ends later; known to the store so that it can end it when it closes. */
+struct store_reader {
+    struct queue link;
+    void (*stop)(struct store_reader *reader); /* end it with ERR_STOPPED as soon as possible */
+};
+void store_reader_add(struct store *store, struct store_reader *reader,
+                      void (*stop)(struct store_reader *reader));
+
+/* ---- upkeep ---- */
+
+void upkeep_init(struct store *store);
+void upkeep_fini(struct store *store);
+/* There may be something to trim or to compact. */
+void upkeep_wake(struct store *store);
+/* cb, in a later turn, when SQLite has committed everything up to REVISION. */
+void upkeep_commit_wait(struct store *store, struct store_wait *wait, int64_t revision,
+                        void (*cb)(struct store_wait *wait));
+void upkeep_on_commit(struct store *store, const struct backend_state *state);
+void upkeep_on_durable(struct store *store, uint64_t durable_index);
+void upkeep_on_compacted(struct store *store);
+
+void rangejob_init(struct store *store);
+void rangejob_fini(struct store *store);
+
+#endif
