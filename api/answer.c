@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/answer.h"
 
+#include "base/assert.h"
 #include "base/codec.h"
 
 /* A message inside a message is written after its length, so every part has a size function beside
@@ -152,12 +153,9 @@ static size_t range_size(const struct answer_header *header, const struct range_
            number_size(result->more) + number_size((uint64_t)result->count);
 }
 
-void answer_range(struct buf *buf, const struct answer_header *header,
-                  const struct range_result *result)
+static void write_range(struct buf *buf, const struct answer_header *header,
+                        const struct range_result *result)
 {
-    if (result->records.count > 1) {
-        (void)buf_reserve(buf, range_size(header, result));
-    }
     write_header(buf, header);
     write_key_values(buf, 2, result->records.items, result->records.count);
     write_number(buf, 3, result->more);
@@ -169,24 +167,53 @@ size_t answer_range_size(const struct answer_header *header, const struct range_
     return range_size(header, result);
 }
 
+void answer_range(struct buf *buf, const struct answer_header *header,
+                  const struct range_result *result)
+{
+    if (result->records.count > 1) {
+        (void)buf_reserve(buf, range_size(header, result)); /* a failure shows in the writes */
+    }
+    write_range(buf, header, result);
+}
+
+struct blob *answer_range_blob(const struct answer_header *header,
+                               const struct range_result *result)
+{
+    size_t size = range_size(header, result);
+    struct blob *blob = blob_new(size);
+    if (blob != NULL) {
+        struct buf at = {.data = blob->data, .cap = size};
+        write_range(&at, header, result);
+        ASSERT(at.data == blob->data && at.len == size);
+    }
+    return blob;
+}
+
 void answer_only_header(struct buf *buf, const struct answer_header *header)
 {
     write_header(buf, header);
 }
 
-void answer_range_chunk(struct buf *buf, const struct answer_header *header,
-                        struct record *const *records, size_t count, bool more, int64_t total)
+struct blob *answer_range_chunk(const struct answer_header *header,
+                                const struct range_result *piece)
 {
-    size_t size = key_values_size(records, count) + number_size(more) +
-                  number_size((uint64_t)total) +
+    size_t size = key_values_size(piece->records.items, piece->records.count) +
+                  number_size(piece->more) + number_size((uint64_t)piece->count) +
                   (header == NULL ? 0 : message_size(header_size(header)));
-    write_message_head(buf, 1, size);
-    if (header != NULL) {
-        write_header(buf, header);
+    struct blob *blob = blob_new(message_size(size));
+    if (blob == NULL) {
+        return NULL;
     }
-    write_key_values(buf, 2, records, count);
-    write_number(buf, 3, more);
-    write_number(buf, 4, (uint64_t)total);
+    struct buf at = {.data = blob->data, .cap = blob->len};
+    write_message_head(&at, 1, size);
+    if (header != NULL) {
+        write_header(&at, header);
+    }
+    write_key_values(&at, 2, piece->records.items, piece->records.count);
+    write_number(&at, 3, piece->more);
+    write_number(&at, 4, (uint64_t)piece->count);
+    ASSERT(at.data == blob->data && at.len == blob->len);
+    return blob;
 }
 
 /* ---- transactions: TxnResponse header 1, succeeded 2, responses 3 ----

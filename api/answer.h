@@ -26,13 +26,17 @@ void answer_range(struct buf *buf, const struct answer_header *header,
                   const struct range_result *result);
 /* How many bytes answer_range writes. */
 size_t answer_range_size(const struct answer_header *header, const struct range_result *result);
+/* The same in memory of its own, NULL when there is none. Thread: any, while the loop holds the
+ * counts of the records. */
+struct blob *answer_range_blob(const struct answer_header *header,
+                               const struct range_result *result);
 void answer_txn(struct buf *buf, const struct answer_header *header,
                 const struct txn_result *result);
 /* An answer that is only a header: Compact. */
 void answer_only_header(struct buf *buf, const struct answer_header *header);
 
-/* A RangeStreamResponse: HEADER NULL for all but the last message. */
-void answer_range_chunk(struct buf *buf, const struct answer_header *header,
-                        struct record *const *records, size_t count, bool more, int64_t total);
+/* A RangeStreamResponse with what PIECE says; HEADER NULL for all but the last. NULL: no memory. */
+struct blob *answer_range_chunk(const struct answer_header *header,
+                                const struct range_result *piece);
 
 #endif

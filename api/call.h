@@ -5,40 +5,141 @@
 #include <protobuf-c/protobuf-c.h>
 
 #include "api/answer.h"
-#include "api/service.h"
 #include "api/status.h"
+#include "net/grpc.h"
+#include "server/server.h"
 
-/* What every method does: look at the metadata, decode, answer. Methods stand in rpc_*.c, each of
- * which exports one table. */
+/* One RPC on its way through the member, whatever its method: it waits for one thing at a time, and
+ * when its client goes away meanwhile, the waiting ends and nothing more is done.
+ *
+ *   service_dispatch ─▶ handle ─▶ answered at once
+ *                         │
+ *                         ▼ call_propose, call_read, call_range ...
+ *                      waiting ──▶ failed: answered with etcd's text for the error
+ *                         │  └───▶ the client is gone: cancelled
+ *                         ▼
+ *                      done(call) ─▶ waiting again, or answered
+ *
+ * Lives in the gRPC call's state, first in the state of its method. While it waits it holds a count
+ * of the gRPC call. */
+struct call;
+typedef void (*call_cb)(struct call *call);
 
-struct rpc_table {
-    const struct grpc_method *methods;
+enum call_wait {
+    CALL_IDLE,
+    CALL_OP,         /* a command to be applied */
+    CALL_READ,       /* a read to be linearizable */
+    CALL_RANGE,      /* a range in slices */
+    CALL_ENCODE,     /* its answer to be encoded, by a worker */
+    CALL_COMPACTION, /* compacted revisions to be gone from disk */
+    CALL_HASH,
+    CALL_WRITABLE /* the client to read */
+};
+
+/* A large answer on its way through the encoder. */
+struct call_encoding {
+    struct job job;
+    struct answer_header header;
+    struct range_result range;
+    struct blob *blob; /* NULL: no memory */
+};
+
+struct call {
+    struct service *service;
+    struct server *server;
+    size_t request_bytes; /* of the message */
+    call_cb done;
+    enum call_wait wait;
+    union { /* by wait; also what done reads */
+        struct op op;
+        struct read_op read;
+        struct store_range_request range;
+        struct call_encoding encoding;
+        struct store_wait compaction;
+        struct store_hash_request hash;
+    };
+};
+
+/* A row of the table of methods. */
+struct method {
+    const char *path;                          /* "/etcdserverpb.KV/Put" */
+    const ProtobufCMessageDescriptor *request; /* NULL: known, but not served in this version */
+    size_t state_bytes;                        /* 0: a struct call alone */
+    bool client_stream;
+    bool server_stream;
+    /* Look at the bytes before they are decoded (may be NULL). */
+    enum err (*check)(const struct call *call, struct bytes message);
+    /* The decoded request is in the call's arena, and lives as long as the call. */
+    void (*handle)(struct call *call, const void *request);
+    void (*closed)(
+        struct call *call); /* over without an answer; nothing is waited for (may be NULL) */
+    void (*release)(struct call *call); /* its memory is used again (may be NULL) */
+};
+
+struct method_table {
+    const struct method *rows;
     size_t count;
 };
-extern const struct rpc_table rpc_kv_table;
-extern const struct rpc_table rpc_range_stream_table;
-extern const struct rpc_table rpc_maintenance_table;
-extern const struct rpc_table rpc_cluster_table;
-extern const struct rpc_table rpc_health_table;
+extern const struct method_table rpc_kv;
+extern const struct method_table rpc_range;
+extern const struct method_table rpc_maintenance;
+extern const struct method_table rpc_cluster;
+extern const struct method_table rpc_health;
+extern const struct method_table rpc_unserved;
 
-struct server *call_server(const struct grpc_call *call);
-const char *call_version(const struct grpc_call *call);
+static inline struct grpc_call *call_grpc(struct call *call)
+{
+    return grpc_call_of_state(call);
+}
 
-/* May the call go on? False: it has been answered, because its client asked for a leader and there
- * is none. */
-bool call_admitted(struct grpc_call *call);
+static inline struct arena *call_arena(struct call *call)
+{
+    return grpc_call_arena(call_grpc(call));
+}
 
-/* Decode into the call's arena. NULL: it has been answered. */
-void *call_decode(struct grpc_call *call, const ProtobufCMessageDescriptor *type,
-                  struct bytes message);
+/* ---- waiting: DONE comes later, once, unless it fails or the client goes away ---- */
 
-/* Memory to build an answer in, empty; the service's own, until the next call of this function. */
-struct buf *call_scratch(struct grpc_call *call);
+/* For COMMAND to be applied: its result is in call->op.result, whose status is OK. Refused when the
+ * request is larger than etcd would propose. */
+void call_propose(struct call *call, const struct command *command, call_cb done);
 
-/* Answer a unary call with what is in the scratch, or with a message. */
-void call_answer_scratch(struct grpc_call *call);
-void call_answer_message(struct grpc_call *call, const ProtobufCMessage *message);
-/* Send a message on a stream. */
-void call_send_message(struct grpc_call *call, const ProtobufCMessage *message);
+/* Until a read of this member's state is linearizable. */
+void call_read(struct call *call, call_cb done);
+
+/* For QUERY, whose bytes live as long as the call: the result is in call->range.result, and DONE's
+ * to fini. What is cheap comes before this returns. */
+void call_range(struct call *call, const struct range_query *query, call_cb done);
+
+void call_compaction(struct call *call, call_cb done);
+void call_hash(struct call *call, int64_t revision, call_cb done);
+
+/* Until the client of a stream has read most of what was sent, at least until the next turn. */
+void call_writable(struct call *call, call_cb done);
+
+/* ---- answering ---- */
+
+void call_fail(struct call *call, enum err err);
+
+/* This member's header, now. */
+struct answer_header call_header(const struct call *call, int64_t revision);
+
+/* Memory to build an answer in, empty; the service's, until this is called again. */
+struct buf *call_scratch(struct call *call);
+/* Answer a unary call with what is in the scratch. */
+void call_answer(struct call *call);
+
+/* Answer with a range's result, which is taken over: a large one is encoded by a worker. */
+void call_answer_range(struct call *call, struct range_result *result);
+
+/* Answer a unary call, or send on a stream. */
+void call_answer_message(struct call *call, const ProtobufCMessage *message);
+void call_send_message(struct call *call, const ProtobufCMessage *message);
+
+/* ---- for the service ---- */
+
+/* The gRPC call is over without an answer. */
+void call_closed(struct call *call);
+/* What call_writable waits for. */
+void call_is_writable(struct call *call);
 
 #endif

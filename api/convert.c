@@ -3,24 +3,6 @@
 
 #include "api/conflict.h"
 #include "base/cleanup.h"
-#include "base/codec.h"
-
-static void *arena_allocate(void *arena, size_t size)
-{
-    return arena_alloc(arena, size == 0 ? 1 : size);
-}
-
-static void arena_keep(void *arena, void *memory)
-{
-    (void)arena;
-    (void)memory;
-}
-
-ProtobufCAllocator convert_allocator(struct arena *arena)
-{
-    return (ProtobufCAllocator){
-        .alloc = arena_allocate, .free = arena_keep, .allocator_data = arena};
-}
 
 static struct bytes view(ProtobufCBinaryData data)
 {
@@ -87,6 +69,12 @@ enum err convert_delete_range(const Etcdserverpb__DeleteRangeRequest *request,
         .prev_kv = request->prev_kv != 0,
     };
     return OK;
+}
+
+void convert_compact(const Etcdserverpb__CompactionRequest *request, struct command_compact *ret)
+{
+    *ret =
+        (struct command_compact){.revision = request->revision, .physical = request->physical != 0};
 }
 
 /* ---- transactions ---- */
@@ -208,69 +196,6 @@ enum err convert_txn(const Etcdserverpb__TxnRequest *request, unsigned ops_max, 
     TRY(convert_txn_tree(request, ops_max, arena, ret));
     TRY(conflict_check(ret->success, ret->success_count));
     return conflict_check(ret->failure, ret->failure_count);
-}
-
-/* ---- before decoding ---- */
-
-#define TXN_SUCCESS  2
-#define TXN_FAILURE  3
-#define OP_TXN_FIELD 4
-
-/* Skip the value of a field; its bytes when it has a length. */
-static struct bytes read_value(struct reader *r, unsigned type)
-{
-    switch (type) {
-    case 0:
-        (void)read_varint(r);
-        break;
-    case 1:
-        (void)read_u64(r);
-        break;
-    case 2:
-        return read_var_bytes(r, reader_left(r));
-    case 5:
-        (void)read_u32(r);
-        break;
-    default:
-        reader_fail(r);
-    }
-    return bytes_of(NULL, 0);
-}
-
-static bool depth_ok(struct bytes txn, unsigned depth);
-
-static bool op_depth_ok(struct bytes op, unsigned depth)
-{
-    struct reader r = reader_of(op);
-    while (reader_left(&r) > 0) {
-        uint64_t tag = read_varint(&r);
-        struct bytes value = read_value(&r, tag & 7);
-        if (tag >> 3 == OP_TXN_FIELD && !depth_ok(value, depth + 1)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool depth_ok(struct bytes txn, unsigned depth)
-{
-    if (depth > TXN_DEPTH_MAX) {
-        return false;
-    }
-    struct reader r = reader_of(txn);
-    while (reader_left(&r) > 0) {
-        uint64_t tag = read_varint(&r);
-        struct bytes value = read_value(&r, tag & 7);
-        if ((tag >> 3 == TXN_SUCCESS || tag >> 3 == TXN_FAILURE) && !op_depth_ok(value, depth)) {
-            return false;
-        }
-    }
-    return true; /* what is malformed is the decoder's to refuse */
-}
-
-bool txn_depth_ok(struct bytes message)
-{
-    return depth_ok(message, 0);
 }
 
 static bool all_serializable(Etcdserverpb__RequestOp **ops, size_t count)

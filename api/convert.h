@@ -16,15 +16,10 @@ MUST_CHECK enum err convert_delete_range(const Etcdserverpb__DeleteRangeRequest 
 MUST_CHECK enum err convert_txn(const Etcdserverpb__TxnRequest *request, unsigned ops_max,
                                 struct arena *arena, struct command_txn *ret);
 
-/* Does a transaction nest no deeper than TXN_DEPTH_MAX? Asked of the bytes, before a decoder
- * recurses into them. */
-bool txn_depth_ok(struct bytes message);
+void convert_compact(const Etcdserverpb__CompactionRequest *request, struct command_compact *ret);
 
 /* Is every range of it, on both branches, serializable? Then it is read without asking the leader.
  */
 bool txn_is_serializable(const Etcdserverpb__TxnRequest *request);
-
-/* protobuf-c's allocator over an arena: nothing is freed one by one. */
-ProtobufCAllocator convert_allocator(struct arena *arena);
 
 #endif

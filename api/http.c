@@ -4,115 +4,189 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/message.h"
+#include "api/usage.h"
 #include "base/cleanup.h"
 #include "base/metrics.h"
 
-#define TEXT_PLAIN "text/plain; charset=utf-8"
+#define TEXT_PLAIN   "text/plain; charset=utf-8"
+#define TEXT_METRICS "text/plain; version=0.0.4; charset=utf-8"
+#define ALLOW_GET    "Allow: GET\r\n"
+#define ANY_ORIGIN                                                      \
+    "Access-Control-Allow-Methods: POST, GET, OPTIONS, PUT, DELETE\r\n" \
+    "Access-Control-Allow-Origin: *\r\n"                                \
+    "Access-Control-Allow-Headers: accept, content-type, authorization\r\n"
 
-/* /health while it waits for a linearizable read: the check that etcd makes with a Range. */
-struct health_check {
-    struct read_op read;
-    struct server *server;
+/* One request, on the stack of its handler or with what it waits for. */
+struct exchange {
+    struct service *service;
     struct http1_request *request;
+    bool any_origin;
 };
 
-static void respond(struct http1_request *request, unsigned status, const char *type,
-                    const char *text)
+static void respond(const struct exchange *exchange, unsigned status, const char *type,
+                    bool allow_get, struct bytes body)
 {
-    http1_respond(request, status, type, NULL, bytes_of_str(text));
+    char extra[sizeof ANY_ORIGIN + sizeof ALLOW_GET];
+    snprintf(extra, sizeof extra, "%s%s", exchange->any_origin ? ANY_ORIGIN : "",
+             allow_get ? ALLOW_GET : "");
+    http1_respond(exchange->request, status, type, extra, body);
 }
 
-static void respond_health(struct http1_request *request, const char *reason)
+static void respond_text(const struct exchange *exchange, unsigned status, const char *text)
+{
+    respond(exchange, status, TEXT_PLAIN, status == 405, bytes_of_str(text));
+}
+
+/* ---- /health ---- */
+
+/* While it waits for a linearizable read, which stands for the Range that etcd makes. */
+struct health_check {
+    struct read_op read;
+    struct exchange exchange;
+};
+
+/* REASON "" is good health. What is bad is an error, and ends with a newline as Go's do. */
+static void respond_health(const struct exchange *exchange, const char *reason)
 {
     char text[256];
     bool healthy = reason[0] == '\0';
-    snprintf(text, sizeof text, "{\"health\":\"%s\",\"reason\":\"%s\"}", healthy ? "true" : "false",
-             reason);
-    respond(request, healthy ? 200 : 503, TEXT_PLAIN, text);
+    snprintf(text, sizeof text, "{\"health\":\"%s\",\"reason\":\"%s\"}%s",
+             healthy ? "true" : "false", reason, healthy ? "" : "\n");
+    respond_text(exchange, healthy ? 200 : 503, text);
+}
+
+static void respond_range_error(const struct exchange *exchange, enum err err)
+{
+    char reason[160];
+    snprintf(reason, sizeof reason, "RANGE ERROR:%s", status_of(err).text);
+    respond_health(exchange, reason);
 }
 
 static void on_health_read(struct read_op *op, enum err status)
 {
     struct health_check *check = CONTAINER_OF(op, struct health_check, read);
-    char reason[128] = "";
-    if (status != OK) {
-        snprintf(reason, sizeof reason, "RANGE ERROR:%s", err_text(status));
+    if (status == OK) {
+        respond_health(&check->exchange, "");
+    } else {
+        respond_range_error(&check->exchange, status);
     }
-    respond_health(check->request, reason);
     free(check);
 }
 
 static void on_health_gone(struct http1_request *request)
 {
     struct health_check *check = request->user;
-    server_read_cancel(check->server, &check->read);
+    server_read_cancel(check->exchange.service->server, &check->read);
     free(check);
 }
 
-static void get_health(const struct http_ctx *ctx, struct http1_request *request)
+static void get_health(const struct exchange *exchange)
 {
+    struct http1_request *request = exchange->request;
+    struct server *server = exchange->service->server;
     struct bytes value;
     bool serializable = http1_query_find(request, "serializable", 0, &value) &&
                         bytes_equal(value, bytes_of_str("true"));
     if (serializable) {
-        respond_health(request, "");
+        respond_health(exchange, ""); /* the store is in memory: there is nothing to fail */
         return;
     }
-    if (server_leader(ctx->server) == 0) {
-        respond_health(request, "RAFT NO LEADER");
+    if (server_leader(server) == 0) {
+        respond_health(exchange, "RAFT NO LEADER");
         return;
     }
     struct health_check *check = calloc(1, sizeof *check);
     if (check == NULL) {
-        respond_health(request, "RANGE ERROR:out of memory");
+        respond_range_error(exchange, ERR_NOMEM);
         return;
     }
-    check->server = ctx->server;
-    check->request = request;
+    check->exchange = *exchange;
     request->user = check;
     request->on_gone = on_health_gone;
-    server_read(ctx->server, &check->read, on_health_read);
+    server_read(server, &check->read, on_health_read);
 }
 
-static void get_version(const struct http_ctx *ctx, struct http1_request *request)
+/* ---- /version, /metrics ---- */
+
+static void get_version(const struct exchange *exchange)
 {
-    const char *decided = cluster_version(server_cluster(ctx->server));
-    char cluster[32];
-    snprintf(cluster, sizeof cluster, decided[0] == '\0' ? "not_decided" : "%s.0", decided);
+    const char *decided = cluster_version(server_cluster(exchange->service->server));
+    bool known = decided[0] != '\0';
+    char cluster[VERSION_TEXT_SIZE];
+    version_of_minor(decided, cluster);
     char text[256];
     snprintf(text, sizeof text, "{\"etcdserver\":\"%s\",\"etcdcluster\":\"%s\",\"storage\":\"%s\"}",
-             ctx->version, cluster, decided[0] == '\0' ? "unknown" : cluster);
-    respond(request, 200, "application/json", text);
+             exchange->service->version, known ? cluster : "not_decided",
+             known ? cluster : "unknown");
+    respond(exchange, 200, "application/json", false, bytes_of_str(text));
 }
 
-static void get_metrics(const struct http_ctx *ctx, struct http1_request *request)
+static void get_metrics(const struct exchange *exchange)
 {
-    struct buf text = {0};
-    metrics_write(server_metrics(ctx->server), &text);
-    http1_respond(request, buf_ok(&text) ? 200 : 500, "text/plain; version=0.0.4; charset=utf-8",
-                  NULL, buf_bytes(&text));
-    buf_fini(&text);
+    CLEANUP(buf_fini) struct buf text = {0};
+    struct metrics *metrics = server_metrics(exchange->service->server);
+    if (metrics != NULL) {
+        metrics_write(metrics, &text);
+    }
+    usage_write(exchange->service, &text);
+    if (buf_ok(&text)) {
+        respond(exchange, 200, TEXT_METRICS, false, buf_bytes(&text));
+    } else {
+        respond_text(exchange, 500, "out of memory\n");
+    }
 }
 
-void http_on_request(void *ctx, struct http1_request *request)
+/* ---- routes ---- */
+
+struct route {
+    const char *path;
+    void (*get)(const struct exchange *exchange);
+    bool for_clients_only;
+    bool head_too; /* what promises not to change anything answers HEAD as well */
+};
+
+static const struct route routes[] = {
+    {"/health", get_health, false, false},
+    {"/version", get_version, true, false},
+    {"/metrics", get_metrics, false, true},
+};
+
+static bool method_is(const struct exchange *exchange, const char *method)
 {
-    static const struct {
-        const char *path;
-        void (*get)(const struct http_ctx *ctx, struct http1_request *request);
-    } routes[] = {{"/health", get_health}, {"/version", get_version}, {"/metrics", get_metrics}};
+    return bytes_equal(exchange->request->method, bytes_of_str(method));
+}
+
+static void dispatch(const struct exchange *exchange, bool for_client)
+{
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-        if (!bytes_equal(request->path, bytes_of_str(routes[i].path))) {
+        const struct route *route = &routes[i];
+        if ((route->for_clients_only && !for_client) ||
+            !bytes_equal(exchange->request->path, bytes_of_str(route->path))) {
             continue;
         }
-        bool is_get = bytes_equal(request->method, bytes_of_str("GET")) ||
-                      bytes_equal(request->method, bytes_of_str("HEAD"));
-        if (!is_get) {
-            http1_respond(request, 405, TEXT_PLAIN, "Allow: GET\r\n",
-                          bytes_of_str("Method Not Allowed\n"));
-            return;
+        if (method_is(exchange, "GET") || (route->head_too && method_is(exchange, "HEAD"))) {
+            route->get(exchange);
+        } else {
+            respond_text(exchange, 405, "Method Not Allowed\n");
         }
-        routes[i].get(ctx, request);
         return;
     }
-    respond(request, 404, TEXT_PLAIN, "404 page not found\n");
+    respond_text(exchange, 404, "404 page not found\n");
+}
+
+void http_on_client_request(void *ctx, struct http1_request *request)
+{
+    struct exchange exchange = {.service = ctx, .request = request, .any_origin = true};
+    if (method_is(&exchange, "OPTIONS")) {
+        respond_text(&exchange, 200, "");
+        return;
+    }
+    dispatch(&exchange, true);
+}
+
+void http_on_metrics_request(void *ctx, struct http1_request *request)
+{
+    struct exchange exchange = {.service = ctx, .request = request};
+    dispatch(&exchange, false);
 }

@@ -3,15 +3,12 @@
 #define API_HTTP_H
 
 #include "net/http1.h"
-#include "server/server.h"
 
-/* HTTP/1.1 on the client port: /health, /version, /metrics. */
-struct http_ctx {
-    struct server *server;
-    const char *version;
-};
+/* HTTP/1.1 beside gRPC. For http1_server.on_request, with the struct service as ctx. */
 
-/* For http1_server.on_request, with a struct http_ctx. */
-void http_on_request(void *ctx, struct http1_request *request);
+/* On the client port: /health, /version, /metrics; answers for browsers of any origin. */
+void http_on_client_request(void *ctx, struct http1_request *request);
+/* On --listen-metrics-urls: /health, /metrics. */
+void http_on_metrics_request(void *ctx, struct http1_request *request);
 
 #endif

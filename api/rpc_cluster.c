@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cluster: MemberList. */
-#include "api/call.h"
+#include "api/message.h"
 #include "base/cleanup.h"
-#include "proto/rpc.pb-c.h"
+#include "base/limits.h"
 
 static char **texts_of(const char *const *texts)
 {
@@ -22,21 +22,17 @@ static void fill_member(const struct cluster_member *from, Etcdserverpb__Member 
 }
 
 /* The header of membership answers has no revision. */
-static void answer_members(struct grpc_call *call)
+static void answer_members(struct call *call)
 {
-    struct server *server = call_server(call);
     const struct cluster_member *members;
-    size_t count = cluster_members(server_cluster(server), &members);
+    size_t count = cluster_members(server_cluster(call->server), &members);
     Etcdserverpb__Member messages[MEMBERS_MAX];
     Etcdserverpb__Member *pointers[MEMBERS_MAX];
     for (size_t i = 0; i < count; i++) {
         fill_member(&members[i], &messages[i]);
         pointers[i] = &messages[i];
     }
-    Etcdserverpb__ResponseHeader header = ETCDSERVERPB__RESPONSE_HEADER__INIT;
-    header.cluster_id = server_cluster_id(server);
-    header.member_id = server_member_id(server);
-    header.raft_term = server_term(server);
+    Etcdserverpb__ResponseHeader header = message_header(call, 0);
     Etcdserverpb__MemberListResponse answer = ETCDSERVERPB__MEMBER_LIST_RESPONSE__INIT;
     answer.header = &header;
     answer.members = pointers;
@@ -44,39 +40,22 @@ static void answer_members(struct grpc_call *call)
     call_answer_message(call, &answer.base);
 }
 
-static void on_readable(struct read_op *op, enum err status)
+static void rpc_cluster_member_list(struct call *call, const void *message)
 {
-    struct grpc_call *call = grpc_call_of_state(op);
-    if (status != OK) {
-        status_finish(call, status);
+    const Etcdserverpb__MemberListRequest *request = message;
+    if (request->linearizable) {
+        call_read(call, answer_members);
     } else {
         answer_members(call);
     }
-    grpc_call_unref(call);
 }
 
-static void rpc_cluster_member_list(struct grpc_call *call, struct bytes message)
-{
-    Etcdserverpb__MemberListRequest *request;
-    if (!call_admitted(call) ||
-        (request = call_decode(call, &etcdserverpb__member_list_request__descriptor, message)) ==
-            NULL) {
-        return;
-    }
-    if (!request->linearizable) {
-        answer_members(call);
-        return;
-    }
-    grpc_call_ref(call);
-    server_read(call_server(call), grpc_call_state(call), on_readable);
-}
-
-static const struct grpc_method methods[] = {
+static const struct method rows[] = {
     {
         .path = "/etcdserverpb.Cluster/MemberList",
-        .state_bytes = sizeof(struct read_op),
-        .message = rpc_cluster_member_list,
+        .request = &etcdserverpb__member_list_request__descriptor,
+        .handle = rpc_cluster_member_list,
     },
 };
 
-const struct rpc_table rpc_cluster_table = {.methods = methods, .count = ARRAY_LEN(methods)};
+const struct method_table rpc_cluster = {.rows = rows, .count = ARRAY_LEN(rows)};

@@ -7,12 +7,12 @@
 #include "server/server.h"
 
 /* etcd's services in front of one member: a table of methods for gRPC, a handler for HTTP/1.1.
- * Whoever opens ports serves them with both. A method that is not in the table is answered
- * UNIMPLEMENTED. */
+ * Whoever opens ports serves them with both. etcd's methods that are not served yet are answered
+ * UNIMPLEMENTED. On the loop. */
 struct service;
 
 struct service_config {
-    struct server *server; /* outlives the service */
+    struct server *server; /* outlives the ports */
     struct logger *log;
     const char *version; /* the version of etcd that clients are told, "3.7.1"; kept */
     uint32_t streams_max;
@@ -22,10 +22,16 @@ struct service_config {
 };
 
 MUST_CHECK enum err service_new(const struct service_config *config, struct service **ret);
-/* Its ports are closed. */
-void service_free(struct service *service);
 
+/* Ports are given these: the whole of it for clients; for --listen-metrics-urls only /health and
+ * /metrics. */
 struct grpc_server *service_grpc(struct service *service);
 const struct http1_server *service_http1(struct service *service);
+const struct http1_server *service_metrics_http1(struct service *service);
+
+/* The member is about to stop: health says so, and streams without an end are ended. The ports are
+ * closed next, then the server is stopped, then the service is freed. */
+void service_drain(struct service *service);
+void service_free(struct service *service);
 
 #endif

@@ -13,6 +13,7 @@ static const struct status table[ERR_COUNT] = {
     [ERR_TOO_MANY_OPS] = {GRPC_INVALID_ARGUMENT, "etcdserver: too many operations in txn request"},
     [ERR_DUPLICATE_KEY] = {GRPC_INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request"},
     [ERR_SORT_OPTION] = {GRPC_INVALID_ARGUMENT, "etcdserver: invalid sort option"},
+    [ERR_CLIENT_VERSION] = {GRPC_INVALID_ARGUMENT, "etcdserver: invalid client api version"},
     [ERR_COMPACTED] = {GRPC_OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted"},
     [ERR_FUTURE_REVISION] = {GRPC_OUT_OF_RANGE,
                              "etcdserver: mvcc: required revision is a future revision"},

@@ -43,7 +43,8 @@
     X(TOO_MANY_OPS, "too many operations in txn request")        \
     X(DUPLICATE_KEY, "duplicate key given in txn request")       \
     X(SORT_OPTION, "invalid sort option")                        \
-    X(QUOTA, "database space exceeded")
+    X(QUOTA, "database space exceeded")                          \
+    X(CLIENT_VERSION, "invalid client api version")
 
 enum err {
     OK = 0,

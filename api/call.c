@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/call.h"
+
+#include "api/service_private.h"
+#include "base/assert.h"
+#include "base/cleanup.h"
+#include "base/limits.h"
+
+/* etcd holds its limit against the proposal that it would encode: the request behind this much. */
+#define PROPOSAL_HEAD_BYTES 18u
+
+/* An answer of more keys, or of more bytes, is encoded by the worker: the loop has others to serve.
+ */
+#define LOOP_KEYS_MAX  512u
+#define LOOP_BYTES_MAX (256u * 1024)
+/* From here on an answer is built in memory that the connection shares, not in the scratch. */
+#define BLOB_BYTES_MIN     (16u * 1024)
+#define SCRATCH_KEEP_BYTES (1024u * 1024)
+
+/* ---- waiting ---- */
+
+static void begin_wait(struct call *call, enum call_wait wait, call_cb done)
+{
+    ASSERT(call->wait == CALL_IDLE);
+    call->wait = wait;
+    call->done = done;
+    grpc_call_ref(call_grpc(call));
+}
+
+/* The wait is over: go on, unless it failed or nobody listens any more. */
+static void end_wait(struct call *call, enum err status)
+{
+    struct grpc_call *grpc = call_grpc(call);
+    call->wait = CALL_IDLE;
+    if (grpc_call_is_over(grpc)) {
+        grpc_call_unref(grpc);
+        return;
+    }
+    if (status != OK) {
+        status_finish(grpc, status);
+    } else {
+        call->done(call);
+    }
+    grpc_call_unref(grpc);
+}
+
+static void on_applied(struct op *op, enum err status)
+{
+    end_wait(CONTAINER_OF(op, struct call, op), status == OK ? op->result->status : status);
+}
+
+void call_propose(struct call *call, const struct command *command, call_cb done)
+{
+    if (call->request_bytes + PROPOSAL_HEAD_BYTES > server_request_bytes_max(call->server)) {
+        call_fail(call, ERR_TOO_LARGE);
+        return;
+    }
+    begin_wait(call, CALL_OP, done);
+    server_propose(call->server, &call->op, command, on_applied);
+}
+
+static void on_read(struct read_op *op, enum err status)
+{
+    end_wait(CONTAINER_OF(op, struct call, read), status);
+}
+
+void call_read(struct call *call, call_cb done)
+{
+    begin_wait(call, CALL_READ, done);
+    server_read(call->server, &call->read, on_read);
+}
+
+static void on_range(struct store_range_request *request)
+{
+    struct call *call = CONTAINER_OF(request, struct call, range);
+    enum err status = request->status;
+    if (status == OK && grpc_call_is_over(call_grpc(call))) {
+        range_result_fini(&request->result);
+    }
+    end_wait(call, status);
+}
+
+void call_range(struct call *call, const struct range_query *query, call_cb done)
+{
+    struct store *store = server_store(call->server);
+    call->range = (struct store_range_request){.query = *query};
+    if (!store_range_is_cheap(store, query)) {
+        begin_wait(call, CALL_RANGE, done);
+        store_range_start(store, &call->range, on_range);
+        return;
+    }
+    enum err err = store_range(store, query, &call->range.result);
+    if (err != OK) {
+        call_fail(call, err);
+    } else {
+        done(call);
+    }
+}
+
+static void on_compacted(struct store_wait *wait)
+{
+    end_wait(CONTAINER_OF(wait, struct call, compaction), OK);
+}
+
+void call_compaction(struct call *call, call_cb done)
+{
+    begin_wait(call, CALL_COMPACTION, done);
+    store_compact_wait(server_store(call->server), &call->compaction, on_compacted);
+}
+
+static void on_hash(struct store_hash_request *request)
+{
+    end_wait(CONTAINER_OF(request, struct call, hash), request->status);
+}
+
+void call_hash(struct call *call, int64_t revision, call_cb done)
+{
+    begin_wait(call, CALL_HASH, done);
+    call->hash = (struct store_hash_request){.revision = revision};
+    store_hash_start(server_store(call->server), &call->hash, on_hash);
+}
+
+void call_writable(struct call *call, call_cb done)
+{
+    begin_wait(call, CALL_WRITABLE, done);
+    grpc_call_want_writable(call_grpc(call));
+}
+
+void call_is_writable(struct call *call)
+{
+    ASSERT(call->wait == CALL_WRITABLE);
+    end_wait(call, OK);
+}
+
+void call_closed(struct call *call)
+{
+    enum call_wait wait = call->wait;
+    switch (wait) {
+    case CALL_OP: /* these three call back all the same */
+        server_cancel(call->server, &call->op);
+        return;
+    case CALL_RANGE:
+        store_range_cancel(&call->range);
+        return;
+    case CALL_ENCODE:
+    case CALL_HASH:
+        return;
+    case CALL_READ:
+        server_read_cancel(call->server, &call->read);
+        break;
+    case CALL_COMPACTION:
+        store_wait_cancel(&call->compaction);
+        break;
+    case CALL_WRITABLE:
+    case CALL_IDLE:
+        break;
+    }
+    if (wait != CALL_IDLE) {
+        call->wait = CALL_IDLE;
+        grpc_call_unref(call_grpc(call));
+    }
+}
+
+/* ---- answering ---- */
+
+void call_fail(struct call *call, enum err err)
+{
+    status_finish(call_grpc(call), err);
+}
+
+struct answer_header call_header(const struct call *call, int64_t revision)
+{
+    return answer_header_of(call->server, revision);
+}
+
+struct buf *call_scratch(struct call *call)
+{
+    struct buf *scratch = &call->service->scratch;
+    if (scratch->failed || scratch->cap > SCRATCH_KEEP_BYTES) {
+        buf_fini(scratch);
+    }
+    buf_clear(scratch);
+    return scratch;
+}
+
+void call_answer(struct call *call)
+{
+    const struct buf *scratch = &call->service->scratch;
+    if (!buf_ok(scratch)) {
+        call_fail(call, ERR_NOMEM);
+        return;
+    }
+    grpc_call_answer(call_grpc(call), buf_bytes(scratch));
+}
+
+static bool pack(struct call *call, const ProtobufCMessage *message)
+{
+    uint8_t *at = buf_extend(call_scratch(call), protobuf_c_message_get_packed_size(message));
+    if (at == NULL) {
+        call_fail(call, ERR_NOMEM);
+        return false;
+    }
+    (void)protobuf_c_message_pack(message, at); /* the size that was asked for */
+    return true;
+}
+
+void call_answer_message(struct call *call, const ProtobufCMessage *message)
+{
+    if (pack(call, message)) {
+        grpc_call_answer(call_grpc(call), buf_bytes(&call->service->scratch));
+    }
+}
+
+void call_send_message(struct call *call, const ProtobufCMessage *message)
+{
+    if (pack(call, message)) {
+        grpc_call_send(call_grpc(call), buf_bytes(&call->service->scratch));
+    }
+}
+
+/* ---- ranges ---- */
+
+/* Thread: the encoder. The loop holds the counts of the records, and does not touch the job. */
+static void encode(struct job *job)
+{
+    struct call_encoding *encoding = CONTAINER_OF(job, struct call_encoding, job);
+    encoding->blob = answer_range_blob(&encoding->header, &encoding->range);
+}
+
+static void answer_blob(struct call *call, struct blob *blob)
+{
+    if (blob == NULL) {
+        call_fail(call, ERR_NOMEM);
+    } else if (blob->len > INT32_MAX) { /* what gRPC's clients are ready to take at most */
+        grpc_call_finish(call_grpc(call), GRPC_RESOURCE_EXHAUSTED,
+                         "grpc: trying to send message larger than max (2147483647)");
+    } else {
+        grpc_call_answer_blob(call_grpc(call), blob);
+    }
+}
+
+static void answer_encoded(struct call *call)
+{
+    answer_blob(call, call->encoding.blob);
+}
+
+static void on_encoded(struct job *job)
+{
+    struct call_encoding *encoding = CONTAINER_OF(job, struct call_encoding, job);
+    struct call *call = CONTAINER_OF(encoding, struct call, encoding);
+    struct grpc_call *grpc = call_grpc(call);
+    grpc_call_ref(grpc); /* end_wait gives the wait's count back */
+    end_wait(call, OK);
+    blob_unref(encoding->blob);
+    range_result_fini(&encoding->range);
+    grpc_call_unref(grpc);
+}
+
+void call_answer_range(struct call *call, struct range_result *result)
+{
+    CLEANUP(range_result_fini) struct range_result range = *result;
+    *result = (struct range_result){0};
+    struct answer_header header = call_header(call, range.revision);
+    bool large = range.records.count > LOOP_KEYS_MAX;
+    size_t size = large ? 0 : answer_range_size(&header, &range);
+    if (large || size > LOOP_BYTES_MAX) {
+        begin_wait(call, CALL_ENCODE, answer_encoded);
+        call->encoding = (struct call_encoding){
+            .job = {.work = encode, .done = on_encoded}, .header = header, .range = range};
+        range = (struct range_result){0};
+        worker_submit(call->service->encoder, &call->encoding.job);
+        return;
+    }
+    if (size >= BLOB_BYTES_MIN) {
+        struct blob *blob = answer_range_blob(&header, &range);
+        answer_blob(call, blob);
+        blob_unref(blob);
+        return;
+    }
+    answer_range(call_scratch(call), &header, &range);
+    call_answer(call);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* etcd's methods that this version does not serve. They are in the table all the same: a client is
+ * told that the method is missing, not the service, and the metrics have a line for each. */
+#include "api/call.h"
+#include "base/cleanup.h"
+
+#define UNARY(name)      \
+    {                    \
+        .path = "/" name \
+    }
+#define SERVER_STREAM(name)                     \
+    {                                           \
+        .path = "/" name, .server_stream = true \
+    }
+#define BIDI(name)                                                     \
+    {                                                                  \
+        .path = "/" name, .client_stream = true, .server_stream = true \
+    }
+
+static const struct method rows[] = {
+    BIDI("etcdserverpb.Watch/Watch"),
+    UNARY("etcdserverpb.Lease/LeaseGrant"),
+    UNARY("etcdserverpb.Lease/LeaseRevoke"),
+    BIDI("etcdserverpb.Lease/LeaseKeepAlive"),
+    UNARY("etcdserverpb.Lease/LeaseTimeToLive"),
+    UNARY("etcdserverpb.Lease/LeaseLeases"),
+    UNARY("etcdserverpb.Cluster/MemberAdd"),
+    UNARY("etcdserverpb.Cluster/MemberRemove"),
+    UNARY("etcdserverpb.Cluster/MemberUpdate"),
+    UNARY("etcdserverpb.Cluster/MemberPromote"),
+    UNARY("etcdserverpb.Maintenance/Alarm"),
+    UNARY("etcdserverpb.Maintenance/Defragment"),
+    UNARY("etcdserverpb.Maintenance/Hash"),
+    SERVER_STREAM("etcdserverpb.Maintenance/Snapshot"),
+    UNARY("etcdserverpb.Maintenance/MoveLeader"),
+    UNARY("etcdserverpb.Maintenance/Downgrade"),
+    UNARY("etcdserverpb.Auth/AuthEnable"),
+    UNARY("etcdserverpb.Auth/AuthDisable"),
+    UNARY("etcdserverpb.Auth/AuthStatus"),
+    UNARY("etcdserverpb.Auth/Authenticate"),
+    UNARY("etcdserverpb.Auth/UserAdd"),
+    UNARY("etcdserverpb.Auth/UserGet"),
+    UNARY("etcdserverpb.Auth/UserList"),
+    UNARY("etcdserverpb.Auth/UserDelete"),
+    UNARY("etcdserverpb.Auth/UserChangePassword"),
+    UNARY("etcdserverpb.Auth/UserGrantRole"),
+    UNARY("etcdserverpb.Auth/UserRevokeRole"),
+    UNARY("etcdserverpb.Auth/RoleAdd"),
+    UNARY("etcdserverpb.Auth/RoleGet"),
+    UNARY("etcdserverpb.Auth/RoleList"),
+    UNARY("etcdserverpb.Auth/RoleDelete"),
+    UNARY("etcdserverpb.Auth/RoleGrantPermission"),
+    UNARY("etcdserverpb.Auth/RoleRevokePermission"),
+    UNARY("v3lockpb.Lock/Lock"),
+    UNARY("v3lockpb.Lock/Unlock"),
+    UNARY("v3electionpb.Election/Campaign"),
+    UNARY("v3electionpb.Election/Proclaim"),
+    UNARY("v3electionpb.Election/Leader"),
+    SERVER_STREAM("v3electionpb.Election/Observe"),
+    UNARY("v3electionpb.Election/Resign"),
+};
+
+const struct method_table rpc_unserved = {.rows = rows, .count = ARRAY_LEN(rows)};
