@@ -71,7 +71,7 @@ static bool on_hello(void *ctx, struct bytes lead)
         refuse(conn, &hello, PEER_OTHER_CLUSTER, "another cluster");
     } else if (hello.to != conn->local->member_id) {
         refuse(conn, &hello, PEER_OTHER_MEMBER, "meant for another member");
-    } else if (hello.from == conn->local->member_id ||
+    } else if (hello.from == 0 || hello.from == conn->local->member_id ||
                !conn->callbacks->is_member(conn->ctx, hello.from)) {
         refuse(conn, &hello, PEER_UNKNOWN, "not a member of this cluster");
     } else {

@@ -37,6 +37,7 @@ struct transport_tcp {
     const struct transport_callbacks *callbacks;
     void *ctx;
     bool started;
+    bool joining;
 
     struct listener **listeners;
     size_t listening; /* of the listeners */
@@ -49,7 +50,8 @@ struct transport_tcp {
     struct queue strangers; /* accepted, the oldest first */
     size_t stranger_count;
     struct queue members; /* accepted and welcomed */
-    struct queue ending;  /* accepted, being closed to make room */
+    size_t member_count;
+    struct queue ending; /* accepted, being closed to make room */
 
     bool closing;
     struct env_task closed; /* tell it in a later turn */
@@ -195,6 +197,7 @@ static struct peer *peer_new(struct transport_tcp *t, uint64_t id)
     add_metrics(peer);
     queue_push_back(&t->peers, &peer->link);
     t->peer_count++;
+    t->joining = false;
     return peer;
 }
 
@@ -289,7 +292,11 @@ static bool tcp_connected(struct transport *transport, uint64_t peer_id)
 static bool is_member(void *ctx, uint64_t peer_id)
 {
     const struct transport_tcp *t = ctx;
-    return !t->closing && find_peer(t, peer_id) != NULL;
+    if (t->closing) {
+        return false;
+    }
+    bool unasked = t->joining && t->member_count < LANE_COUNT * MEMBERS_MAX;
+    return unasked || find_peer(t, peer_id) != NULL;
 }
 
 /* The newer connection counts: the older one's other end may have gone without a word. */
@@ -307,12 +314,15 @@ static void on_member(void *ctx, struct peerconn *conn)
 {
     struct transport_tcp *t = ctx;
     const struct peer *peer = find_peer(t, conn->peer_id);
-    conn->received_bytes = peer->received_bytes;
-    conn->received_failures = peer->received_failures;
+    if (peer != NULL) {
+        conn->received_bytes = peer->received_bytes;
+        conn->received_failures = peer->received_failures;
+    }
     replace_older(t, conn);
     queue_remove(&conn->link);
     queue_push_back(&t->members, &conn->link);
     t->stranger_count--;
+    t->member_count++;
 }
 
 static void on_conn_frame(void *ctx, struct peerconn *conn, enum frame_kind kind,
@@ -327,7 +337,9 @@ static void on_conn_frame(void *ctx, struct peerconn *conn, enum frame_kind kind
 static void on_conn_gone(void *ctx, struct peerconn *conn)
 {
     struct transport_tcp *t = ctx;
-    if (conn->peer_id == 0 && !conn->evicted) {
+    if (conn->peer_id != 0) {
+        t->member_count--;
+    } else if (!conn->evicted) {
         t->stranger_count--;
     }
     queue_remove(&conn->link);
@@ -464,6 +476,7 @@ enum err transport_tcp_open(const struct transport_tcp_config *config, struct tr
     t->listen = listen;
     t->listeners = listeners;
     t->listen_count = config->listen_count;
+    t->joining = config->joining;
     queue_init(&t->peers);
     queue_init(&t->leaving);
     queue_init(&t->strangers);

@@ -42,6 +42,7 @@ struct member {
     size_t count;
     unsigned ups;
     unsigned downs;
+    bool joining;
 };
 static struct member members[MEMBERS];
 static unsigned open_count;
@@ -106,6 +107,7 @@ static void member_open(struct member *m, uint64_t id, uint64_t cluster_id, cons
         .member_id = id,
         .listen = &addr,
         .listen_count = 1,
+        .joining = m->joining,
     };
     struct why why = {0};
     m->id = id;
@@ -316,6 +318,27 @@ START_TEST(a_removed_peer_is_neither_reached_nor_heard)
     ck_assert_uint_eq(members[0].count, 1);
     member_add(&members[0], &members[1], "127.0.0.1");
     check_reaches(&members[1], &members[0]);
+}
+END_TEST
+
+START_TEST(a_member_that_joins_may_be_called_by_all)
+{
+    struct member *joining = &members[2];
+    member_close(joining);
+    WAIT_FOR(closed_count == 1);
+    joining->joining = true;
+    member_open(joining, 0x105, CLUSTER, "127.0.0.1", 0);
+    member_add(&members[0], joining, "127.0.0.1");
+    check_reaches(&members[0], joining);
+    member_add(joining, &members[0], "127.0.0.1");
+    check_reaches(joining, &members[0]);
+    /* Now it knows somebody, and asks who else there is. */
+    member_add(&members[1], joining, "127.0.0.1");
+    turn_ms = 20;
+    uint64_t until_ms = env_now_ms(env) + 3000;
+    WAIT_FOR(env_now_ms(env) >= until_ms);
+    ck_assert(!is_connected(&members[1], joining));
+    check_reaches(&members[0], joining);
 }
 END_TEST
 
@@ -803,6 +826,7 @@ static Suite *transport_tcp_suite(void)
     tcase_add_test(tc, a_member_that_comes_back_is_reached_again);
     tcase_add_test(tc, another_address_moves_a_peer);
     tcase_add_test(tc, a_removed_peer_is_neither_reached_nor_heard);
+    tcase_add_test(tc, a_member_that_joins_may_be_called_by_all);
     tcase_add_test(tc, names_and_ipv6_work);
     tcase_add_loop_test(tc, garbage_ends_its_connection_only, 0, (int)ARRAY_LEN(garbage));
     tcase_add_test(tc, who_says_nothing_is_cut_off);
