@@ -245,6 +245,7 @@ static void on_end(struct grpc_request *request, enum grpc_status status, struct
         env_timer_start(crowd->config.env, &member->pause, PAUSE_AFTER_ERROR_MS);
         return;
     }
+    crowd->config.report->answered++;
     uint64_t ns = now_ns(crowd) - member->start_ns;
     if (crowd->measuring && member->right) {
         latency_record(&crowd->config.report->latency, ns);

@@ -107,12 +107,12 @@ static void print_json_run(FILE *out, const struct report_run *run)
 void report_print_json(FILE *out, const struct report *report, const struct report_run *run)
 {
     print_json_run(out, run);
-    fprintf(
-        out,
-        ",\"seconds\":%.3f,\"ops\":%" PRIu64 ",\"ops_per_second\":%.1f,\"answer_bytes\":%" PRIu64
-        ",\"missing\":%" PRIu64 ",\"cpu_us_per_op\":%.3f,\"mean_us\":%.1f",
-        seconds_of(report), report->latency.count, report_rate(report), report->answer_bytes,
-        report->missing, cpu_us_per_op(report), (double)latency_mean_ns(&report->latency) / 1e3);
+    fprintf(out, ",\"seconds\":%.3f,\"ops\":%" PRIu64 ",\"ops_per_second\":%.1f",
+            seconds_of(report), report->latency.count, report_rate(report));
+    fprintf(out, ",\"answered\":%" PRIu64 ",\"answer_bytes\":%" PRIu64 ",\"missing\":%" PRIu64,
+            report->answered, report->answer_bytes, report->missing);
+    fprintf(out, ",\"cpu_us_per_op\":%.3f,\"mean_us\":%.1f", cpu_us_per_op(report),
+            (double)latency_mean_ns(&report->latency) / 1e3);
     for (size_t i = 0; i < PERCENTILE_COUNT; i++) {
         fprintf(out, ",\"%s\":%.1f", percentiles[i].json_name,
                 (double)latency_percentile_ns(&report->latency, percentiles[i].percent) / 1e3);

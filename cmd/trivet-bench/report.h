@@ -14,6 +14,7 @@ struct report {
     char error_text[256]; /* of the last one */
     uint64_t wrong;
     char wrong_text[512]; /* of the first one */
+    uint64_t answered;    /* calls that were OK, the warm-up's as well */
     uint64_t answer_bytes;
     uint64_t missing;
     uint64_t begin_ns;
