@@ -4,13 +4,8 @@
  *   flags -> settings -> data directory -> log, store, peers -> server -> services -> ports
  *
  * Whatever fails before the member runs ends with one message and exit status 1. */
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <uv.h>
 
 #include "base/cleanup.h"
 #include "cmd/trivetd/member.h"

@@ -211,3 +211,136 @@ static enum err start_server(struct member *member, struct why *why)
     };
     return server_start(&config, &member->server, why);
 }
+
+/* ---- ports ---- */
+
+static enum err open_port(struct member *member, const struct addr *addr, bool metrics_only,
+                          struct why *why)
+{
+    struct rpc_port_config config = {
+        .env = member->env,
+        .loop = &member->loop,
+        .addr = *addr,
+        .grpc = metrics_only ? NULL : service_grpc(member->service),
+        .http1 = service_http1(member->service),
+    };
+    TRY(rpc_port_open(&config, &member->ports[member->port_count], why));
+    member->port_count++;
+    char text[ADDR_TEXT_SIZE];
+    addr_format(addr, text, sizeof text);
+    LOG_INFO(member->log, metrics_only ? "serving metrics" : "serving client traffic",
+             LOG_STR("address", text));
+    return OK;
+}
+
+static enum err open_ports(struct member *member, struct why *why)
+{
+    const struct settings *settings = member->settings;
+    struct service_config config = {
+        .server = member->server,
+        .log = member->log,
+        .version = settings->config->server_version,
+        .streams_max = (uint32_t)settings->config->streams_max,
+        .ping_interval_ms = settings->config->keepalive_interval_ms,
+        .ping_timeout_ms = settings->config->keepalive_timeout_ms,
+        .ping_min_interval_ms = settings->config->keepalive_min_ms,
+    };
+    TRY(service_new(&config, &member->service));
+    for (size_t i = 0; i < settings->listen_client_count; i++) {
+        TRY(open_port(member, &settings->listen_clients[i], false, why));
+    }
+    for (size_t i = 0; i < settings->listen_metrics_count; i++) {
+        TRY(open_port(member, &settings->listen_metrics[i], true, why));
+    }
+    return OK;
+}
+
+/* ---- stop ---- */
+
+static void on_server_stopped(void *ctx)
+{
+    struct member *member = ctx;
+    member->server = NULL;
+    uv_stop(&member->loop);
+}
+
+static void on_port_closed(void *ctx)
+{
+    struct member *member = ctx;
+    if (--member->port_count == 0) {
+        server_stop(member->server, on_server_stopped, member);
+    }
+}
+
+/* First no new calls, while those under way finish; then the member leaves its cluster in order. */
+static void on_signal(uv_signal_t *signal, int number)
+{
+    struct member *member = signal->data;
+    if (member->stopping) {
+        fatal("stopped by a second signal");
+    }
+    member->stopping = true;
+    LOG_INFO(member->log, "stopping", LOG_STR("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
+    for (size_t i = 0; i < member->port_count; i++) {
+        rpc_port_close(member->ports[i], STOP_GRACE_MS, on_port_closed, member);
+    }
+}
+
+static enum err watch_signal(struct member *member, uv_signal_t *signal, int number,
+                             struct why *why)
+{
+    signal->data = member;
+    int status = uv_signal_init(&member->loop, signal);
+    if (status == 0) {
+        status = uv_signal_start(signal, on_signal, number);
+    }
+    if (status != 0) {
+        why_set(why, "watch signal %d: %s", number, uv_strerror(status));
+        return ERR_IO;
+    }
+    return OK;
+}
+
+/* ---- the whole ---- */
+
+static enum err start(struct member *member, struct why *why)
+{
+    TRY(open_basics(member, why));
+    LOG_INFO(member->log, "starting", LOG_STR("version", TRIVET_VERSION),
+             LOG_STR("name", member->settings->config->name),
+             LOG_HEX("member-id", member->settings->self->id),
+             LOG_HEX("cluster-id", member->settings->cluster.cluster_id));
+    TRY(open_data(member, why));
+    TRY(open_transport(member, why));
+    TRY(start_server(member, why));
+    TRY(open_ports(member, why));
+    TRY(watch_signal(member, &member->sigterm, SIGTERM, why));
+    return watch_signal(member, &member->sigint, SIGINT, why);
+}
+
+enum err member_start(const struct settings *settings, struct member **ret, struct why *why)
+{
+    signal(SIGPIPE, SIG_IGN);
+    struct member *member = calloc(1, sizeof *member);
+    if (member == NULL) {
+        return ERR_NOMEM;
+    }
+    member->settings = settings;
+    why_set(why, "start: out of memory"); /* for the failures that say nothing */
+    enum err err = start(member, why);
+    if (err == OK) {
+        *ret = member;
+    }
+    return err; /* what is half open ends with the process */
+}
+
+void member_run(struct member *member)
+{
+    uv_run(&member->loop, UV_RUN_DEFAULT);
+    service_free(member->service);
+    LOG_INFO(member->log, "stopped");
+    logger_free(member->log);
+    metrics_free(member->metrics);
+    /* The loop's last handles go with the process. */
+    free(member);
+}
