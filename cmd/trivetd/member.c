@@ -222,7 +222,8 @@ static enum err open_port(struct member *member, const struct addr *addr, bool m
         .loop = &member->loop,
         .addr = *addr,
         .grpc = metrics_only ? NULL : service_grpc(member->service),
-        .http1 = service_http1(member->service),
+        .http1 =
+            metrics_only ? service_metrics_http1(member->service) : service_http1(member->service),
     };
     TRY(rpc_port_open(&config, &member->ports[member->port_count], why));
     member->port_count++;
@@ -281,6 +282,7 @@ static void on_signal(uv_signal_t *signal, int number)
     }
     member->stopping = true;
     LOG_INFO(member->log, "stopping", LOG_STR("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
+    service_drain(member->service);
     for (size_t i = 0; i < member->port_count; i++) {
         rpc_port_close(member->ports[i], STOP_GRACE_MS, on_port_closed, member);
     }
