@@ -137,6 +137,10 @@ int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
     struct http2_out *out = source->ptr;
     size_t before = out->queue.bytes;
     ASSERT(frame->data.padlen == 0);
+    if (http2_output_is_full(h2)) {
+        return NGHTTP2_ERR_WOULDBLOCK; /* nghttp2 goes from frame to frame without us: stop it here
+                                        */
+    }
     if (!stream_write(h2->stream, bytes_of(head, 9))) {
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }

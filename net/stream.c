@@ -111,15 +111,6 @@ void stream_close_after_flush(struct stream *stream, uint64_t grace_ms)
 
 static void flush(struct stream *stream);
 
-static void on_all_written(struct stream *stream)
-{
-    if (stream->state == STREAM_LINGERING) {
-        say_end(stream);
-    } else if (stream->callbacks->on_drain != NULL) {
-        stream->callbacks->on_drain(stream->ctx);
-    }
-}
-
 static void on_written(uv_write_t *request, int status)
 {
     struct stream *stream = CONTAINER_OF(request, struct stream, write);
@@ -133,10 +124,10 @@ static void on_written(uv_write_t *request, int status)
         return;
     }
     sendqueue_consume(&stream->out, n);
-    if (stream->out.bytes > 0) {
-        flush(stream);
-    } else {
-        on_all_written(stream);
+    flush(stream);
+    if (stream->state == STREAM_OPEN && stream->out.bytes == 0 &&
+        stream->callbacks->on_drain != NULL) {
+        stream->callbacks->on_drain(stream->ctx);
     }
 }
 

@@ -182,6 +182,23 @@ unsigned h2_count(const struct peer *peer, uint8_t type, uint32_t stream_id,
     return count;
 }
 
+size_t h2_window_added(const struct peer *peer, uint32_t stream_id)
+{
+    size_t added = 0;
+    size_t at = 0;
+    uint8_t type;
+    uint32_t frame_stream;
+    struct bytes payload;
+    while (next_frame(peer, &at, &type, &frame_stream, &payload)) {
+        if (type == NGHTTP2_WINDOW_UPDATE && frame_stream == stream_id) {
+            ck_assert_uint_eq(payload.len, 4);
+            added += (size_t)payload.data[0] << 24 | (size_t)payload.data[1] << 16 |
+                     (size_t)payload.data[2] << 8 | payload.data[3];
+        }
+    }
+    return added;
+}
+
 bool h2_find(const struct peer *peer, uint32_t stream_id, const char *name, char *value,
              size_t size)
 {

@@ -34,6 +34,9 @@ void h2_message(struct buf *to, uint32_t stream_id, uint8_t flags, uint8_t compr
 unsigned h2_count(const struct peer *peer, uint8_t type, uint32_t stream_id,
                   struct bytes *ret_payload);
 
+/* What the server has added to the window of STREAM (0: of the connection). */
+size_t h2_window_added(const struct peer *peer, uint32_t stream_id);
+
 /* The value of a header field that came back for STREAM, into VALUE; false when there is none. */
 bool h2_find(const struct peer *peer, uint32_t stream_id, const char *name, char *value,
              size_t size);

@@ -115,9 +115,11 @@ START_TEST(answers_of_any_size_pass_the_windows)
     RUN_UNTIL(&fixture.loop, reply.ended);
     STATUS_IS(&reply, GRPC_OK, "");
     ck_assert_uint_eq(reply.got.len, sizes[_i]);
+    size_t wrong = 0;
     for (size_t i = 0; i < reply.got.len; i++) {
-        ck_assert(reply.got.data[i] == (uint8_t)(i * 31 >> 8));
+        wrong += reply.got.data[i] != (uint8_t)(i * 31 >> 8);
     }
+    ck_assert_uint_eq(wrong, 0);
 }
 END_TEST
 

@@ -205,6 +205,20 @@ START_TEST(drain_follows_a_flush_of_a_turns_bytes)
 }
 END_TEST
 
+START_TEST(drain_follows_many_small_parts_as_well)
+{
+    connect_both();
+    struct blob *blob = blob_new(4096);
+    memset(blob->data, 'b', blob->len);
+    for (unsigned i = 0; i < 100; i++) {
+        ck_assert(stream_write_blob(t.client.stream, blob, 0, blob->len)); /* a part each */
+    }
+    blob_unref(blob);
+    RUN_UNTIL(&t.loop, t.client.drained == 1);
+    RUN_UNTIL(&t.loop, t.server.got.len == 409600);
+}
+END_TEST
+
 START_TEST(want_flush_calls_even_without_bytes)
 {
     connect_both();
@@ -366,6 +380,7 @@ static Suite *stream_suite(void)
     tcase_add_test(io, bytes_arrive_in_order);
     tcase_add_test(io, a_reader_that_waits_holds_the_queue_and_drain_tells_its_end);
     tcase_add_test(io, drain_follows_a_flush_of_a_turns_bytes);
+    tcase_add_test(io, drain_follows_many_small_parts_as_well);
     tcase_add_test(io, want_flush_calls_even_without_bytes);
     tcase_add_test(io, the_peers_end_is_an_orderly_close);
     tcase_add_test(io, closing_inside_a_read_is_allowed);
