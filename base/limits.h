@@ -72,6 +72,9 @@
 #define APPEND_BYTES_MAX   (1024u * 1024)
 #define APPEND_ENTRIES_MAX 1024
 #define MEMBERS_MAX        64
+/* What is known of a member: its name, and each of its URLs of one kind. */
+#define MEMBER_TEXT_BYTES_MAX 1024
+#define MEMBER_URLS_MAX       64
 
 /* The store. */
 #define RING_BYTES_DEFAULT (32u * 1024 * 1024)  /* newest records kept in memory */

@@ -9,9 +9,7 @@
  * ids), value = format u8, learner u8, name, peer URLs, client URLs, each list with its count. Rows
  * of the cluster table: "version" -> text. */
 
-#define ROW_FORMAT   1
-#define URLS_MAX     64
-#define TEXT_MAX_LEN 1024
+#define ROW_FORMAT 1
 
 static const char version_key[] = "version";
 
@@ -19,8 +17,8 @@ struct cluster {
     struct store *store;
     struct cluster_member members[MEMBERS_MAX];
     size_t count;
-    char *version;
-    bool unsaved; /* the first members are in memory alone */
+    const char *version; /* NULL: not decided yet */
+    bool unsaved;        /* the first members are in memory alone */
 };
 
 static void free_texts(const char *const *texts, size_t count)
@@ -47,7 +45,7 @@ void cluster_free(struct cluster *cluster)
     for (size_t i = 0; i < cluster->count; i++) {
         member_fini(&cluster->members[i]);
     }
-    free(cluster->version);
+    free((void *)(uintptr_t)cluster->version);
     free(cluster);
 }
 
@@ -141,13 +139,13 @@ static enum err save(struct cluster *cluster, const struct cluster_member *membe
 
 static enum err read_texts(struct reader *r, const char *const **ret, size_t *ret_count)
 {
-    struct bytes texts[URLS_MAX];
+    struct bytes texts[MEMBER_URLS_MAX];
     uint64_t count = read_varint(r);
-    if (r->failed || count > URLS_MAX) {
+    if (r->failed || count > MEMBER_URLS_MAX) {
         return ERR_CORRUPT;
     }
     for (size_t i = 0; i < count; i++) {
-        texts[i] = read_var_bytes(r, TEXT_MAX_LEN);
+        texts[i] = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
     }
     return r->failed ? ERR_CORRUPT : copy_texts(texts, (size_t)count, ret, ret_count);
 }
@@ -160,7 +158,7 @@ static enum err load_member(void *ctx, struct bytes key, struct bytes value)
     uint64_t id = read_u64_be(&k);
     uint8_t format = read_u8(&r);
     uint8_t learner = read_u8(&r);
-    struct bytes name = read_var_bytes(&r, TEXT_MAX_LEN);
+    struct bytes name = read_var_bytes(&r, MEMBER_TEXT_BYTES_MAX);
     if (k.failed || r.failed || format != ROW_FORMAT) {
         return format > ROW_FORMAT ? ERR_VERSION : ERR_CORRUPT;
     }
@@ -179,13 +177,7 @@ static enum err load_cluster(void *ctx, struct bytes key, struct bytes value)
     if (!bytes_equal(key, bytes_of_str(version_key))) {
         return OK;
     }
-    char *copy = strndup((const char *)value.data, value.len);
-    if (copy == NULL) {
-        return ERR_NOMEM;
-    }
-    free(cluster->version);
-    cluster->version = copy;
-    return OK;
+    return copy_text(value, &cluster->version);
 }
 
 enum err cluster_new(struct store *store, struct cluster **ret, struct why *why)
@@ -213,12 +205,15 @@ enum err cluster_bootstrap(struct cluster *cluster, const struct cluster_member 
 {
     for (size_t i = 0; i < count; i++) {
         struct cluster_member *member;
-        struct bytes urls[URLS_MAX];
-        if (members[i].peer_url_count > URLS_MAX) {
+        struct bytes urls[MEMBER_URLS_MAX];
+        if (members[i].peer_url_count > MEMBER_URLS_MAX) {
             return ERR_LIMIT;
         }
         for (size_t j = 0; j < members[i].peer_url_count; j++) {
             urls[j] = bytes_of_str(members[i].peer_urls[j]);
+            if (urls[j].len > MEMBER_TEXT_BYTES_MAX) {
+                return ERR_LIMIT;
+            }
         }
         TRY(member_make(cluster, members[i].id, &member));
         member->learner = members[i].learner;
@@ -254,12 +249,7 @@ enum err cluster_publish(struct cluster *cluster, const struct command_member_pu
 
 enum err cluster_set_version(struct cluster *cluster, struct bytes version)
 {
-    char *copy = strndup((const char *)version.data, version.len);
-    if (copy == NULL) {
-        return ERR_NOMEM;
-    }
-    free(cluster->version);
-    cluster->version = copy;
+    TRY(copy_text(version, &cluster->version));
     store_table_put(cluster->store, TABLE_CLUSTER, bytes_of_str(version_key), version);
     return OK;
 }

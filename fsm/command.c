@@ -24,8 +24,6 @@
 #define FLAG_COUNT_ONLY   2u
 #define FLAG_PHYSICAL     1u
 
-#define URLS_MAX      64
-#define NAME_MAX_LEN  1024
 #define ENVELOPE_HEAD 17 /* kind, origin, op */
 
 static uint64_t zigzag(int64_t v)
@@ -322,14 +320,14 @@ static enum err decode_publish(struct reader *r, struct arena *arena,
                                struct command_member_publish *publish)
 {
     publish->member_id = read_u64(r);
-    publish->name = read_var_bytes(r, NAME_MAX_LEN);
+    publish->name = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
     TRY(decode_count(r, arena, sizeof *publish->client_urls, &publish->client_urls,
                      &publish->client_url_count));
-    if (publish->client_url_count > URLS_MAX) {
+    if (publish->client_url_count > MEMBER_URLS_MAX) {
         return ERR_MALFORMED;
     }
     for (size_t i = 0; i < publish->client_url_count; i++) {
-        publish->client_urls[i] = read_var_bytes(r, NAME_MAX_LEN);
+        publish->client_urls[i] = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
     }
     return OK;
 }
@@ -354,7 +352,7 @@ static enum err decode_body(struct reader *r, struct arena *arena, struct comman
         TRY(decode_publish(r, arena, &command->member_publish));
         break;
     case COMMAND_CLUSTER_VERSION:
-        command->cluster_version = read_var_bytes(r, NAME_MAX_LEN);
+        command->cluster_version = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
         break;
     case COMMAND_KIND_COUNT:
         return ERR_MALFORMED;

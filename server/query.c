@@ -115,19 +115,33 @@ void query_fini(struct query *query)
     env_task_cancel(&query->finish);
 }
 
-void query_start(struct query *query, struct read_op *op,
-                 void (*cb)(struct read_op *op, enum err status))
+static void init_op(struct query *query, struct read_op *op,
+                    void (*cb)(struct read_op *op, enum err status))
 {
     op->cb = cb;
     op->query = query;
     op->started_ms = env_now_ms(query->env);
+    op->state = READ_IDLE;
     queue_init(&op->link);
     queue_init(&op->age);
+}
+
+void query_start(struct query *query, struct read_op *op,
+                 void (*cb)(struct read_op *op, enum err status))
+{
+    init_op(query, op, cb);
     queue_push_back(&query->unanswered, &op->age);
     if (!env_timer_active(&query->timer)) {
         env_timer_start(query->env, &query->timer, query->timeout_ms);
     }
     ask(query, op);
+}
+
+void query_refuse(struct query *query, struct read_op *op,
+                  void (*cb)(struct read_op *op, enum err status), enum err status)
+{
+    init_op(query, op, cb);
+    finish(query, op, status);
 }
 
 void query_cancel(struct query *query, struct read_op *op)

@@ -23,6 +23,9 @@ void query_fini(struct query *query);
 
 void query_start(struct query *query, struct read_op *op,
                  void (*cb)(struct read_op *op, enum err status));
+/* Nothing is asked: cb comes with STATUS at the end of the turn. */
+void query_refuse(struct query *query, struct read_op *op,
+                  void (*cb)(struct read_op *op, enum err status), enum err status);
 void query_cancel(struct query *query, struct read_op *op);
 void query_kick(struct query *query); /* somebody leads: ask for those that wait */
 void query_finish_all(struct query *query, enum err status);

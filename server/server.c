@@ -193,7 +193,7 @@ static void on_published(struct op *op, enum err status)
 {
     struct server *server = CONTAINER_OF(op, struct server, publish_op);
     server->publishing = false;
-    if (status != OK || server->state != SERVER_RUNNING) {
+    if (status != OK || op->result->status != OK || server->state != SERVER_RUNNING) {
         return; /* housekeeping tries again */
     }
     server->published = true;
@@ -340,6 +340,9 @@ static void publish_fini(struct command_member_publish *publish)
 
 static enum err copy_text(const char *text, struct bytes *ret)
 {
+    if (strlen(text) > MEMBER_TEXT_BYTES_MAX) {
+        return ERR_LIMIT;
+    }
     char *copy = strdup(text);
     if (copy == NULL) {
         return ERR_NOMEM;
@@ -348,9 +351,13 @@ static enum err copy_text(const char *text, struct bytes *ret)
     return OK;
 }
 
+/* What is beyond the limits of a command would end every member that applies it. */
 static enum err publish_init(struct command_member_publish *publish,
                              const struct server_config *config)
 {
+    if (config->client_url_count > MEMBER_URLS_MAX) {
+        return ERR_LIMIT;
+    }
     publish->member_id = config->member_id;
     TRY(copy_text(config->name, &publish->name));
     publish->client_urls = calloc(config->client_url_count + 1, sizeof *publish->client_urls);
@@ -440,6 +447,9 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     env_timer_init(&server->housekeeping, on_housekeeping);
 
     enum err err = publish_init(&server->publish, config);
+    if (err == ERR_LIMIT) {
+        why_set(why, "this member's name or client URLs are too long or too many");
+    }
     if (err == OK) {
         err = open_fsm(server, why);
     }
@@ -555,7 +565,11 @@ void server_cancel(struct server *server, struct op *op)
 void server_read(struct server *server, struct read_op *op,
                  void (*cb)(struct read_op *op, enum err status))
 {
-    query_start(&server->query, op, cb);
+    if (server->state == SERVER_CLOSING) {
+        query_refuse(&server->query, op, cb, ERR_STOPPED); /* the node takes no questions */
+    } else {
+        query_start(&server->query, op, cb);
+    }
 }
 
 void server_read_cancel(struct server *server, struct read_op *op)

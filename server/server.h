@@ -49,8 +49,8 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx);
 
 /* Encode COMMAND into the open batch and propose it, here or through the leader; its memory is the
  * caller's again on return. Every outcome, refusal included, comes through cb: OK once applied on
- * this member (look at op->result->status); ERR_TOO_LARGE, ERR_TOO_MANY_REQUESTS, ERR_QUOTA,
- * ERR_STOPPED: not applied and never will be; ERR_TIMEOUT: unknown. */
+ * this member (look at op->result->status); ERR_TOO_MANY_REQUESTS, ERR_QUOTA: not applied and never
+ * will be; ERR_TIMEOUT, ERR_STOPPED: unknown. */
 void server_propose(struct server *server, struct op *op, const struct command *command, op_cb cb);
 
 /* The caller has gone away: cb comes at the end of this turn with ERR_CANCELLED unless the outcome

@@ -36,6 +36,7 @@ struct store {
     enum err fail_range;
     bool dear;
     uint64_t size;
+    size_t pending;
     struct queue answers;
     struct env_timer answer_timer;
     struct queue waits;
@@ -663,8 +664,7 @@ uint64_t store_durable_index(const struct store *store)
 
 size_t store_pending_bytes(const struct store *store)
 {
-    (void)store;
-    return 0;
+    return store->pending;
 }
 
 uint64_t store_size_bytes(const struct store *store)
@@ -736,6 +736,11 @@ size_t store_model_waiting(const struct store *store)
 void store_model_set_size(struct store *store, uint64_t bytes)
 {
     store->size = bytes;
+}
+
+void store_model_set_pending(struct store *store, size_t bytes)
+{
+    store->pending = bytes;
 }
 
 uint64_t store_model_entry_count(const struct store *store)

@@ -24,6 +24,7 @@ void store_model_compacted(struct store *store);
 size_t store_model_waiting(const struct store *store);
 
 void store_model_set_size(struct store *store, uint64_t bytes);
+void store_model_set_pending(struct store *store, size_t bytes);
 
 /* How often an entry was begun and ended; what was written outside of one, or of an operation, is
  * fatal. */

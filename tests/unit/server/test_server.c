@@ -1,0 +1,875 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/server.h"
+
+#include "base/cleanup.h"
+#include "server/forward.h"
+#include "tests/lib/env_fake.h"
+#include "tests/lib/node_fake.h"
+#include "tests/lib/runner.h"
+#include "tests/lib/store_model.h"
+
+#define SELF            1u
+#define OTHER           2u
+#define THIRD           3u
+#define ELECTION_MS     1000u
+#define TIMEOUT_MS      (5000u + 2 * ELECTION_MS)
+#define HOUSEKEEPING_MS 500u
+#define RETRY_MS        10u
+#define QUOTA           100000u
+#define REQUEST_MAX     10000u
+
+static struct env_fake *fake;
+static struct store *store;
+static struct server *server; /* NULL once it is stopped */
+static struct node *node;
+static int ready_calls;
+static int stopped_calls;
+
+static const char *const peer_urls[] = {"http://127.0.0.1:2380"};
+static const char *const client_urls[] = {"http://127.0.0.1:2379", "http://[::1]:2379"};
+static const struct cluster_member members[] = {
+    {.id = SELF, .peer_urls = peer_urls, .peer_url_count = 1},
+    {.id = OTHER, .peer_urls = peer_urls, .peer_url_count = 1},
+    {.id = THIRD, .peer_urls = peer_urls, .peer_url_count = 1},
+};
+static const char *const addresses[] = {"127.0.0.1:2380", "127.0.0.1:2381", "127.0.0.1:2382"};
+
+static void on_ready(void *ctx)
+{
+    ck_assert_ptr_eq(ctx, &ready_calls);
+    ready_calls++;
+}
+
+static void on_stopped(void *ctx)
+{
+    ck_assert_ptr_eq(ctx, &stopped_calls);
+    stopped_calls++;
+    server = NULL;
+}
+
+static struct server_config config_of(size_t member_count)
+{
+    return (struct server_config){
+        .env = env_fake_env(fake),
+        .store = store,
+        .cluster_id = 77,
+        .member_id = SELF,
+        .name = "one",
+        .members = members,
+        .member_addresses = addresses,
+        .member_count = member_count,
+        .client_urls = client_urls,
+        .client_url_count = ARRAY_LEN(client_urls),
+        .heartbeat_ms = 100,
+        .election_ms = ELECTION_MS,
+        .snapshot_entries = 1000,
+        .request_bytes_max = REQUEST_MAX,
+        .txn_ops_max = 128,
+        .quota_bytes = QUOTA,
+        .on_ready = on_ready,
+        .ctx = &ready_calls,
+    };
+}
+
+static void start(size_t member_count)
+{
+    ready_calls = 0;
+    stopped_calls = 0;
+    fake = env_fake_new(1);
+    store = store_model_new(env_fake_env(fake));
+    struct server_config config = config_of(member_count);
+    struct why why = {0};
+    enum err err = server_start(&config, &server, &why);
+    ck_assert_msg(err == OK, "%s", why.text);
+    node = server_node(server);
+}
+
+static void set_up(void)
+{
+    start(ARRAY_LEN(members));
+}
+
+static void tear_down(void)
+{
+    if (server != NULL) {
+        if (!node_fake_closing(node)) {
+            node_fake_set_leader(node, node_term(node), 0);
+            server_stop(server, on_stopped, &stopped_calls);
+        }
+        node_fake_finish_close(node);
+        ck_assert_int_eq(stopped_calls, 1);
+    }
+    env_fake_free(fake);
+}
+
+static void set_up_alone(void)
+{
+    start(1);
+}
+
+struct waiter {
+    struct op op;
+    int calls;
+    enum err status;
+    enum err result;
+    int64_t revision;
+};
+
+static void on_op(struct op *op, enum err status)
+{
+    struct waiter *waiter = CONTAINER_OF(op, struct waiter, op);
+    waiter->calls++;
+    waiter->status = status;
+    if (status == OK) {
+        waiter->result = op->result->status;
+        waiter->revision = op->result->revision;
+    }
+}
+
+struct read_waiter {
+    struct read_op op;
+    int calls;
+    enum err status;
+};
+
+static void on_read(struct read_op *op, enum err status)
+{
+    struct read_waiter *waiter = CONTAINER_OF(op, struct read_waiter, op);
+    waiter->calls++;
+    waiter->status = status;
+}
+
+static struct command put_of(const char *key)
+{
+    return (struct command){
+        .kind = COMMAND_PUT,
+        .put = {.key = bytes_of_str(key), .value = bytes_of_str("value")},
+    };
+}
+
+static void put(struct waiter *waiter, const char *key)
+{
+    struct command command = put_of(key);
+    server_propose(server, &waiter->op, &command, on_op);
+    ck_assert_int_eq(waiter->calls, 0);
+}
+
+static void commit_all(void)
+{
+    env_fake_run(fake);
+    while (node_fake_proposal_count(node) > 0) {
+        node_fake_commit(node);
+        env_fake_run(fake);
+    }
+}
+
+/* Leader, with its own publishing out of the way. */
+static void lead(void)
+{
+    node_fake_set_leader(node, 2, SELF);
+    env_fake_advance(fake, 1);
+    commit_all();
+    ck_assert_int_eq(ready_calls, 1);
+}
+
+/* Follower of OTHER, whose answer to the publishing has come. */
+static void follow(void)
+{
+    node_fake_set_leader(node, 2, OTHER);
+    env_fake_advance(fake, 1);
+    ck_assert_uint_eq(node_fake_frame_count(node), 1);
+    struct node_frame frame = node_fake_take_frame(node);
+    CLEANUP(buf_fini) struct buf entry = {0};
+    entry_encode_head(&entry, 1);
+    buf_append(&entry, frame.payload->data + 1, frame.payload->len - 1);
+    blob_unref(frame.payload);
+    node_fake_apply(node, buf_bytes(&entry));
+    ck_assert_int_eq(ready_calls, 1);
+}
+
+static void expect(const struct waiter *waiter, int calls, enum err status)
+{
+    ck_assert_int_eq(waiter->calls, calls);
+    ck_assert_msg(waiter->status == status, "%s", err_text(waiter->status));
+}
+
+static int64_t count_of(const char *key)
+{
+    struct range_query query = {.key = bytes_of_str(key), .count_only = true};
+    struct range_result result = {0};
+    ck_assert_int_eq(store_range(store, &query, &result), OK);
+    int64_t count = result.count;
+    range_result_fini(&result);
+    return count;
+}
+
+/* ---- starting ---- */
+
+START_TEST(a_member_that_cannot_open_says_why)
+{
+    struct env_fake *other_fake = env_fake_new(2);
+    struct server_config config = config_of(3);
+    config.env = env_fake_env(other_fake);
+    config.store = store_model_new(config.env);
+    struct server *none = NULL;
+    struct why why = {0};
+    node_fake_fail_open(ERR_CORRUPT);
+    ck_assert_int_eq(server_start(&config, &none, &why), ERR_CORRUPT);
+    ck_assert_ptr_null(none);
+    ck_assert_str_ne(why.text, "");
+    env_fake_free(other_fake);
+}
+END_TEST
+
+/* A name that no member could decode would end them all. */
+START_TEST(a_name_beyond_its_limit_is_refused_at_the_start)
+{
+    static char name[MEMBER_TEXT_BYTES_MAX + 2];
+    struct env_fake *other_fake = env_fake_new(2);
+    struct server_config config = config_of(3);
+    config.env = env_fake_env(other_fake);
+    config.store = store_model_new(config.env);
+    memset(name, 'n', sizeof name - 1);
+    config.name = name;
+    struct server *none = NULL;
+    struct why why = {0};
+    ck_assert_int_eq(server_start(&config, &none, &why), ERR_LIMIT);
+    ck_assert_ptr_null(none);
+    ck_assert_str_ne(why.text, "");
+    env_fake_free(other_fake);
+}
+END_TEST
+
+START_TEST(a_member_publishes_itself_when_somebody_leads)
+{
+    env_fake_advance(fake, 5000);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0);
+    ck_assert_int_eq(ready_calls, 0);
+    lead();
+    const struct cluster_member *self = cluster_member(server_cluster(server), SELF);
+    ck_assert_str_eq(self->name, "one");
+    ck_assert_uint_eq(self->client_url_count, 2);
+    ck_assert_str_eq(self->client_urls[1], client_urls[1]);
+    ck_assert_uint_eq(self->peer_url_count, 1);
+    env_fake_advance(fake, 10000);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0);
+    ck_assert_int_eq(ready_calls, 1);
+}
+END_TEST
+
+START_TEST(publishing_is_tried_until_it_works)
+{
+    static const enum err failures[] = {ERR_LEADER_CHANGED, ERR_TIMEOUT};
+    for (unsigned round = 0; round < 3; round++) {
+        node_fake_set_leader(node, 2 + round, SELF);
+        env_fake_advance(fake, HOUSEKEEPING_MS);
+        ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+        if (failures[_i] == ERR_LEADER_CHANGED) {
+            node_fake_refuse(node, ERR_LEADER_CHANGED);
+            node_fake_set_leader(node, 2 + round, OTHER);
+        }
+        env_fake_advance(fake, TIMEOUT_MS);
+        if (failures[_i] == ERR_TIMEOUT) {
+            node_fake_refuse(node, ERR_LEADER_CHANGED);
+        }
+        ck_assert_int_eq(ready_calls, 0);
+        while (node_fake_frame_count(node) > 0) {
+            blob_unref(node_fake_take_frame(node).payload); /* lost */
+        }
+    }
+    node_fake_set_leader(node, 10, SELF);
+    env_fake_advance(fake, TIMEOUT_MS + HOUSEKEEPING_MS);
+    commit_all();
+    ck_assert_int_eq(ready_calls, 1);
+}
+END_TEST
+
+START_TEST(the_leader_decides_the_cluster_version)
+{
+    follow();
+    env_fake_advance(fake, 2000);
+    ck_assert_str_eq(cluster_version(server_cluster(server)), "");
+    ck_assert_uint_eq(node_fake_frame_count(node), 0);
+    node_fake_set_leader(node, 3, SELF);
+    env_fake_advance(fake, 1);
+    commit_all();
+    ck_assert_str_eq(cluster_version(server_cluster(server)), "3.7");
+    env_fake_advance(fake, 5000);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0);
+}
+END_TEST
+
+/* ---- writing ---- */
+
+START_TEST(a_put_is_answered_when_it_is_applied)
+{
+    struct waiter a = {0};
+    struct waiter b = {0};
+    lead();
+    put(&a, "a");
+    put(&b, "b");
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+    expect(&a, 0, OK);
+    node_fake_commit(node);
+    expect(&a, 1, OK);
+    expect(&b, 1, OK);
+    ck_assert_int_eq(a.revision, 2);
+    ck_assert_int_eq(b.revision, 3);
+    ck_assert_int_eq(count_of("a"), 1);
+}
+END_TEST
+
+START_TEST(what_the_state_machine_refuses_is_a_result)
+{
+    struct waiter waiter = {0};
+    struct command command = put_of("absent");
+    command.put.ignore_value = true;
+    lead();
+    server_propose(server, &waiter.op, &command, on_op);
+    commit_all();
+    expect(&waiter, 1, OK);
+    ck_assert_int_eq(waiter.result, ERR_KEY_NOT_FOUND);
+    ck_assert_int_eq(waiter.revision, 1);
+}
+END_TEST
+
+START_TEST(a_follower_answers_after_its_own_apply)
+{
+    struct waiter waiter = {0};
+    follow();
+    put(&waiter, "a");
+    env_fake_run(fake);
+    struct node_frame frame = node_fake_take_frame(node);
+    ck_assert_uint_eq(frame.peer_id, OTHER);
+    ck_assert_uint_eq(frame.payload->data[0], FORWARD_COMMANDS);
+    expect(&waiter, 0, OK);
+    CLEANUP(buf_fini) struct buf entry = {0};
+    entry_encode_head(&entry, 1);
+    buf_append(&entry, frame.payload->data + 1, frame.payload->len - 1);
+    blob_unref(frame.payload);
+    node_fake_apply(node, buf_bytes(&entry));
+    expect(&waiter, 1, OK);
+    ck_assert_int_eq(waiter.revision, 2);
+    ck_assert_int_eq(count_of("a"), 1);
+}
+END_TEST
+
+START_TEST(a_write_survives_a_change_of_leader_before_it_was_proposed)
+{
+    struct waiter waiter = {0};
+    lead();
+    put(&waiter, "a");
+    env_fake_run(fake);
+    node_fake_set_leader(node, 3, OTHER);
+    node_fake_refuse(node, ERR_NOT_LEADER);
+    env_fake_advance(fake, RETRY_MS);
+    expect(&waiter, 0, OK);
+    struct node_frame frame = node_fake_take_frame(node);
+    ck_assert_uint_eq(frame.payload->data[0], FORWARD_COMMANDS);
+    /* It refuses too; then this member leads again. */
+    frame.payload->data[0] = FORWARD_NOT_LEADER;
+    node_fake_deliver(node, OTHER, FRAME_FORWARD, blob_bytes(frame.payload));
+    blob_unref(frame.payload);
+    node_fake_set_leader(node, 4, SELF);
+    commit_all();
+    expect(&waiter, 1, OK);
+    ck_assert_int_eq(count_of("a"), 1);
+}
+END_TEST
+
+START_TEST(an_unknown_outcome_is_a_time_out)
+{
+    struct waiter waiter = {0};
+    lead();
+    put(&waiter, "a");
+    env_fake_run(fake);
+    CLEANUP(buf_fini) struct buf entry = {0};
+    buf_append_bytes(&entry, node_fake_entry(node, 0));
+    node_fake_set_leader(node, 3, OTHER);
+    node_fake_refuse(node, ERR_LEADER_CHANGED);
+    env_fake_advance(fake, TIMEOUT_MS - 1);
+    expect(&waiter, 0, OK);
+    env_fake_advance(fake, 1);
+    expect(&waiter, 1, ERR_TIMEOUT);
+    node_fake_apply(node, buf_bytes(&entry)); /* late: nobody waits */
+    expect(&waiter, 1, ERR_TIMEOUT);
+    ck_assert_int_eq(count_of("a"), 1);
+}
+END_TEST
+
+START_TEST(a_client_that_goes_away_is_called_back_once)
+{
+    struct waiter early = {0};
+    struct waiter late = {0};
+    lead();
+    put(&early, "early");
+    server_cancel(server, &early.op);
+    put(&late, "late");
+    env_fake_run(fake);
+    expect(&early, 1, ERR_CANCELLED);
+    server_cancel(server, &late.op);
+    server_cancel(server, &late.op);
+    env_fake_run(fake);
+    expect(&late, 1, ERR_CANCELLED);
+    commit_all();
+    expect(&early, 1, ERR_CANCELLED);
+    expect(&late, 1, ERR_CANCELLED);
+    ck_assert_int_eq(count_of("late"), 1); /* may still apply */
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+static void propose(struct waiter *waiter, const struct command *command)
+{
+    *waiter = (struct waiter){0};
+    server_propose(server, &waiter->op, command, on_op);
+    env_fake_run(fake);
+}
+
+START_TEST(the_quota_counts_what_may_be_added)
+{
+    static uint8_t value[1000];
+    struct waiter waiter;
+    struct command command = put_of("key");
+    command.put.value = bytes_of(value, sizeof value);
+    size_t cost = 256 + 3 + sizeof value;
+    lead();
+    store_model_set_size(store, QUOTA - cost);
+    propose(&waiter, &command);
+    expect(&waiter, 1, ERR_QUOTA);
+    store_model_set_size(store, QUOTA - cost - 1);
+    propose(&waiter, &command);
+    expect(&waiter, 0, OK);
+    commit_all();
+    expect(&waiter, 1, OK);
+}
+END_TEST
+
+START_TEST(the_quota_counts_the_dearer_branch)
+{
+    struct waiter waiter;
+    struct txn_op puts[] = {{.kind = OP_PUT, .put = {.key = bytes_of_str("a")}},
+                            {.kind = OP_PUT, .put = {.key = bytes_of_str("b")}}};
+    struct command_txn nested = {.failure = puts, .failure_count = 2};
+    struct txn_op ops[] = {{.kind = OP_TXN, .txn = &nested}, puts[0]};
+    struct command command = {.kind = COMMAND_TXN};
+    command.txn = (struct command_txn){
+        .success = puts, .success_count = 1, .failure = ops, .failure_count = 2};
+    size_t cost = 3 * (256 + 1);
+    lead();
+    store_model_set_size(store, QUOTA - cost);
+    propose(&waiter, &command);
+    expect(&waiter, 1, ERR_QUOTA);
+    store_model_set_size(store, QUOTA - cost - 1);
+    propose(&waiter, &command);
+    commit_all();
+    expect(&waiter, 1, OK);
+}
+END_TEST
+
+START_TEST(what_frees_space_is_never_refused_for_space)
+{
+    struct waiter waiter;
+    struct txn_op ops[] = {
+        {.kind = OP_DELETE_RANGE, .delete_range = {.key = bytes_of_str("a")}},
+        {.kind = OP_RANGE, .range = {.key = bytes_of_str("a")}},
+    };
+    struct command commands[] = {
+        {.kind = COMMAND_DELETE_RANGE, .delete_range = {.key = bytes_of_str("a")}},
+        {.kind = COMMAND_COMPACT, .compact = {.revision = 1}},
+        {.kind = COMMAND_TXN, .txn = {.success = ops, .success_count = 2}},
+    };
+    lead();
+    store_model_set_size(store, 2ul * QUOTA);
+    propose(&waiter, &commands[_i]);
+    commit_all();
+    expect(&waiter, 1, OK);
+}
+END_TEST
+
+START_TEST(a_disk_that_falls_behind_refuses_writes)
+{
+    struct waiter waiter;
+    struct command command = put_of("a");
+    lead();
+    store_model_set_pending(store, RING_BYTES_MAX + 1ul);
+    propose(&waiter, &command);
+    expect(&waiter, 1, ERR_TOO_MANY_REQUESTS);
+    store_model_set_pending(store, RING_BYTES_MAX);
+    propose(&waiter, &command);
+    commit_all();
+    expect(&waiter, 1, OK);
+}
+END_TEST
+
+START_TEST(the_number_that_waits_has_a_cap)
+{
+    static struct waiter waiters[PENDING_COMMANDS_MAX + 1];
+    struct command command = put_of("a");
+    lead();
+    for (size_t i = 0; i < PENDING_COMMANDS_MAX; i++) {
+        server_propose(server, &waiters[i].op, &command, on_op);
+    }
+    struct waiter *last = &waiters[PENDING_COMMANDS_MAX];
+    propose(last, &command);
+    expect(last, 1, ERR_TOO_MANY_REQUESTS);
+    commit_all();
+    for (size_t i = 0; i < PENDING_COMMANDS_MAX; i++) {
+        expect(&waiters[i], 1, OK);
+    }
+    propose(last, &command);
+    commit_all();
+    expect(last, 1, OK);
+}
+END_TEST
+
+/* ---- what comes from peers ---- */
+
+static void deliver(uint64_t peer_id, enum forward_what what, struct bytes commands)
+{
+    CLEANUP(buf_fini) struct buf frame = {0};
+    write_u8(&frame, (uint8_t)what);
+    buf_append_bytes(&frame, commands);
+    node_fake_deliver(node, peer_id, FRAME_FORWARD, buf_bytes(&frame));
+}
+
+static void deliver_put(uint64_t peer_id, enum forward_what what, const char *key, uint64_t op)
+{
+    CLEANUP(buf_fini) struct buf commands = {0};
+    struct command command = put_of(key);
+    command_encode(&commands, (struct command_origin){.member_id = peer_id, .op = op}, &command);
+    deliver(peer_id, what, buf_bytes(&commands));
+}
+
+START_TEST(the_leader_proposes_what_others_forward)
+{
+    struct waiter own = {0};
+    lead();
+    put(&own, "own");
+    deliver_put(OTHER, FORWARD_COMMANDS, "other", own.op.number); /* the same number, by chance */
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+    node_fake_commit(node);
+    expect(&own, 1, OK);
+    ck_assert_int_eq(count_of("own"), 1);
+    ck_assert_int_eq(count_of("other"), 1);
+    ck_assert_uint_eq(node_fake_frame_count(node), 0);
+}
+END_TEST
+
+static void expect_back(uint64_t peer_id, enum forward_what what)
+{
+    ck_assert_uint_eq(node_fake_frame_count(node), 1);
+    struct node_frame frame = node_fake_take_frame(node);
+    ck_assert_uint_eq(frame.peer_id, peer_id);
+    ck_assert_uint_eq(frame.payload->data[0], what);
+    blob_unref(frame.payload);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0);
+}
+
+START_TEST(who_does_not_lead_gives_commands_back)
+{
+    follow();
+    deliver_put(THIRD, FORWARD_COMMANDS, "a", 5);
+    env_fake_run(fake);
+    expect_back(THIRD, FORWARD_NOT_LEADER);
+}
+END_TEST
+
+START_TEST(a_leader_whose_disk_is_behind_gives_commands_back)
+{
+    lead();
+    store_model_set_pending(store, RING_BYTES_MAX + 1ul);
+    deliver_put(THIRD, FORWARD_COMMANDS, "a", 5);
+    env_fake_run(fake);
+    expect_back(THIRD, FORWARD_TOO_MANY);
+}
+END_TEST
+
+START_TEST(commands_that_the_leader_refused_are_answered)
+{
+    struct waiter waiter = {0};
+    follow();
+    put(&waiter, "a");
+    env_fake_run(fake);
+    struct node_frame frame = node_fake_take_frame(node);
+    frame.payload->data[0] = FORWARD_TOO_MANY;
+    node_fake_deliver(node, OTHER, FRAME_FORWARD, blob_bytes(frame.payload));
+    node_fake_deliver(node, OTHER, FRAME_FORWARD, blob_bytes(frame.payload)); /* again: nobody */
+    blob_unref(frame.payload);
+    expect(&waiter, 0, OK);
+    env_fake_run(fake);
+    expect(&waiter, 1, ERR_TOO_MANY_REQUESTS);
+}
+END_TEST
+
+/* A returned command of somebody else, or of an op that ended, goes nowhere that it could apply. */
+START_TEST(a_returned_command_that_nobody_waits_for_is_dropped)
+{
+    follow();
+    deliver_put(SELF, FORWARD_NOT_LEADER, "a", 12345);
+    env_fake_advance(fake, 1000);
+    ck_assert_uint_eq(node_fake_frame_count(node), 0);
+}
+END_TEST
+
+START_TEST(garbage_from_a_peer_is_ignored)
+{
+    struct waiter waiter = {0};
+    CLEANUP(buf_fini) struct buf cut = {0};
+    struct command command = put_of("a");
+    command_encode(&cut, (struct command_origin){.member_id = OTHER, .op = 1}, &command);
+    lead();
+    deliver(OTHER, FORWARD_COMMANDS, bytes_of(cut.data, cut.len - 1));
+    deliver(OTHER, (enum forward_what)9, buf_bytes(&cut));
+    deliver(OTHER, FORWARD_COMMANDS, bytes_of(NULL, 0));
+    node_fake_deliver(node, OTHER, FRAME_FORWARD, bytes_of(NULL, 0));
+    node_fake_deliver(node, OTHER, FRAME_APP, buf_bytes(&cut));
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0);
+    put(&waiter, "b");
+    commit_all();
+    expect(&waiter, 1, OK);
+}
+END_TEST
+
+/* ---- reading ---- */
+
+START_TEST(a_read_waits_for_a_leader)
+{
+    struct read_waiter waiter = {0};
+    server_read(server, &waiter.op, on_read);
+    node_fake_answer_reads(node, ERR_NO_LEADER);
+    ck_assert_int_eq(waiter.calls, 0);
+    node_fake_set_leader(node, 2, OTHER);
+    ck_assert_uint_eq(node_fake_read_count(node), 1);
+    node_fake_answer_reads(node, OK);
+    ck_assert_int_eq(waiter.calls, 1);
+    ck_assert_int_eq(waiter.status, OK);
+}
+END_TEST
+
+START_TEST(a_read_times_out)
+{
+    struct read_waiter waiter = {0};
+    struct read_waiter cancelled = {0};
+    server_read(server, &waiter.op, on_read);
+    server_read(server, &cancelled.op, on_read);
+    server_read_cancel(server, &cancelled.op);
+    env_fake_advance(fake, TIMEOUT_MS);
+    ck_assert_int_eq(waiter.calls, 1);
+    ck_assert_int_eq(waiter.status, ERR_TIMEOUT);
+    ck_assert_int_eq(cancelled.calls, 0);
+}
+END_TEST
+
+START_TEST(the_leader_is_missed_after_three_elections)
+{
+    ck_assert(server_has_leader(server));
+    env_fake_advance(fake, 3 * ELECTION_MS - 1);
+    ck_assert(server_has_leader(server));
+    env_fake_advance(fake, 1);
+    ck_assert(!server_has_leader(server));
+    node_fake_set_leader(node, 2, OTHER);
+    ck_assert(server_has_leader(server));
+    ck_assert_uint_eq(server_leader(server), OTHER);
+    env_fake_advance(fake, 60000);
+    ck_assert(server_has_leader(server));
+    node_fake_set_leader(node, 3, 0);
+    ck_assert(server_has_leader(server));
+    env_fake_advance(fake, 3 * ELECTION_MS);
+    ck_assert(!server_has_leader(server));
+}
+END_TEST
+
+/* ---- the callbacks of consensus ---- */
+
+START_TEST(a_store_behind_the_log_is_told_plainly)
+{
+    const struct node_callbacks *callbacks = node_fake_callbacks(node);
+    void *ctx = node_fake_ctx(node);
+    struct why why = {0};
+    lead();
+    uint64_t applied = store_applied_index(store);
+    ck_assert_uint_gt(applied, 0);
+    ck_assert_uint_eq(callbacks->durable_index(ctx), applied);
+    ck_assert_int_eq(callbacks->restore(ctx, applied, bytes_of(NULL, 0), &why), OK);
+    ck_assert_int_eq(callbacks->restore(ctx, applied + 1, bytes_of(NULL, 0), &why), ERR_CORRUPT);
+    ck_assert_str_ne(why.text, "");
+    CLEANUP(buf_fini) struct buf manifest = {0};
+    callbacks->manifest(ctx, applied, &manifest);
+    ck_assert_uint_gt(manifest.len, 0);
+}
+END_TEST
+
+/* ---- stopping ---- */
+
+START_TEST(a_stop_answers_what_waits)
+{
+    struct waiter open = {0};
+    struct waiter late = {0};
+    struct read_waiter read = {0};
+    struct read_waiter waiting = {0};
+    follow();
+    server_read(server, &waiting.op, on_read);
+    node_fake_set_leader(node, 2, 0);
+    node_fake_answer_reads(node, ERR_NO_LEADER);
+    put(&open, "open");
+    env_fake_run(fake);
+    server_read(server, &read.op, on_read);
+    server_stop(server, on_stopped, &stopped_calls);
+    ck_assert(node_fake_closing(node));
+    put(&late, "late");
+    env_fake_run(fake);
+    expect(&late, 1, ERR_STOPPED);
+    expect(&open, 0, OK);
+    node_fake_finish_close(node);
+    expect(&open, 1, ERR_STOPPED);
+    ck_assert_int_eq(read.calls, 1);
+    ck_assert_int_eq(read.status, ERR_STOPPED);
+    ck_assert_int_eq(waiting.calls, 1);
+    ck_assert_int_eq(waiting.status, ERR_STOPPED);
+    ck_assert_int_eq(stopped_calls, 1);
+}
+END_TEST
+
+/* The last answers are still on their way to clients when their next requests come. */
+START_TEST(a_member_that_is_closing_refuses)
+{
+    struct waiter waiter = {0};
+    struct read_waiter read = {0};
+    struct read_waiter cancelled = {0};
+    follow();
+    server_stop(server, on_stopped, &stopped_calls);
+    server_read(server, &read.op, on_read);
+    server_read(server, &cancelled.op, on_read);
+    server_read_cancel(server, &cancelled.op);
+    put(&waiter, "a");
+    env_fake_run(fake);
+    ck_assert_int_eq(read.calls, 1);
+    ck_assert_int_eq(read.status, ERR_STOPPED);
+    ck_assert_int_eq(cancelled.calls, 0);
+    expect(&waiter, 1, ERR_STOPPED);
+}
+END_TEST
+
+START_TEST(what_is_in_flight_is_answered_with_the_stop)
+{
+    struct waiter waiter = {0};
+    lead();
+    put(&waiter, "a");
+    env_fake_run(fake);
+    server_stop(server, on_stopped, &stopped_calls);
+    node_fake_finish_transfer(node, OK);
+    ck_assert(node_fake_closing(node));
+    expect(&waiter, 0, OK);
+    node_fake_finish_close(node);
+    expect(&waiter, 1, ERR_STOPPED);
+}
+END_TEST
+
+START_TEST(a_leader_hands_over_before_it_goes)
+{
+    static const enum err outcomes[] = {OK, ERR_TIMEOUT, ERR_NOT_FOUND};
+    struct waiter refused = {0};
+    struct waiter committed = {0};
+    lead();
+    put(&committed, "a");
+    env_fake_run(fake);
+    server_stop(server, on_stopped, &stopped_calls);
+    ck_assert(node_fake_transferring(node));
+    ck_assert(!node_fake_closing(node));
+    put(&refused, "b");
+    node_fake_commit(node);
+    env_fake_run(fake);
+    expect(&committed, 1, OK);
+    expect(&refused, 1, ERR_STOPPED);
+    node_fake_finish_transfer(node, outcomes[_i]);
+    ck_assert(node_fake_closing(node));
+}
+END_TEST
+
+START_TEST(handing_over_has_a_time_limit)
+{
+    lead();
+    server_stop(server, on_stopped, &stopped_calls);
+    env_fake_advance(fake, 2 * ELECTION_MS - 1);
+    ck_assert(!node_fake_closing(node));
+    env_fake_advance(fake, 1);
+    ck_assert(node_fake_closing(node));
+    node_fake_finish_close(node); /* the transfer is answered with ERR_STOPPED */
+    ck_assert_int_eq(stopped_calls, 1);
+}
+END_TEST
+
+START_TEST(a_leader_that_is_leaving_gives_commands_back)
+{
+    lead();
+    server_stop(server, on_stopped, &stopped_calls);
+    deliver_put(THIRD, FORWARD_COMMANDS, "a", 5);
+    env_fake_run(fake);
+    expect_back(THIRD, FORWARD_NOT_LEADER);
+    node_fake_finish_transfer(node, OK);
+}
+END_TEST
+
+START_TEST(a_member_alone_leaves_at_once)
+{
+    lead();
+    server_stop(server, on_stopped, &stopped_calls);
+    ck_assert(node_fake_closing(node));
+}
+END_TEST
+
+static Suite *server_suite(void)
+{
+    Suite *suite = suite_create("server");
+    TCase *tc = tcase_create("server");
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, a_member_that_cannot_open_says_why);
+    tcase_add_test(tc, a_name_beyond_its_limit_is_refused_at_the_start);
+    tcase_add_test(tc, a_member_publishes_itself_when_somebody_leads);
+    tcase_add_loop_test(tc, publishing_is_tried_until_it_works, 0, 2);
+    tcase_add_test(tc, the_leader_decides_the_cluster_version);
+    tcase_add_test(tc, a_put_is_answered_when_it_is_applied);
+    tcase_add_test(tc, what_the_state_machine_refuses_is_a_result);
+    tcase_add_test(tc, a_follower_answers_after_its_own_apply);
+    tcase_add_test(tc, a_write_survives_a_change_of_leader_before_it_was_proposed);
+    tcase_add_test(tc, an_unknown_outcome_is_a_time_out);
+    tcase_add_test(tc, a_client_that_goes_away_is_called_back_once);
+    tcase_add_test(tc, the_quota_counts_what_may_be_added);
+    tcase_add_test(tc, the_quota_counts_the_dearer_branch);
+    tcase_add_loop_test(tc, what_frees_space_is_never_refused_for_space, 0, 3);
+    tcase_add_test(tc, a_disk_that_falls_behind_refuses_writes);
+    tcase_add_test(tc, the_number_that_waits_has_a_cap);
+    tcase_add_test(tc, the_leader_proposes_what_others_forward);
+    tcase_add_test(tc, who_does_not_lead_gives_commands_back);
+    tcase_add_test(tc, a_leader_whose_disk_is_behind_gives_commands_back);
+    tcase_add_test(tc, commands_that_the_leader_refused_are_answered);
+    tcase_add_test(tc, a_returned_command_that_nobody_waits_for_is_dropped);
+    tcase_add_test(tc, garbage_from_a_peer_is_ignored);
+    tcase_add_test(tc, a_read_waits_for_a_leader);
+    tcase_add_test(tc, a_read_times_out);
+    tcase_add_test(tc, the_leader_is_missed_after_three_elections);
+    tcase_add_test(tc, a_store_behind_the_log_is_told_plainly);
+    tcase_add_test(tc, a_stop_answers_what_waits);
+    tcase_add_test(tc, a_member_that_is_closing_refuses);
+    tcase_add_test(tc, what_is_in_flight_is_answered_with_the_stop);
+    tcase_add_loop_test(tc, a_leader_hands_over_before_it_goes, 0, 3);
+    tcase_add_test(tc, handing_over_has_a_time_limit);
+    tcase_add_test(tc, a_leader_that_is_leaving_gives_commands_back);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("alone");
+    tcase_add_checked_fixture(tc, set_up_alone, tear_down);
+    tcase_add_test(tc, a_member_alone_leaves_at_once);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(server_suite);
+}
