@@ -4,9 +4,8 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "storage/checkpoint.h"
-#include "storage/compaction.h"
-#include "storage/reader.h"
+#include "base/fs_real.h"
+#include "storage/backend_private.h"
 #include "storage/recover.h"
 #include "storage/rows.h"
 #include "storage/tables.h"
@@ -21,31 +20,7 @@
 #define OVERHEAD_PERCENT 3u
 #define PAGE_BYTES       4096u
 
-/* The loop's side: who is waiting for what, and which of the threads does what next. */
-struct backend {
-    struct backend_config config;
-    char *path;
-    char *vfs;
-    struct conn *conn; /* the loop's own, for small reads */
-    struct worker *storage;
-    struct drain drain; /* the storage thread's, while a job is out */
-    struct checkpoint checkpoint;
-    struct compaction compaction;
-    struct readers readers;
-
-    struct drain_report latest;
-    struct histogram *commit_seconds;
-
-    size_t batches_out; /* submitted to the storage thread */
-    bool full; /* the disk is: batches wait, first those in refused, then those in stalled */
-    struct queue refused; /* struct backend_batch.link: came back from the storage thread */
-    struct queue stalled; /* not given to it yet */
-    struct job retry;
-    struct env_timer retry_timer;
-    bool closing;
-};
-
-static void apply_report(struct backend *backend, const struct drain_report *report)
+void backend_apply_report(struct backend *backend, const struct drain_report *report)
 {
     int64_t removed_before = backend->latest.removed_revision;
     backend->latest = *report;
@@ -61,7 +36,9 @@ static void apply_report(struct backend *backend, const struct drain_report *rep
 
 static void on_slice_report(void *ctx, const struct drain_report *report)
 {
-    apply_report(ctx, report);
+    struct backend *backend = ctx;
+    backend_apply_report(backend, report);
+    defrag_on_compaction_quiet(&backend->defrag);
 }
 
 /* ---- Writing ---- */
@@ -150,7 +127,7 @@ static void batch_done(struct job *job)
         return;
     }
     ASSERT(batch->status == OK);
-    apply_report(backend, &batch->report);
+    backend_apply_report(backend, &batch->report);
     if (!batches_wait(backend)) {
         set_full(backend, false);
     } else if (backend->batches_out == 0) {
@@ -298,6 +275,24 @@ uint64_t backend_size_in_use_bytes(const struct backend *backend)
     return rows + fixed < pages ? rows + fixed : pages;
 }
 
+void backend_copy(struct backend *backend, struct backend_copy *copy,
+                  void (*cb)(struct backend_copy *copy))
+{
+    ASSERT(!backend->closing);
+    copy->cb = cb;
+    copy->is_defragment = false;
+    copier_add(&backend->copier, copy);
+}
+
+void backend_defragment(struct backend *backend, struct backend_copy *copy,
+                        void (*cb)(struct backend_copy *copy))
+{
+    ASSERT(!backend->closing);
+    copy->cb = cb;
+    copy->is_defragment = true;
+    copier_add(&backend->copier, copy);
+}
+
 /* ---- Opening and closing ---- */
 
 /* The writer's connection, to a database that is ours. */
@@ -315,12 +310,13 @@ static enum err open_database(const struct backend_config *config, struct conn *
         TRY(schema_verify(conn, &config->identity, meta, why));
         TRY(conn_set_up(conn, CONN_WRITER, why));
     }
+    TRY(conn_sync_parent(config->fs, config->path, why));
     *ret = TAKE(conn);
     return OK;
 }
 
-/* A connection that has read, so that its WAL is open. */
-static enum err open_reader(const struct backend_config *config, struct conn **ret, struct why *why)
+enum err backend_open_reader(const struct backend_config *config, struct conn **ret,
+                             struct why *why)
 {
     CLEANUP(conn_closep) struct conn *conn = NULL;
     struct meta meta;
@@ -343,7 +339,7 @@ static enum err start_storage(struct backend *backend, struct conn **conn, const
 static enum err start_checkpoint(struct backend *backend, uint64_t durable_index, struct why *why)
 {
     CLEANUP(conn_closep) struct conn *conn = NULL;
-    TRY(open_reader(&backend->config, &conn, why));
+    TRY(backend_open_reader(&backend->config, &conn, why));
     checkpoint_sync_wal(conn);
     struct checkpoint_config config = {
         .env = backend->config.env,
@@ -391,6 +387,7 @@ static void register_metrics(struct backend *backend)
 static void free_backend(struct backend *backend)
 {
     readers_fini(&backend->readers);
+    copier_stop(&backend->copier);
     if (backend->checkpoint.worker != NULL) {
         checkpoint_stop(&backend->checkpoint);
     }
@@ -399,6 +396,8 @@ static void free_backend(struct backend *backend)
     conn_close(backend->conn);
     conn_close(backend->drain.conn);
     drain_fini(&backend->drain);
+    copier_fini(&backend->copier);
+    defrag_fini(&backend->defrag);
     free(backend->path);
     free(backend->vfs);
     free(backend);
@@ -420,11 +419,13 @@ static enum err new_backend(const struct backend_config *config, struct backend 
     queue_init(&backend->refused);
     queue_init(&backend->stalled);
     queue_init(&backend->readers.waiting);
+    backend->copier.source_fd = -1;
     backend->config = *config;
     backend->path = strdup(config->path);
     backend->vfs = config->vfs != NULL ? strdup(config->vfs) : NULL;
     backend->config.path = backend->path;
     backend->config.vfs = backend->vfs;
+    backend->config.fs = config->fs != NULL ? config->fs : fs_real();
     if (config->reader_threads == 0) {
         backend->config.reader_threads = READER_THREADS_DEFAULT;
     }
@@ -450,12 +451,14 @@ static enum err start_threads(struct backend *backend, struct conn **conn, const
 {
     const struct backend_config *config = &backend->config;
     TRY(start_storage(backend, conn, meta, why));
-    TRY(open_reader(config, &backend->conn, why));
+    TRY(backend_open_reader(config, &backend->conn, why));
     TRY(readers_init(&backend->readers, config->env, config->path, config->vfs,
                      config->reader_threads, why));
     backend->latest = backend->drain.report;
     compaction_init(&backend->compaction, backend->storage, &backend->drain, on_slice_report,
                     backend);
+    TRY(copier_init(&backend->copier, backend, why));
+    TRY(defrag_init(&backend->defrag, backend));
     return start_checkpoint(backend, meta->state.applied_index, why);
 }
 
@@ -519,6 +522,8 @@ void backend_close(struct backend *backend)
     backend->closing = true;
     env_timer_stop(backend->config.env, &backend->retry_timer);
     compaction_stop(&backend->compaction);
+    defrag_stop(&backend->defrag);
+    copier_stop(&backend->copier);
     readers_fini(&backend->readers);
     if (batches_wait(backend) && backend->batches_out == 0) {
         retry_batches(backend);

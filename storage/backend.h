@@ -2,6 +2,7 @@
 #ifndef STORAGE_BACKEND_H
 #define STORAGE_BACKEND_H
 
+#include "base/fs.h"
 #include "base/worker.h"
 #include "storage/store.h"
 
@@ -53,7 +54,8 @@ struct backend_config {
     struct logger *log;
     struct metrics *metrics; /* may be NULL */
     const char *path;        /* the database file; its folder exists */
-    const char *vfs;         /* NULL: the system's, exclusive */
+    const char *vfs;         /* SQLite's VFS; NULL: the system's, exclusive */
+    struct fs *fs;           /* what VFS stands on; NULL: the system's */
     struct store_identity identity;
     unsigned reader_threads;    /* 0: 2 */
     unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000 */

@@ -209,16 +209,32 @@ static void on_job_done(struct job *job)
     }
 }
 
+static void begin_hold(struct checkpoint *cp)
+{
+    void (*hold_cb)(void *ctx, enum err err) = cp->hold_cb;
+    cp->hold_cb = NULL;
+    if (cp->stopped) {
+        hold_cb(cp->hold_ctx, ERR_STOPPED);
+        return;
+    }
+    cp->state = CHECKPOINT_HELD;
+    conn_close(TAKE(cp->conn));
+    hold_cb(cp->hold_ctx, OK);
+}
+
 /* Begin what is due, if nothing runs. */
 static void next_step(struct checkpoint *cp)
 {
     if (cp->state != CHECKPOINT_IDLE) {
         return;
     }
-    if (cp->stopped) {
-        if (cp->pin_cb != NULL) {
-            end_pin(cp, ERR_STOPPED);
-        }
+    if (cp->stopped && cp->pin_cb != NULL) {
+        end_pin(cp, ERR_STOPPED);
+    }
+    if (cp->hold_cb != NULL) {
+        begin_hold(cp);
+    } else if (cp->stopped) {
+        return;
     } else if (cp->pin_cb != NULL) {
         submit_finish(cp);
     } else if (frames_left(cp) > 0 && frames_since_try(cp) >= cp->frames) {
@@ -257,6 +273,28 @@ void checkpoint_pin(struct checkpoint *cp, struct conn *conn, struct meta *meta,
     cp->pin_meta = meta;
     cp->pin_cb = cb;
     cp->pin_ctx = ctx;
+    next_step(cp);
+}
+
+void checkpoint_hold(struct checkpoint *cp, void (*cb)(void *ctx, enum err err), void *ctx)
+{
+    ASSERT(cp->hold_cb == NULL && cp->state != CHECKPOINT_HELD);
+    cp->hold_cb = cb;
+    cp->hold_ctx = ctx;
+    next_step(cp);
+}
+
+void checkpoint_release(struct checkpoint *cp, struct conn *conn, const struct drain_report *report,
+                        uint64_t durable_index)
+{
+    ASSERT(cp->state == CHECKPOINT_HELD && cp->conn == NULL);
+    cp->conn = conn;
+    cp->state = CHECKPOINT_IDLE;
+    cp->latest = *report;
+    cp->generation = report->wal_generation;
+    cp->written = 0;
+    cp->tried_frames = 0;
+    raise_durable(cp, durable_index);
     next_step(cp);
 }
 

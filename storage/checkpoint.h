@@ -37,7 +37,7 @@ struct checkpoint {
     struct drain *drain;
     struct conn *conn; /* the checkpoint thread's, while a job runs */
 
-    enum { CHECKPOINT_IDLE, CHECKPOINT_PASS, CHECKPOINT_FINISH } state;
+    enum { CHECKPOINT_IDLE, CHECKPOINT_PASS, CHECKPOINT_FINISH, CHECKPOINT_HELD } state;
     struct job job;
     /* What the job was told and what it found. */
     uint64_t job_index;             /* applied index that was committed when it was submitted */
@@ -67,6 +67,9 @@ struct checkpoint {
     void *pin_ctx;
     bool job_pin;    /* the finish that runs is to begin it ... */
     bool job_pinned; /* ... and did */
+
+    void (*hold_cb)(void *ctx, enum err err); /* see checkpoint_hold */
+    void *hold_ctx;
 
     void (*on_durable)(void *ctx, uint64_t index);
     void *ctx;
@@ -102,6 +105,14 @@ void checkpoint_sync(struct checkpoint *cp);
  * One at a time. */
 void checkpoint_pin(struct checkpoint *cp, struct conn *conn, struct meta *meta,
                     void (*cb)(void *ctx, enum err err), void *ctx);
+
+/* Begin nothing more; CB, on the loop, when what runs has ended: no connection of ours is open
+ * then. ERR_STOPPED: it has ended for good. */
+void checkpoint_hold(struct checkpoint *cp, void (*cb)(void *ctx, enum err err), void *ctx);
+/* Go on: with CONN, which is taken over, to a database that is what REPORT says, and durable up to
+ * DURABLE_INDEX at least. */
+void checkpoint_release(struct checkpoint *cp, struct conn *conn, const struct drain_report *report,
+                        uint64_t durable_index);
 
 /* Sync the WAL of CONN now; fatal when it fails. Any thread that has CONN. */
 void checkpoint_sync_wal(struct conn *conn);

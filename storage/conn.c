@@ -21,8 +21,8 @@
 #define PRAGMAS_READER                                                                 \
     "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-4096;" \
     "PRAGMA query_only=ON;"
-#define PRAGMAS_NEW                                                            \
-    "PRAGMA page_size=4096; PRAGMA auto_vacuum=NONE; PRAGMA journal_mode=OFF;" \
+#define PRAGMAS_NEW                                                               \
+    "PRAGMA page_size=4096; PRAGMA auto_vacuum=NONE; PRAGMA journal_mode=MEMORY;" \
     "PRAGMA synchronous=OFF; PRAGMA secure_delete=OFF; PRAGMA cache_size=-8192;"
 
 static const char *const stmt_sql[STMT_COUNT] = {
@@ -235,6 +235,16 @@ void conn_rollback(struct conn *conn)
         enum err err = conn_run_stmt(conn, STMT_ROLLBACK, NULL);
         ASSERT(err == OK || sqlite3_get_autocommit(conn->db));
     }
+}
+
+enum err conn_sync_parent(struct fs *fs, const char *path, struct why *why)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return fs_sync_dir(fs, ".", why);
+    }
+    CLEANUP(freep) char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    return parent != NULL ? fs_sync_dir(fs, parent, why) : ERR_NOMEM;
 }
 
 void conn_bind_bytes(sqlite3_stmt *stmt, int column, struct bytes bytes)

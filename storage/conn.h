@@ -4,7 +4,7 @@
 
 #include <sqlite3.h>
 
-#include "base/bytes.h"
+#include "base/fs.h"
 
 /* One connection to the database: how it is opened, its statements, and what SQLite's codes mean to
  * us. A connection is used by one thread at a time, whichever that is. */
@@ -80,6 +80,11 @@ MUST_CHECK enum err conn_number(struct conn *conn, enum stmt stmt, int64_t *ret,
 
 /* End whatever transaction is open without keeping its changes. */
 void conn_rollback(struct conn *conn);
+
+/* Make durable which names the directory of PATH has. SQLite changes to WAL mode under a rollback
+ * journal and removes that without syncing the directory: were it to come back after a loss of
+ * power, it would undo the change over a database that has gone on. Any thread. */
+MUST_CHECK enum err conn_sync_parent(struct fs *fs, const char *path, struct why *why);
 
 /* Bind bytes that stay where they are until the statement is reset; empty ones as an empty blob. */
 void conn_bind_bytes(sqlite3_stmt *stmt, int column, struct bytes bytes);

@@ -78,7 +78,15 @@ static enum err update_report(struct drain *drain, struct why *why)
 enum err drain_init(struct drain *drain, struct env *env, struct conn *conn,
                     const struct meta *meta, struct why *why)
 {
-    *drain = (struct drain){.env = env, .conn = conn, .meta = *meta};
+    *drain = (struct drain){.env = env, .meta = *meta};
+    return drain_reopen(drain, conn, why);
+}
+
+enum err drain_reopen(struct drain *drain, struct conn *conn, struct why *why)
+{
+    drain->conn = conn;
+    drain->report.wal_generation = 0;
+    drain->report.wal_frames = 0;
     (void)sqlite3_wal_hook(conn->db, on_commit, drain);
     return update_report(drain, why);
 }

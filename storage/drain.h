@@ -32,6 +32,10 @@ MUST_CHECK enum err drain_init(struct drain *drain, struct env *env, struct conn
                                const struct meta *meta, struct why *why);
 void drain_fini(struct drain *drain);
 
+/* Go on with CONN, to another file with the same content. It is the drain's, as in drain_init.
+ * Thread: storage. */
+MUST_CHECK enum err drain_reopen(struct drain *drain, struct conn *conn, struct why *why);
+
 /* As worker_config.run_batch; CTX is the drain. A job whose work is drain_batch_work is a
  * backend_batch, any other is done by its own work. */
 void drain_run(void *ctx, struct queue *jobs);

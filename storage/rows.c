@@ -57,6 +57,7 @@ enum err rows_next(struct rows *rows, bool *more, struct backend_row *ret, struc
         }
     }
     rows->last = row.rev;
+    rows->header = header;
     *ret = row;
     return OK;
 }

@@ -11,7 +11,8 @@ struct rows {
     struct conn *conn;
     sqlite3_stmt *stmt;
     bool with_values;
-    revision_t last; /* the newest row given */
+    struct bytes header; /* the header column of the row given last */
+    revision_t last;     /* the newest row given */
 };
 
 /* FROM <= rev <= TO. Until rows_end the connection has a read transaction. */

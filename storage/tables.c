@@ -95,6 +95,16 @@ enum err tables_change(struct conn *conn, const struct backend_change *change, s
     return conn_run(conn, s, "write a table's row into", why);
 }
 
+enum err tables_clear(struct conn *conn, struct why *why)
+{
+    for (enum store_table table = 1; table < TABLE_COUNT; table++) {
+        char sql[64];
+        (void)snprintf(sql, sizeof sql, "DELETE FROM %s", tables[table].name);
+        TRY(conn_exec(conn, sql, why));
+    }
+    return OK;
+}
+
 struct foreach {
     enum store_table table;
     enum err (*fn)(void *ctx, struct bytes key, struct bytes value);

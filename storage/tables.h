@@ -11,6 +11,9 @@
 MUST_CHECK enum err tables_change(struct conn *conn, const struct backend_change *change,
                                   struct tally *tally, struct why *why);
 
+/* Empty every table. */
+MUST_CHECK enum err tables_clear(struct conn *conn, struct why *why);
+
 /* Every row of TABLE in key order, checked, to FN (NULL: only checked), and into TALLY (may be
  * NULL). ERR_CORRUPT, or what FN says. */
 MUST_CHECK enum err tables_foreach(struct conn *conn, enum store_table table,

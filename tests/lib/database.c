@@ -35,11 +35,12 @@ void database_init(struct database *db, struct fs_fault *disk)
     *db = (struct database){.compacted = -1};
     db->fake = env_fake_new(1);
     db->disk = disk != NULL ? disk : fs_fault_new();
-    db->sim = simvfs_new(fs_fault_fs(db->disk));
+    db->sim = simvfs_new(fs_fault_fs(db->disk), fs_fault_file_id);
     db->config = (struct backend_config){
         .env = env_fake_env(db->fake),
         .path = "/db",
         .vfs = simvfs_name(db->sim),
+        .fs = fs_fault_fs(db->disk),
         .identity = {.cluster_id = 7, .member_id = 9},
         .on_durable = on_durable,
         .on_full = on_full,

@@ -538,6 +538,11 @@ uint64_t fs_fault_op_count(struct fs_fault *fault)
     return fault->op_count;
 }
 
+uint64_t fs_fault_file_id(struct fs_file *file)
+{
+    return file_of(file)->node;
+}
+
 struct fs_fault *fs_fault_crash(struct fs_fault *fault, uint64_t op_count, uint64_t seed)
 {
     HOLD(fault);

@@ -43,6 +43,9 @@ enum fs_fault_kind {
  * later one of them as well. */
 void fs_fault_arm(struct fs_fault *fault, unsigned kinds, uint64_t k, enum err err, bool for_good);
 void fs_fault_disarm(struct fs_fault *fault);
+/* The same for every open of one file, whatever its name is meanwhile. */
+uint64_t fs_fault_file_id(struct fs_file *file);
+
 bool fs_fault_fired(struct fs_fault *fault); /* since it was armed */
 
 /* The disk holds this many bytes, in pages of 4096; beyond that ERR_NO_SPACE and nothing is

@@ -15,6 +15,7 @@
 struct shared {
     struct queue link;
     char path[NAME_MAX_LEN];
+    uint64_t file_id;
     unsigned refs;
     struct queue files; /* struct sim_file.link */
     void **regions;     /* of the WAL's index */
@@ -25,6 +26,7 @@ struct shared {
 struct simvfs {
     sqlite3_vfs vfs;
     struct fs *fs;
+    uint64_t (*file_id)(struct fs_file *file);
     char name[32];
     bool lying;
     uint64_t random;
@@ -294,14 +296,17 @@ static int sim_shm_unmap(sqlite3_file *file, int delete)
 static void join_database(struct sim_file *f)
 {
     struct simvfs *sim = f->sim;
+    uint64_t file_id = sim->file_id != NULL ? sim->file_id(f->file) : 0;
     QUEUE_FOREACH (link, &sim->databases) {
         struct shared *s = QUEUE_ELEM(link, struct shared, link);
-        if (strcmp(s->path, f->path) == 0) {
+        bool same = sim->file_id != NULL ? s->file_id == file_id : strcmp(s->path, f->path) == 0;
+        if (same) {
             f->shared = s;
         }
     }
     if (f->shared == NULL) {
         f->shared = must(calloc(1, sizeof *f->shared));
+        f->shared->file_id = file_id;
         memcpy(f->shared->path, f->path, sizeof f->shared->path);
         queue_init(&f->shared->files);
         queue_push_back(&sim->databases, &f->shared->link);
@@ -456,11 +461,12 @@ static int sim_last_error(sqlite3_vfs *vfs, int size, char *ret)
     return 0;
 }
 
-struct simvfs *simvfs_new(struct fs *fs)
+struct simvfs *simvfs_new(struct fs *fs, uint64_t (*file_id)(struct fs_file *file))
 {
     static unsigned count;
     struct simvfs *sim = must(calloc(1, sizeof *sim));
     sim->fs = fs;
+    sim->file_id = file_id;
     sim->random = 1;
     queue_init(&sim->databases);
     (void)snprintf(sim->name, sizeof sim->name, "sim-%u", count++);

@@ -13,7 +13,8 @@
  * What cannot be allocated ends the process (fatal). */
 struct simvfs;
 
-struct simvfs *simvfs_new(struct fs *fs);
+/* FILE_ID tells files apart whatever their names are; NULL: no file is renamed. */
+struct simvfs *simvfs_new(struct fs *fs, uint64_t (*file_id)(struct fs_file *file));
 /* For sqlite3_open_v2 and backend_config.vfs. */
 const char *simvfs_name(const struct simvfs *sim);
 /* Every connection must be closed. NULL allowed. */

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/defrag.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "storage/backend_private.h"
+#include "storage/rows.h"
+#include "storage/tables.h"
+
+/* Rows of one read transaction at the source and one transaction at the target. */
+#define STRETCH_ROWS  32768u
+#define STRETCH_BYTES (16u * 1024 * 1024)
+/* So few left to copy that the storage thread may as well do it while everything waits. */
+#define BEHIND_ROWS  2048u
+#define RETRY_MS     5u
+#define ATTEMPTS_MAX 2000u
+
+/* ---- Copying: the copy thread, and at last the storage thread ---- */
+
+static enum err insert_row(struct defrag *d, const struct rows *rows, const struct backend_row *row,
+                           struct why *why)
+{
+    sqlite3_stmt *s;
+    TRY(conn_stmt(d->target, STMT_ROW_INSERT, &s, why));
+    int rc = sqlite3_bind_int64(s, 1, (int64_t)row->rev);
+    ASSERT(rc == SQLITE_OK);
+    conn_bind_bytes(s, 2, rows->header);
+    if (row->header.tombstone) {
+        rc = sqlite3_bind_null(s, 3);
+        ASSERT(rc == SQLITE_OK);
+    } else {
+        conn_bind_bytes(s, 3, row->value);
+    }
+    TRY(conn_run(d->target, s, "write a row into", why));
+    tally_add(&d->copied, drain_row_bytes(row->header_len, row->value_len),
+              drain_row_element(row->rev, row->header.checksum));
+    d->next = row->rev + 1;
+    return OK;
+}
+
+static enum err copy_stretch_rows(struct defrag *d, struct rows *rows, unsigned *count,
+                                  struct why *why)
+{
+    uint64_t bytes = 0;
+    for (*count = 0; *count < STRETCH_ROWS && bytes < STRETCH_BYTES; (*count)++) {
+        bool more;
+        struct backend_row row;
+        TRY(rows_next(rows, &more, &row, why));
+        if (!more) {
+            break;
+        }
+        TRY(insert_row(d, rows, &row, why));
+        bytes += row.header_len + row.value_len;
+    }
+    return OK;
+}
+
+/* The next rows of SOURCE. */
+static enum err copy_stretch(struct defrag *d, struct conn *source, unsigned *count,
+                             struct why *why)
+{
+    TRY(conn_run_stmt(d->target, STMT_BEGIN_WRITE, why));
+    struct rows rows;
+    TRY(rows_begin(&rows, source, d->next, INT64_MAX, true, why));
+    enum err err = copy_stretch_rows(d, &rows, count, why);
+    rows_end(&rows);
+    TRY(err);
+    return conn_run_stmt(d->target, STMT_COMMIT, why);
+}
+
+/* All rows of SOURCE until at most BEHIND were left when last looked. */
+static enum err copy_rows(struct defrag *d, struct conn *source, unsigned behind, struct why *why)
+{
+    unsigned count;
+    do {
+        TRY(copy_stretch(d, source, &count, why));
+    } while (count > behind);
+    return OK;
+}
+
+static enum err sync_target(struct defrag *d, struct why *why)
+{
+    sqlite3_file *file = conn_file(d->target);
+    int rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    if (rc != SQLITE_OK) {
+        why_set(why, "sync '%s': %s", d->path, sqlite3_errstr(rc));
+        return ERR_IO;
+    }
+    return OK;
+}
+
+/* Thread: copy. */
+static void rewrite_work(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    struct meta meta;
+    struct why *why = &d->request->why;
+    d->status = schema_create(d->target, &d->backend->config.identity, &meta, why);
+    if (d->status == OK) {
+        d->status = copy_rows(d, d->source, BEHIND_ROWS, why);
+    }
+    if (d->status == OK) {
+        d->status = sync_target(d, why);
+    }
+}
+
+struct table_copy {
+    struct defrag *defrag;
+    enum store_table table;
+    struct tally tally;
+    struct why *why;
+};
+
+static enum err copy_table_row(void *ctx, struct bytes key, struct bytes value)
+{
+    struct table_copy *copy = ctx;
+    struct backend_change change = {.table = copy->table, .key = key, .value = value};
+    return tables_change(copy->defrag->target, &change, &copy->tally, copy->why);
+}
+
+/* Small tables and state of DRAIN into the target. Thread: storage. */
+static enum err copy_state(struct defrag *d, struct drain *drain, struct why *why)
+{
+    TRY(conn_run_stmt(d->target, STMT_BEGIN_WRITE, why));
+    TRY(tables_clear(d->target, why)); /* an attempt before may have filled them */
+    struct table_copy copy = {.defrag = d, .why = why};
+    for (copy.table = 1; copy.table < TABLE_COUNT; copy.table++) {
+        TRY(tables_foreach(drain->conn, copy.table, copy_table_row, &copy, NULL, why));
+    }
+    if (!tally_equal(&copy.tally, &drain->meta.tables) ||
+        !tally_equal(&d->copied, &drain->meta.rows)) {
+        why_set(why, "'%s': the rows read are not those that were written", drain->conn->path);
+        return ERR_CORRUPT;
+    }
+    TRY(schema_write_meta(d->target, &drain->meta, why));
+    return conn_run_stmt(d->target, STMT_COMMIT, why);
+}
+
+/* The old database complete without its WAL, and the WAL empty for good. ERR_LOCKED: somebody
+ * reads. Thread: storage. */
+static enum err end_old(struct drain *drain, struct why *why)
+{
+    int rc =
+        sqlite3_wal_checkpoint_v2(drain->conn->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    enum err err = OK;
+    if (rc != SQLITE_OK) {
+        err = conn_error(drain->conn, rc, "checkpoint", why);
+        if (err != ERR_LOCKED && err != ERR_NO_SPACE) {
+            fatal("storage: end the fragmented database: %s: %s", err_text(err), why->text);
+        }
+        return err;
+    }
+    checkpoint_sync_wal(drain->conn);
+    return OK;
+}
+
+/* Put the new file in the old one's place. There is no way back: failures are fatal. Thread:
+ * storage. */
+static void take_place(struct defrag *d, struct drain *drain)
+{
+    const struct backend_config *config = &d->backend->config;
+    struct why why = {.text = ""};
+    conn_close(TAKE(d->target));
+    conn_close(TAKE(drain->conn));
+    enum err err = fs_rename(config->fs, d->path, config->path, &why);
+    if (err == OK) {
+        err = conn_sync_parent(config->fs, config->path, &why);
+    }
+    struct conn *conn = NULL;
+    if (err == OK) {
+        err = conn_open(config->path, config->vfs, CONN_WRITER, &conn, &why);
+    }
+    if (err == OK) {
+        err = conn_set_up(conn, CONN_WRITER, &why);
+    }
+    if (err == OK) {
+        err = conn_sync_parent(config->fs, config->path, &why);
+    }
+    if (err == OK) {
+        err = drain_reopen(drain, conn, &why);
+    }
+    if (err != OK) {
+        fatal("storage: put the defragmented database in place: %s: %s", err_text(err), why.text);
+    }
+}
+
+/* The new file as DRAIN's is now. Thread: storage. */
+static enum err catch_up(struct defrag *d, struct drain *drain, struct why *why)
+{
+    TRY(copy_rows(d, drain->conn, 0, why));
+    TRY(copy_state(d, drain, why));
+    return sync_target(d, why);
+}
+
+/* Thread: storage. */
+static void switch_work(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    struct drain *drain = &d->backend->drain;
+    struct why *why = &d->request->why;
+    enum err err = catch_up(d, drain, why);
+    if (err == ERR_LOCKED) {
+        err = ERR_IO; /* only what follows may be tried again */
+    }
+    if (err == OK) {
+        err = end_old(drain, why);
+    }
+    if (err == OK) {
+        take_place(d, drain);
+    }
+    d->report = drain->report;
+    d->status = err;
+}
+
+/* ---- The loop ---- */
+
+static void remove_leftover(struct defrag *d)
+{
+    enum err err = fs_unlink(d->backend->config.fs, d->path, NULL);
+    (void)err; /* not there, or it is found again when the next one begins */
+}
+
+static void end_request(struct defrag *d, enum err err)
+{
+    struct backend *backend = d->backend;
+    conn_close(TAKE(d->source));
+    conn_close(TAKE(d->target));
+    if (err != OK) {
+        remove_leftover(d);
+    }
+    d->request->size_bytes = backend_size_bytes(backend);
+    d->request->state = backend->latest.state;
+    d->request = NULL;
+    if (!backend->closing) {
+        compaction_resume(&backend->compaction);
+    }
+    copier_end(&backend->copier, err);
+}
+
+/* Connections to what is at the path now. They were there a moment ago, so failing is fatal. */
+static void reopen(struct backend *backend, uint64_t durable_index)
+{
+    const struct backend_config *config = &backend->config;
+    struct why why = {.text = ""};
+    struct conn *conn = NULL;
+    struct conn *checkpoint_conn = NULL;
+    enum err err = backend_open_reader(config, &conn, &why);
+    if (err == OK) {
+        conn_close(backend->conn);
+        backend->conn = conn;
+        err = backend_open_reader(config, &checkpoint_conn, &why);
+    }
+    if (err == OK) {
+        err = readers_resume(&backend->readers, config->path, config->vfs, &why);
+    }
+    if (err == OK) {
+        err = copier_open_source(&backend->copier, &why);
+    }
+    if (err != OK) {
+        fatal("storage: open the database again: %s: %s", err_text(err), why.text);
+    }
+    checkpoint_release(&backend->checkpoint, checkpoint_conn, &backend->latest, durable_index);
+}
+
+static void submit_switch(struct defrag *d);
+
+static void on_retry(struct env_timer *timer)
+{
+    submit_switch(CONTAINER_OF(timer, struct defrag, retry_timer));
+}
+
+static void switch_done(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    struct backend *backend = d->backend;
+    if (d->status == ERR_LOCKED && ++d->attempts < ATTEMPTS_MAX && !backend->closing) {
+        env_timer_start(backend->config.env, &d->retry_timer, RETRY_MS);
+        return;
+    }
+    backend->latest = d->report;
+    reopen(backend, d->status == OK ? d->report.state.applied_index : 0);
+    end_request(d, d->status);
+}
+
+static void submit_switch(struct defrag *d)
+{
+    d->job = (struct job){.work = switch_work, .done = switch_done};
+    worker_submit(d->backend->storage, &d->job);
+}
+
+static void on_held(void *ctx, enum err err)
+{
+    struct defrag *d = ctx;
+    if (err != OK) {
+        end_request(d, err);
+        return;
+    }
+    submit_switch(d);
+}
+
+static void on_quiet(void *ctx)
+{
+    struct defrag *d = ctx;
+    checkpoint_hold(&d->backend->checkpoint, on_held, d);
+}
+
+static void rewrite_done(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    conn_close(TAKE(d->source));
+    if (d->status != OK || d->backend->closing) {
+        end_request(d, d->status != OK ? d->status : ERR_STOPPED);
+        return;
+    }
+    readers_pause(&d->backend->readers, on_quiet, d);
+}
+
+static enum err open_both(struct defrag *d, struct why *why)
+{
+    const struct backend_config *config = &d->backend->config;
+    remove_leftover(d);
+    TRY(backend_open_reader(config, &d->source, why));
+    TRY(conn_open(d->path, config->vfs, CONN_NEW, &d->target, why));
+    return conn_set_up(d->target, CONN_NEW, why);
+}
+
+static void begin_rewrite(struct defrag *d)
+{
+    d->next = 1;
+    d->copied = (struct tally){0};
+    d->attempts = 0;
+    enum err err = open_both(d, &d->request->why);
+    if (err != OK) {
+        end_request(d, err);
+        return;
+    }
+    d->job = (struct job){.work = rewrite_work, .done = rewrite_done};
+    worker_submit(d->backend->copier.worker, &d->job);
+}
+
+void defrag_start(struct defrag *defrag, struct backend_copy *request)
+{
+    ASSERT(defrag->request == NULL);
+    defrag->request = request;
+    defrag->waits_for_compaction = true;
+    compaction_stop(&defrag->backend->compaction);
+    defrag_on_compaction_quiet(defrag);
+}
+
+void defrag_on_compaction_quiet(struct defrag *defrag)
+{
+    if (!defrag->waits_for_compaction || compaction_is_running(&defrag->backend->compaction)) {
+        return;
+    }
+    defrag->waits_for_compaction = false;
+    begin_rewrite(defrag);
+}
+
+enum err defrag_init(struct defrag *defrag, struct backend *backend)
+{
+    *defrag = (struct defrag){.backend = backend};
+    env_timer_init(&defrag->retry_timer, on_retry);
+    if (asprintf(&defrag->path, "%s.defrag", backend->config.path) < 0) {
+        defrag->path = NULL;
+        return ERR_NOMEM;
+    }
+    remove_leftover(defrag);
+    return OK;
+}
+
+void defrag_stop(struct defrag *defrag)
+{
+    if (defrag->waits_for_compaction) {
+        defrag->waits_for_compaction = false;
+        end_request(defrag, ERR_STOPPED);
+    }
+    if (env_timer_active(&defrag->retry_timer)) {
+        env_timer_stop(defrag->backend->config.env, &defrag->retry_timer);
+        submit_switch(defrag); /* once more, now */
+    }
+}
+
+void defrag_fini(struct defrag *defrag)
+{
+    conn_close(defrag->source);
+    conn_close(defrag->target);
+    free(defrag->path);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/defrag.h"
+
+#include "tests/lib/database.h"
+#include "tests/lib/runner.h"
+
+#define BATCHES 300u
+
+static struct {
+    struct database db;
+    struct batches *batches;
+    struct backend_copy request;
+    unsigned ended;
+} fixture;
+
+static void setup(void)
+{
+    fixture.ended = 0;
+    database_init(&fixture.db, NULL);
+    fixture.db.config.checkpoint_frames = 32;
+    fixture.batches = batches_new(&(struct batches_config){
+        .seed = 6, .count = BATCHES, .compact_one_in = 30, .value_max = 900});
+    ck_assert_int_eq(database_open(&fixture.db), OK);
+}
+
+static void teardown(void)
+{
+    database_fini(&fixture.db);
+    batches_free(fixture.batches);
+}
+
+static void on_ended(struct backend_copy *request)
+{
+    ck_assert_ptr_eq(request, &fixture.request);
+    fixture.ended++;
+}
+
+static void write_some(size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        batches_write(fixture.batches, i, fixture.db.backend);
+        if (i % 3 == 0) {
+            env_fake_turn(fixture.db.fake);
+        }
+    }
+}
+
+static void defragment(void)
+{
+    fixture.request = (struct backend_copy){.path = NULL};
+    backend_defragment(fixture.db.backend, &fixture.request, on_ended);
+}
+
+START_TEST(the_file_shrinks_and_nothing_is_lost)
+{
+    write_some(0, 250);
+    env_fake_run(fixture.db.fake);
+    uint64_t before = backend_size_bytes(fixture.db.backend);
+    defragment();
+    write_some(250, 280);
+    env_fake_run(fixture.db.fake);
+    ck_assert_uint_eq(fixture.ended, 1);
+    ck_assert_msg(fixture.request.status == OK, "%s", fixture.request.why.text);
+    ck_assert_uint_lt(backend_size_bytes(fixture.db.backend), before);
+    write_some(280, BATCHES);
+    env_fake_run(fixture.db.fake);
+    struct record *record = NULL;
+    revision_t newest = fixture.batches->records[fixture.batches->record_count - 1]->rev;
+    ck_assert_int_eq(backend_get(fixture.db.backend, newest, &record, NULL), OK);
+    record_unref(record);
+    database_close(&fixture.db);
+    ck_assert_int_eq(database_open(&fixture.db), OK);
+    ck_assert_uint_eq(fixture.db.state.applied_index, BATCHES);
+    const char *wrong = database_compare(&fixture.db, fixture.batches);
+    ck_assert_msg(wrong == NULL, "%s", wrong);
+}
+END_TEST
+
+/* Power fails at every operation of it. */
+START_TEST(no_crash_loses_what_is_durable)
+{
+    write_some(0, 100);
+    env_fake_run(fixture.db.fake);
+    uint64_t first = fs_fault_op_count(fixture.db.disk);
+    defragment();
+    write_some(100, 150);
+    env_fake_advance(fixture.db.fake, 2000);
+    ck_assert_int_eq(fixture.request.status, OK);
+    write_some(150, 160);
+    env_fake_run(fixture.db.fake);
+    uint64_t last = fs_fault_op_count(fixture.db.disk);
+    for (uint64_t op = first; op <= last; op++) {
+        for (uint64_t chance = 0; chance < 5; chance++) {
+            struct database after;
+            database_init(&after, fs_fault_crash(fixture.db.disk, op, chance * 1000 + chance));
+            enum err err = database_open(&after);
+            ck_assert_msg(err == OK, "operation %llu of %llu..%llu chance %llu: %s: %s",
+                          (unsigned long long)op, (unsigned long long)first,
+                          (unsigned long long)last, (unsigned long long)chance, err_text(err),
+                          after.why.text);
+            ck_assert_uint_ge(after.state.applied_index, database_claimed(&fixture.db, op));
+            const char *wrong = database_compare(&after, fixture.batches);
+            ck_assert_msg(wrong == NULL, "operation %llu: %s", (unsigned long long)op, wrong);
+            database_fini(&after);
+        }
+    }
+}
+END_TEST
+
+START_TEST(without_room_nothing_changes)
+{
+    write_some(0, 250);
+    env_fake_run(fixture.db.fake);
+    fs_fault_set_capacity(fixture.db.disk, database_file_size(&fixture.db, "/db") +
+                                               database_file_size(&fixture.db, "/db-wal") + 20000);
+    defragment();
+    env_fake_run(fixture.db.fake);
+    ck_assert_uint_eq(fixture.ended, 1);
+    ck_assert_int_eq(fixture.request.status, ERR_NO_SPACE);
+    fs_fault_set_capacity(fixture.db.disk, 0);
+    write_some(250, BATCHES);
+    database_close(&fixture.db);
+    ck_assert_int_eq(database_open(&fixture.db), OK);
+    ck_assert_uint_eq(fixture.db.state.applied_index, BATCHES);
+    const char *wrong = database_compare(&fixture.db, fixture.batches);
+    ck_assert_msg(wrong == NULL, "%s", wrong);
+}
+END_TEST
+
+START_TEST(closing_ends_it)
+{
+    write_some(0, 100);
+    defragment();
+    for (int turns = 0; turns < _i; turns++) {
+        env_fake_turn(fixture.db.fake);
+    }
+    database_close(&fixture.db);
+    ck_assert_uint_eq(fixture.ended, 1);
+    ck_assert_int_eq(database_open(&fixture.db), OK);
+    ck_assert_uint_eq(fixture.db.state.applied_index, 100);
+    const char *wrong = database_compare(&fixture.db, fixture.batches);
+    ck_assert_msg(wrong == NULL, "%s", wrong);
+}
+END_TEST
+
+static Suite *defrag_suite(void)
+{
+    Suite *suite = suite_create("defrag");
+    TCase *tc = tcase_create("defrag");
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, the_file_shrinks_and_nothing_is_lost);
+    tcase_add_test(tc, no_crash_loses_what_is_durable);
+    tcase_add_test(tc, without_room_nothing_changes);
+    tcase_add_loop_test(tc, closing_ends_it, 0, 10);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(defrag_suite);
+}
