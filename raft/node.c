@@ -715,7 +715,7 @@ static enum err open_io(struct node *node, const struct node_config *config, str
         .snapshot_bytes = config->snapshot_bytes,
         .trailing_entries = config->trailing_entries,
         .trailing_bytes = config->trailing_bytes,
-        .guard_off_mask = config->unguarded ? UINT32_MAX : config->guard_off_mask,
+        .guard_off_mask = config->unguarded ? GUARD_ALL_OFF : config->guard_off_mask,
     };
     return raftio_open(&io_config, &callbacks, node, &node->io, why);
 }

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/simmember.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/codec.h"
+#include "base/hash.h"
+#include "tests/sim/simcheck.h"
+
+#define HEARTBEAT_MS 100
+#define ELECTION_MS  1000
+
+const char *simmember_address(unsigned id)
+{
+    static const char *const addresses[SIM_MEMBERS_MAX + 1] = {"",   "m1", "m2", "m3", "m4",
+                                                               "m5", "m6", "m7", "m8", "m9"};
+    return addresses[id];
+}
+
+/* ---- the state machine ---- */
+
+static void on_synced(struct sim *sim, const struct sim_event *event)
+{
+    (void)sim;
+    struct simmember *member = event->ptr;
+    member->now->syncing = false;
+    if (event->a >= member->durable.index) {
+        member->durable = *simcheck_state_at(sim, event->a);
+    }
+}
+
+/* The store writes what it has a little later, and more of it at once. */
+static void sync_later(struct simmember *member)
+{
+    if (member->now->syncing) {
+        return;
+    }
+    member->now->syncing = true;
+    sim_at(member->sim, sim_between(member->sim, 100, 150 * SIM_MS),
+           &(struct sim_event){.member = member->id,
+                               .life = member->life,
+                               .run = on_synced,
+                               .ptr = member,
+                               .a = member->now->state.index});
+}
+
+static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entry)
+{
+    struct simmember *member = ctx;
+    struct simstate *state = &member->now->state;
+    struct sim *sim = member->sim;
+    if (index <= member->now->applied_index) {
+        sim_fail(sim, "member %u applies %llu after %llu", member->id, (unsigned long long)index,
+                 (unsigned long long)member->now->applied_index);
+    }
+    member->now->applied_index = index;
+    sim->stats.applied++;
+    struct reader r = reader_of(entry);
+    uint64_t id = read_u64(&r);
+    ASSERT(!r.failed);
+    if (index > state->index) {
+        state->index = index;
+        state->count++;
+        state->hash = mix64(state->hash ^ id) + index;
+        sync_later(member);
+    }
+    simcheck_applied(sim, member->id, index, term, id, state);
+}
+
+static uint64_t on_durable_index(void *ctx)
+{
+    struct simmember *member = ctx;
+    return member->durable.index;
+}
+
+static void on_manifest(void *ctx, uint64_t index, struct buf *data)
+{
+    struct simmember *member = ctx;
+    ASSERT(index <= member->durable.index);
+    const struct simstate *state = simcheck_state_at(member->sim, index);
+    write_u64(data, state->index);
+    write_u64(data, state->count);
+    write_u64(data, state->hash);
+}
+
+static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
+{
+    struct simmember *member = ctx;
+    struct simstate *state = &member->now->state;
+    struct reader r = reader_of(manifest);
+    struct simstate restored = {.index = read_u64(&r)};
+    restored.count = read_u64(&r);
+    restored.hash = read_u64(&r);
+    if (reader_end(&r) != OK || restored.index > index) {
+        why_set(why, "a manifest that nobody wrote");
+        return ERR_MALFORMED;
+    }
+    simcheck_restored(member->sim, member->id, &restored);
+    if (state->index < restored.index) {
+        *state = restored;
+        member->durable = restored;
+    }
+    if (member->now->applied_index < index) {
+        member->now->applied_index = index;
+    }
+    return OK;
+}
+
+static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
+{
+    struct simmember *member = ctx;
+    (void)role;
+    sim_note(member->sim, "member: state", member->id, term);
+    sim_note(member->sim, "member: leader", member->id, leader_id);
+}
+
+static void on_app_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload)
+{
+    struct simmember *member = ctx;
+    (void)kind;
+    (void)payload;
+    sim_fail(member->sim, "member %u got a frame that nobody sent, from %llu", member->id,
+             (unsigned long long)peer_id);
+}
+
+/* ---- lives ---- */
+
+static size_t first_configuration(const struct sim *sim, struct node_member *ret)
+{
+    size_t count = 0;
+    for (unsigned id = 1; id <= sim->options.members; id++) {
+        if (sim->members[id]->bootstraps) {
+            ret[count++] = (struct node_member){
+                .id = id, .address = simmember_address(id), .role = MEMBER_VOTER};
+        }
+    }
+    return count;
+}
+
+static void open_node(struct simmember *member)
+{
+    static const struct node_callbacks callbacks = {
+        .apply = on_apply,
+        .durable_index = on_durable_index,
+        .manifest = on_manifest,
+        .restore = on_restore,
+        .state_changed = on_state_changed,
+        .on_frame = on_app_frame,
+    };
+    struct sim *sim = member->sim;
+    struct simlife *now = member->now;
+    struct node_member first[SIM_MEMBERS_MAX];
+    struct node_config config = {
+        .env = &now->env.env,
+        .raftlog = simdisk_open(&member->disk, member->life),
+        .transport = &now->transport.base,
+        .id = member->id,
+        .bootstrap = first,
+        .bootstrap_count = member->bootstraps ? first_configuration(sim, first) : 0,
+        .heartbeat_ms = HEARTBEAT_MS,
+        .election_ms = ELECTION_MS,
+        .snapshot_entries = 40,
+        .snapshot_bytes = 1024 * 1024,
+        .trailing_entries = 15,
+        .trailing_bytes = 1024 * 1024,
+        .unguarded = sim->options.unguarded,
+        .guard_off_mask = sim->options.guard_off_mask,
+    };
+    struct why why = {0};
+    enum err err = node_open(&config, &callbacks, member, &now->node, &why);
+    if (err != OK) {
+        sim_fail(sim, "member %u does not start: %s: %s", member->id, err_text(err), why.text);
+    }
+}
+
+void simmember_start(struct simmember *member)
+{
+    ASSERT(!member->alive);
+    member->alive = true;
+    member->life++;
+    member->paused_until_us = 0;
+    sim_note(member->sim, "member: starts", member->id, member->life);
+    struct simlife *now = calloc(1, sizeof *now);
+    ASSERT(now != NULL);
+    member->now = now;
+    simenv_init(&now->env, member->sim, member->id, member->life);
+    simtransport_init(&now->transport, member->sim, member->id);
+    now->state = member->durable;
+    open_node(member);
+    now->commit_index = node_commit_index(now->node);
+    simmember_settle(member);
+}
+
+void simmember_crash(struct simmember *member)
+{
+    if (!member->alive) {
+        return;
+    }
+    sim_note(member->sim, "member: crashes", member->id, member->life);
+    member->sim->stats.crashes++;
+    member->alive = false;
+    simdisk_crash(&member->disk);
+}
+
+void simmember_settle(struct simmember *member)
+{
+    simenv_run_tasks(&member->now->env);
+    simcheck_member(member);
+}
+
+void simmember_init_all(struct sim *sim)
+{
+    unsigned members = sim->options.members;
+    ASSERT(members >= 1 && members <= SIM_MEMBERS_MAX);
+    unsigned voters = members;
+    if (sim->options.churn) {
+        voters = (unsigned)sim_between(sim, 1, members);
+    }
+    for (unsigned id = 1; id <= members; id++) {
+        struct simmember *member = calloc(1, sizeof *member);
+        ASSERT(member != NULL);
+        sim->members[id] = member;
+        member->sim = sim;
+        member->id = id;
+        member->bootstraps = id <= voters;
+        simdisk_init(&member->disk, sim, id);
+    }
+    for (unsigned id = 1; id <= members; id++) {
+        simmember_start(sim->members[id]);
+    }
+}
+
+struct simmember *simmember_leader(struct sim *sim)
+{
+    struct simmember *leader = NULL;
+    for (unsigned id = 1; id <= sim->options.members; id++) {
+        struct simmember *member = sim->members[id];
+        if (simmember_runs(member) && node_role(member->now->node) == NODE_LEADER &&
+            (leader == NULL || node_term(member->now->node) > node_term(leader->now->node))) {
+            leader = member;
+        }
+    }
+    return leader;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/simnemesis.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "tests/sim/simmember.h"
+
+struct simnemesis {
+    uint64_t pause_ms;   /* between faults, at most */
+    unsigned voters_min; /* churn leaves so many */
+};
+
+static unsigned some_member(struct sim *sim)
+{
+    return (unsigned)sim_between(sim, 1, sim->options.members);
+}
+
+/* ---- crashes ---- */
+
+static void on_restart(struct sim *sim, const struct sim_event *event)
+{
+    struct simmember *member = sim->members[event->a];
+    if (!member->alive) {
+        simmember_start(member);
+    }
+}
+
+static void crash(struct sim *sim, unsigned id, uint64_t down_ms_max)
+{
+    simmember_crash(sim->members[id]);
+    sim_at(sim, sim_between(sim, 50, down_ms_max) * SIM_MS,
+           &(struct sim_event){.run = on_restart, .a = id});
+}
+
+static void crash_one(struct sim *sim)
+{
+    crash(sim, some_member(sim), 4000);
+}
+
+static void crash_leader(struct sim *sim)
+{
+    struct simmember *leader = simmember_leader(sim);
+    if (leader != NULL) {
+        crash(sim, leader->id, 4000);
+    }
+}
+
+static void crash_all(struct sim *sim)
+{
+    if (sim_chance(sim, 400)) {
+        for (unsigned id = 1; id <= sim->options.members; id++) {
+            crash(sim, id, 2000);
+        }
+    }
+}
+
+static void stand_still(struct sim *sim)
+{
+    struct simmember *member = sim->members[some_member(sim)];
+    member->paused_until_us = sim->now_us + sim_between(sim, 100, 3000) * SIM_MS;
+    sim_note(sim, "nemesis: stands still", member->id, member->paused_until_us);
+}
+
+/* ---- the network ---- */
+
+static void cut_at_random(struct sim *sim)
+{
+    bool noticed = sim_chance(sim, 500);
+    for (unsigned a = 1; a <= sim->options.members; a++) {
+        for (unsigned b = a + 1; b <= sim->options.members; b++) {
+            if (sim_chance(sim, 500)) {
+                simnet_cut(sim, a, b, noticed);
+                simnet_cut(sim, b, a, noticed);
+            }
+        }
+    }
+    sim_note(sim, "nemesis: cut at random", noticed, 0);
+}
+
+/* OUT: what it says does not arrive; IN: what it is told. */
+static void cut_leader(struct sim *sim, bool out, bool in)
+{
+    struct simmember *leader = simmember_leader(sim);
+    if (leader == NULL) {
+        return;
+    }
+    bool noticed = sim_chance(sim, 300);
+    for (unsigned id = 1; id <= sim->options.members; id++) {
+        if (id != leader->id && out) {
+            simnet_cut(sim, leader->id, id, noticed);
+        }
+        if (id != leader->id && in) {
+            simnet_cut(sim, id, leader->id, noticed);
+        }
+    }
+    sim_note(sim, "nemesis: cut leader", leader->id, (uint64_t)out << 1 | in);
+}
+
+static void isolate_leader(struct sim *sim)
+{
+    cut_leader(sim, true, true);
+}
+
+static void mute_leader(struct sim *sim)
+{
+    cut_leader(sim, true, false);
+}
+
+static void deafen_leader(struct sim *sim)
+{
+    cut_leader(sim, false, true);
+}
+
+static void break_connections(struct sim *sim)
+{
+    unsigned a = some_member(sim);
+    unsigned b = some_member(sim);
+    if (a != b) {
+        simnet_reset(sim, a, b);
+    }
+}
+
+static void join_all(struct sim *sim)
+{
+    sim_note(sim, "nemesis: join", 0, 0);
+    simnet_join_all(sim);
+    for (unsigned id = 1; id <= sim->options.members; id++) {
+        sim->members[id]->disk.slow = false;
+    }
+}
+
+static void slow_disk(struct sim *sim)
+{
+    struct simdisk *disk = &sim->members[some_member(sim)]->disk;
+    disk->slow = !disk->slow;
+    sim_note(sim, "nemesis: slow disk", disk->member, disk->slow);
+}
+
+/* ---- leadership and membership ---- */
+
+static void on_transferred(void *ctx, enum err status)
+{
+    struct simmember *member = ctx;
+    sim_note(member->sim, "nemesis: transferred", member->id, status);
+}
+
+static void transfer_to(struct simmember *leader, unsigned id)
+{
+    sim_note(leader->sim, "nemesis: transfer", leader->id, id);
+    node_transfer(leader->now->node, id, on_transferred, leader);
+    simmember_settle(leader);
+}
+
+static void transfer(struct sim *sim)
+{
+    struct simmember *leader = simmember_leader(sim);
+    if (leader != NULL) {
+        transfer_to(leader, sim_chance(sim, 300) ? 0 : some_member(sim));
+    }
+}
+
+static void on_changed(void *ctx, enum err status)
+{
+    struct simmember *member = ctx;
+    sim_note(member->sim, "nemesis: changed", member->id, status);
+    if (status == OK) {
+        member->sim->stats.changes++;
+    }
+}
+
+/* What may be done to a member as it is now. */
+static bool choose_change(struct sim *sim, const struct node *node, unsigned id,
+                          enum change_kind *ret)
+{
+    const struct node_member *members;
+    size_t count = node_members(node, &members);
+    const struct node_member *found = NULL;
+    unsigned voters = 0;
+    for (size_t i = 0; i < count; i++) {
+        voters += members[i].role == MEMBER_VOTER;
+        if (members[i].id == id) {
+            found = &members[i];
+        }
+    }
+    if (found == NULL || found->role == MEMBER_SPARE) {
+        *ret = CHANGE_ADD_LEARNER;
+    } else if (found->role == MEMBER_LEARNER) {
+        *ret = sim_chance(sim, 800) ? CHANGE_PROMOTE : CHANGE_REMOVE;
+    } else {
+        *ret = sim_chance(sim, 500) ? CHANGE_DEMOTE : CHANGE_REMOVE;
+        return voters > sim->nemesis->voters_min;
+    }
+    return true;
+}
+
+static void change(struct sim *sim)
+{
+    struct simmember *leader = simmember_leader(sim);
+    if (leader == NULL) {
+        return;
+    }
+    unsigned id = some_member(sim);
+    enum change_kind kind;
+    if (!choose_change(sim, leader->now->node, id, &kind)) {
+        return;
+    }
+    if (id == leader->id && (kind == CHANGE_DEMOTE || kind == CHANGE_REMOVE)) {
+        transfer_to(leader, 0);
+        return;
+    }
+    sim_note(sim, "nemesis: change", id, kind);
+    node_change(leader->now->node, kind, id, simmember_address(id), on_changed, leader);
+    simmember_settle(leader);
+}
+
+/* ---- when ---- */
+
+static void strike(struct sim *sim)
+{
+    static void (*const strikes[])(struct sim * sim) = {
+        crash_one,      crash_one,   crash_leader,  crash_all,   cut_at_random,
+        isolate_leader, mute_leader, deafen_leader, slow_disk,   break_connections,
+        join_all,       join_all,    transfer,      stand_still, change,
+        change,         change,
+    };
+    size_t count = sizeof strikes / sizeof strikes[0] - (sim->options.churn ? 0 : 3);
+    sim->stats.faults++;
+    strikes[sim_between(sim, 0, count - 1)](sim);
+}
+
+static void on_strike_time(struct sim *sim, const struct sim_event *event)
+{
+    (void)event;
+    if (sim->calm) {
+        return;
+    }
+    strike(sim);
+    sim_at(sim, sim_between(sim, 20, sim->nemesis->pause_ms) * SIM_MS,
+           &(struct sim_event){.run = on_strike_time});
+}
+
+void simnemesis_init(struct sim *sim)
+{
+    sim->nemesis = calloc(1, sizeof *sim->nemesis);
+    ASSERT(sim->nemesis != NULL);
+    sim->nemesis->pause_ms = sim_between(sim, 100, 1500);
+    sim->nemesis->voters_min = (unsigned)sim_between(sim, 1, 3);
+    sim_at(sim, 2500 * SIM_MS, &(struct sim_event){.run = on_strike_time});
+}
+
+void simnemesis_end(struct sim *sim)
+{
+    join_all(sim);
+    for (unsigned id = 1; id <= sim->options.members; id++) {
+        struct simmember *member = sim->members[id];
+        member->paused_until_us = 0;
+        if (!member->alive) {
+            simmember_start(member);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_SIM_SIMNET_H
+#define TESTS_SIM_SIMNET_H
+
+#include "raft/transport.h"
+#include "tests/sim/sim.h"
+
+/* The network: frames of one lane from one member to another stay in order, unless a new connection
+ * has begun; lanes overtake each other; frames are late, lost, come twice, and go one way only. A
+ * cut is noticed by both ends, or by nobody. */
+struct simnet {
+    bool cut[SIM_MEMBERS_MAX + 1][SIM_MEMBERS_MAX + 1];  /* from, to */
+    bool down[SIM_MEMBERS_MAX + 1][SIM_MEMBERS_MAX + 1]; /* noticed */
+    uint64_t last_at_us[SIM_MEMBERS_MAX + 1][SIM_MEMBERS_MAX + 1][LANE_COUNT];
+    unsigned loss_per_mille;
+    unsigned twice_per_mille;
+    unsigned late_per_mille;
+    unsigned reorder_per_mille;
+    uint64_t delay_us;
+    uint64_t late_us;
+};
+
+/* The transport of one life of a member. */
+struct simtransport {
+    struct transport base;
+    struct sim *sim;
+    unsigned member;
+    const struct transport_callbacks *callbacks;
+    void *ctx;
+    bool known[SIM_MEMBERS_MAX + 1];
+};
+
+void simnet_init(struct sim *sim);
+void simtransport_init(struct simtransport *transport, struct sim *sim, unsigned member);
+
+/* Cut or join one direction. NOTICED: both ends are told. */
+void simnet_cut(struct sim *sim, unsigned from, unsigned to, bool noticed);
+void simnet_join_all(struct sim *sim);
+
+/* Every connection between the two breaks and is made anew: some frames on the way are lost. */
+void simnet_reset(struct sim *sim, unsigned a, unsigned b);
+
+#endif
