@@ -67,6 +67,10 @@ static void on_write_time(struct sim *sim, const struct sim_event *event)
 {
     (void)event;
     struct simmember *member = sim->members[sim_between(sim, 1, sim->options.members)];
+    if (simmember_runs(member) && node_role(member->now->node) != NODE_LEADER) {
+        struct simmember *leader = simmember_leader(sim);
+        member = leader != NULL && sim_chance(sim, 500) ? leader : member;
+    }
     if (simmember_runs(member) && node_role(member->now->node) == NODE_LEADER) {
         uint64_t count = sim_between(sim, 1, sim->clients->burst);
         for (uint64_t i = 0; i < count; i++) {
@@ -208,9 +212,13 @@ void simclients_init(struct sim *sim)
     ASSERT(clients != NULL);
     sim->clients = clients;
     clients->next_id = 1;
-    clients->pause_us = sim_between(sim, 5, 80) * SIM_MS;
-    clients->burst = (unsigned)sim_between(sim, 1, 4);
-    clients->write_bytes = sim_chance(sim, 20) ? 400 * 1024 : 64;
+    clients->pause_us = sim_between(sim, 2, 40) * SIM_MS;
+    clients->burst = (unsigned)sim_between(sim, 1, 5);
+    clients->write_bytes = 64;
+    if (sim_chance(sim, 20)) { /* few, and so large that messages are split */
+        clients->write_bytes = 400 * 1024;
+        clients->pause_us = sim_between(sim, 100, 400) * SIM_MS;
+    }
     sim_at(sim, 100 * SIM_MS, &(struct sim_event){.run = on_write_time});
     if (sim->options.reads) {
         sim_at(sim, 100 * SIM_MS, &(struct sim_event){.run = on_read_time});

@@ -6,8 +6,12 @@
 #include "base/assert.h"
 #include "tests/sim/simmember.h"
 
+#define STRIKES 15
+
 struct simnemesis {
-    uint64_t pause_ms;   /* between faults, at most */
+    uint64_t pause_ms;         /* between faults, at most */
+    unsigned weights[STRIKES]; /* each seed has faults that it likes, and some that it never uses */
+    unsigned weight_sum;
     unsigned voters_min; /* churn leaves so many */
 };
 
@@ -216,17 +220,39 @@ static void change(struct sim *sim)
 
 /* ---- when ---- */
 
+static void (*const strikes[STRIKES])(struct sim *sim) = {
+    crash_one,     crash_leader,   crash_all,
+    cut_at_random, isolate_leader, mute_leader,
+    deafen_leader, slow_disk,      break_connections,
+    transfer,      stand_still,    join_all,
+    change,        change,         change,
+};
+#define FIRST_CHANGE (STRIKES - 3)
+#define JOIN         (STRIKES - 4)
+
+static void choose_weights(struct sim *sim)
+{
+    struct simnemesis *nemesis = sim->nemesis;
+    for (unsigned i = 0; i < STRIKES; i++) {
+        bool used = sim_chance(sim, 750) && (i < FIRST_CHANGE || sim->options.churn);
+        nemesis->weights[i] = used ? (unsigned)sim_between(sim, 1, 10) : 0;
+    }
+    nemesis->weights[JOIN] = (unsigned)sim_between(sim, 5, 20);
+    for (unsigned i = 0; i < STRIKES; i++) {
+        nemesis->weight_sum += nemesis->weights[i];
+    }
+}
+
 static void strike(struct sim *sim)
 {
-    static void (*const strikes[])(struct sim * sim) = {
-        crash_one,      crash_one,   crash_leader,  crash_all,   cut_at_random,
-        isolate_leader, mute_leader, deafen_leader, slow_disk,   break_connections,
-        join_all,       join_all,    transfer,      stand_still, change,
-        change,         change,
-    };
-    size_t count = sizeof strikes / sizeof strikes[0] - (sim->options.churn ? 0 : 3);
+    const struct simnemesis *nemesis = sim->nemesis;
+    unsigned at = (unsigned)sim_between(sim, 1, nemesis->weight_sum);
+    unsigned i = 0;
+    while (at > nemesis->weights[i]) {
+        at -= nemesis->weights[i++];
+    }
     sim->stats.faults++;
-    strikes[sim_between(sim, 0, count - 1)](sim);
+    strikes[i](sim);
 }
 
 static void on_strike_time(struct sim *sim, const struct sim_event *event)
@@ -246,6 +272,7 @@ void simnemesis_init(struct sim *sim)
     ASSERT(sim->nemesis != NULL);
     sim->nemesis->pause_ms = sim_between(sim, 100, 1500);
     sim->nemesis->voters_min = (unsigned)sim_between(sim, 1, 3);
+    choose_weights(sim);
     sim_at(sim, 2500 * SIM_MS, &(struct sim_event){.run = on_strike_time});
 }
 
