@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "raft/peerconn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -9,7 +10,8 @@
 
 #define HELLO_MS   5000  /* for a stranger to say who it is */
 #define SILENCE_MS 12000 /* a member pings twice a second */
-#define GOODBYE_MS 1000  /* for a refusal to arrive */
+#define HOST_SIZE  64
+#define GOODBYE_MS 1000 /* for a refusal to arrive */
 
 static const struct stream_callbacks stream_callbacks;
 
@@ -22,11 +24,22 @@ void peerconn_close(struct peerconn *conn)
     }
 }
 
+/* Without the port, which differs from call to call: who keeps calling is one line a second. */
+static const char *host_of(const struct peerconn *conn, char *host, size_t size)
+{
+    const char *peer = stream_peer(conn->stream);
+    const char *colon = strrchr(peer, ':');
+    snprintf(host, size, "%.*s", (int)(colon == NULL ? strlen(peer) : (size_t)(colon - peer)),
+             peer);
+    return host;
+}
+
 static void refuse(struct peerconn *conn, const struct peer_hello *hello, enum peer_verdict verdict,
                    const char *reason)
 {
+    char host[HOST_SIZE];
     LOG_WARN(conn->local->log, "refused a peer's connection",
-             LOG_STR("from", stream_peer(conn->stream)), LOG_STR("reason", reason),
+             LOG_STR("from", host_of(conn, host, sizeof host)), LOG_STR("reason", reason),
              LOG_HEX("peer", hello->from), LOG_HEX("cluster", hello->cluster_id),
              LOG_U64("version", hello->version));
     uint8_t answer[PEER_ANSWER_BYTES];
@@ -40,8 +53,9 @@ static void refuse(struct peerconn *conn, const struct peer_hello *hello, enum p
 static void cut_off(struct peerconn *conn, const char *reason)
 {
     counter_add(conn->received_failures, 1);
+    char host[HOST_SIZE];
     LOG_WARN(conn->local->log, "closed a peer's connection",
-             LOG_STR("from", stream_peer(conn->stream)), LOG_STR("reason", reason),
+             LOG_STR("from", host_of(conn, host, sizeof host)), LOG_STR("reason", reason),
              LOG_HEX("peer", conn->peer_id));
     peerconn_close(conn);
 }
