@@ -9,8 +9,16 @@
 /* HashKV as a request:
  *
  *   wait until SQLite has committed what is hashed
+ *     ──▶ is any key live at the revision?
  *     ──▶ read the headers of what compactions have not removed yet: what is superseded?
- *     ──▶ read all rows up to the revision, hash what is not ──▶ cb
+ *     ──▶ read all rows up to the revision, hash what counts ──▶ cb
+ *
+ * Every row above the compacted revision counts. Of those at or below it etcd counts what a
+ * compaction at the *hashed* revision would keep: the puts that are live at it. When nothing is
+ * live at it, etcd takes that for "there is no compaction" and counts all rows that it finds, which
+ * are those that the last compaction kept: the puts that were live at the compacted revision.
+ *
+ *   put a@2  put a@5  put b@6     compact(3)     hash at 5: a@5       hash at 4: a@2
  *
  * Rows may vanish meanwhile, but only those that are left out anyway: a pin keeps later compactions
  * from the disk. */
@@ -23,7 +31,8 @@ struct hash_job {
     bool scanning;
     enum err status;
     int64_t compacted;
-    struct superseded superseded;
+    struct store_range_request live; /* how many keys are live at the revision */
+    struct superseded superseded;    /* of the rows at or below the compacted revision */
     struct hashkv hash;
     struct backend_scan scan;
 };
@@ -47,7 +56,8 @@ static enum err collect_superseded(void *ctx, const struct backend_row *rows, si
 {
     struct hash_job *job = ctx;
     for (size_t i = 0; i < count; i++) {
-        if (rows[i].header.prev_rev != 0) {
+        revision_t prev = rows[i].header.prev_rev;
+        if (prev != 0 && revision_main(prev) <= job->compacted) {
             TRY(superseded_add(&job->superseded, rows[i].header.prev_rev));
         }
     }
@@ -111,8 +121,25 @@ static void on_collected(struct backend_scan *ended)
         return;
     }
     superseded_seal(&job->superseded);
-    hashkv_init(&job->hash);
     scan(job, 0, job->request->hash_revision, hash_rows, on_hashed);
+}
+
+static void on_counted(struct store_range_request *request)
+{
+    struct hash_job *job = CONTAINER_OF(request, struct hash_job, live);
+    job->scanning = false;
+    if (job->status == OK) {
+        job->status = request->status;
+    }
+    bool any_live = request->status == OK && request->result.count > 0;
+    range_result_fini(&request->result);
+    if (job->status != OK) {
+        finish(job);
+        return;
+    }
+    int64_t removed = backend_removed_revision(job->store->backend);
+    int64_t until = any_live ? job->request->hash_revision : job->compacted;
+    scan(job, removed + 1, until, collect_superseded, on_collected);
 }
 
 static void on_committed(struct store_wait *wait)
@@ -122,9 +149,22 @@ static void on_committed(struct store_wait *wait)
         finish(job);
         return;
     }
-    int64_t removed = backend_removed_revision(job->store->backend);
-    scan(job, removed + 1, job->compacted < 0 ? 0 : job->compacted, collect_superseded,
-         on_collected);
+    hashkv_init(&job->hash);
+    if (job->request->hash_revision < 0) {
+        finish(job);
+        return;
+    }
+    if (job->compacted < 0) {
+        scan(job, 0, job->request->hash_revision, hash_rows, on_hashed);
+        return;
+    }
+    static const uint8_t all[] = {0};
+    job->live.query = (struct range_query){.key = bytes_of(all, sizeof all),
+                                           .range_end = bytes_of(all, sizeof all),
+                                           .revision = job->request->hash_revision,
+                                           .count_only = true};
+    job->scanning = true;
+    store_range_start(job->store, &job->live, on_counted);
 }
 
 /* The store closes. */
@@ -147,13 +187,15 @@ void store_hash_start(struct store *store, struct store_hash_request *request,
     int64_t newest = store->state.revision;
     request->cb = cb;
     request->private_state = job;
-    request->hash_revision = request->revision <= 0 ? newest : request->revision;
+    request->hash_revision = request->revision == 0 ? newest : request->revision;
     request->compact_revision = store->state.compacted_revision;
     request->current_revision = newest;
     job->store = store;
     job->request = request;
     job->compacted = store->state.compacted_revision;
-    job->status = store_check_revision(store, request->hash_revision);
+    /* Below zero there is nothing, as etcd sees it, and the hash of nothing is no error. */
+    bool is_empty = request->hash_revision < 0;
+    job->status = is_empty ? OK : store_check_revision(store, request->hash_revision);
     store_pin(store, &job->pin);
     store_reader_add(store, &job->reader, on_stop);
     int64_t needed = job->status == OK ? newest : 0;
