@@ -110,12 +110,15 @@ static void on_server_stopped(void *ctx)
     served.server_stopped = true;
 }
 
+void served_close_port(void)
+{
+    served.port_closed = false;
+    rpc_port_close(served.port, 0, on_port_closed, NULL);
+    RUN_UNTIL(&served.loop, served.port_closed);
+}
+
 void served_stop_server(void)
 {
-    if (!served.port_closed) {
-        rpc_port_close(served.port, 0, on_port_closed, NULL);
-        RUN_UNTIL(&served.loop, served.port_closed);
-    }
     server_stop(served.server, on_server_stopped, NULL);
     RUN_UNTIL(&served.loop, node_fake_closing(served.node));
     node_fake_finish_close(served.node);
@@ -126,10 +129,12 @@ void served_stop(void)
 {
     if (served.client != NULL) {
         grpc_client_close(served.client);
-        SERVE_UNTIL(served.client_closed);
+        RUN_UNTIL(&served.loop, served.client_closed);
+    }
+    if (!served.port_closed) {
+        served_close_port();
     }
     if (!served.server_stopped) {
-        store_model_compacted(served.store);
         served_stop_server();
     }
     service_free(served.service);

@@ -40,6 +40,8 @@ extern struct served served;
 
 void served_start(void);
 void served_stop(void);
+/* Parts of served_stop, earlier. */
+void served_close_port(void);
 void served_stop_server(void);
 
 /* Commit and answer what is not held. */
