@@ -391,7 +391,8 @@ static void free_backend(struct backend *backend)
     if (backend->checkpoint.worker != NULL) {
         checkpoint_stop(&backend->checkpoint);
     }
-    worker_close(TAKE(backend->storage));
+    worker_close(backend->storage);
+    backend->storage = NULL;
     conn_close(backend->checkpoint.conn);
     conn_close(backend->conn);
     conn_close(backend->drain.conn);
@@ -529,7 +530,8 @@ void backend_close(struct backend *backend)
         retry_batches(backend);
     }
     checkpoint_stop(&backend->checkpoint);
-    worker_close(TAKE(backend->storage));
+    worker_close(backend->storage);
+    backend->storage = NULL;
     checkpoint_fini(&backend->checkpoint);
     conn_close(TAKE(backend->conn));
     finish_database(backend);

@@ -325,7 +325,8 @@ void checkpoint_stop(struct checkpoint *cp)
 {
     cp->stopped = true;
     env_timer_stop(cp->env, &cp->sync_timer);
-    worker_close(TAKE(cp->worker));
+    worker_close(cp->worker);
+    cp->worker = NULL;
     next_step(cp);
 }
 

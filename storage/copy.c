@@ -280,7 +280,8 @@ void copier_stop(struct copier *copier)
         env_timer_stop(copier->backend->config.env, &copier->retry_timer);
         copier_end(copier, ERR_STOPPED);
     }
-    worker_close(TAKE(copier->worker));
+    worker_close(copier->worker);
+    copier->worker = NULL;
 }
 
 void copier_fini(struct copier *copier)

@@ -207,7 +207,8 @@ static enum err read_rows(struct recover *recover, const struct backend_config *
     for (unsigned i = 0; i < SLOTS; i++) {
         assign(recover, &recover->slots[i]);
     }
-    worker_close(TAKE(recover->worker)); /* when all is read */
+    worker_close(recover->worker); /* when all is read */
+    recover->worker = NULL;
     return recover->err;
 }
 
