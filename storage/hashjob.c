@@ -6,19 +6,14 @@
 #include "storage/hashkv.h"
 #include "storage/store_private.h"
 
-/* HashKV as a request:
+/* HashKV as a request. Compactions may not have removed everything yet, so what counts is found out
+ * by reading twice:
  *
  *   wait until SQLite has committed what is hashed
- *     ──▶ is any key live at the revision?
- *     ──▶ read the headers of what compactions have not removed yet: what is superseded?
- *     ──▶ read all rows up to the revision, hash what counts ──▶ cb
- *
- * Every row above the compacted revision counts. Of those at or below it etcd counts what a
- * compaction at the *hashed* revision would keep: the puts that are live at it. When nothing is
- * live at it, etcd takes that for "there is no compaction" and counts all rows that it finds, which
- * are those that the last compaction kept: the puts that were live at the compacted revision.
- *
- *   put a@2  put a@5  put b@6     compact(3)     hash at 5: a@5       hash at 4: a@2
+ *     ──▶ headers: which rows up to the compacted revision are superseded, by a row up to there or
+ *         by a later one?
+ *     ──▶ all rows up to the revision: hash those that count ──▶ cb
+ *         (no key is alive at it: once more, with those that a later row superseded)
  *
  * Rows may vanish meanwhile, but only those that are left out anyway: a pin keeps later compactions
  * from the disk. */
@@ -31,9 +26,10 @@ struct hash_job {
     bool scanning;
     enum err status;
     int64_t compacted;
-    struct store_range_request live; /* how many keys are live at the revision */
-    struct superseded superseded;    /* of the rows at or below the compacted revision */
+    struct superseded removed; /* by the compaction: superseded up to it */
+    struct superseded later;   /* lived through it, superseded up to the hashed revision */
     struct hashkv hash;
+    int64_t alive; /* keys at the hashed revision */
     struct backend_scan scan;
 };
 
@@ -45,7 +41,8 @@ static void finish(struct hash_job *job)
     store_wait_cancel(&job->wait);
     store_unpin(job->store, &job->pin);
     queue_remove(&job->reader.link);
-    superseded_fini(&job->superseded);
+    superseded_fini(&job->removed);
+    superseded_fini(&job->later);
     free(job);
     request->private_state = NULL;
     request->cb(request);
@@ -56,12 +53,29 @@ static enum err collect_superseded(void *ctx, const struct backend_row *rows, si
 {
     struct hash_job *job = ctx;
     for (size_t i = 0; i < count; i++) {
-        revision_t prev = rows[i].header.prev_rev;
-        if (prev != 0 && revision_main(prev) <= job->compacted) {
-            TRY(superseded_add(&job->superseded, rows[i].header.prev_rev));
+        revision_t prev_rev = rows[i].header.prev_rev;
+        if (prev_rev != 0 && revision_main(prev_rev) <= job->compacted) {
+            bool removed = revision_main(rows[i].rev) <= job->compacted;
+            TRY(superseded_add(removed ? &job->removed : &job->later, prev_rev));
         }
     }
     return OK;
+}
+
+/* Does the row count? Thread: a reader. */
+static bool counts(struct hash_job *job, const struct backend_row *row)
+{
+    bool ends = row->header.tombstone || row->header.version > 1;
+    if (revision_main(row->rev) > job->compacted) {
+        /* Every put makes a key alive, a successor ends what it supersedes. */
+        job->alive += !row->header.tombstone - ends;
+        return true;
+    }
+    if (row->header.tombstone || superseded_has(&job->removed, row->rev)) {
+        return false;
+    }
+    job->alive++;
+    return !superseded_has(&job->later, row->rev);
 }
 
 /* Thread: a reader. */
@@ -69,9 +83,7 @@ static enum err hash_rows(void *ctx, const struct backend_row *rows, size_t coun
 {
     struct hash_job *job = ctx;
     for (size_t i = 0; i < count; i++) {
-        bool compacted = revision_main(rows[i].rev) <= job->compacted;
-        bool gone = rows[i].header.tombstone || superseded_has(&job->superseded, rows[i].rev);
-        if (!compacted || !gone) {
+        if (counts(job, &rows[i])) {
             hashkv_add(&job->hash, rows[i].rev, &rows[i].header, rows[i].value);
         }
     }
@@ -106,40 +118,37 @@ static bool scan_ended(struct hash_job *job)
     return job->status == OK;
 }
 
-static void on_hashed(struct backend_scan *scan)
+static void start_hashing(struct hash_job *job);
+
+static void on_hashed(struct backend_scan *ended)
 {
-    struct hash_job *job = CONTAINER_OF(scan, struct hash_job, scan);
-    (void)scan_ended(job);
-    finish(job);
+    struct hash_job *job = CONTAINER_OF(ended, struct hash_job, scan);
+    bool again = scan_ended(job) && job->alive == 0 && job->later.count > 0;
+    if (again) {
+        superseded_fini(&job->later);
+        start_hashing(job);
+    } else {
+        finish(job);
+    }
+}
+
+static void start_hashing(struct hash_job *job)
+{
+    superseded_seal(&job->removed);
+    superseded_seal(&job->later);
+    hashkv_init(&job->hash);
+    job->alive = 0;
+    scan(job, 0, job->request->hash_revision, hash_rows, on_hashed);
 }
 
 static void on_collected(struct backend_scan *ended)
 {
     struct hash_job *job = CONTAINER_OF(ended, struct hash_job, scan);
-    if (!scan_ended(job)) {
+    if (scan_ended(job)) {
+        start_hashing(job);
+    } else {
         finish(job);
-        return;
     }
-    superseded_seal(&job->superseded);
-    scan(job, 0, job->request->hash_revision, hash_rows, on_hashed);
-}
-
-static void on_counted(struct store_range_request *request)
-{
-    struct hash_job *job = CONTAINER_OF(request, struct hash_job, live);
-    job->scanning = false;
-    if (job->status == OK) {
-        job->status = request->status;
-    }
-    bool any_live = request->status == OK && request->result.count > 0;
-    range_result_fini(&request->result);
-    if (job->status != OK) {
-        finish(job);
-        return;
-    }
-    int64_t removed = backend_removed_revision(job->store->backend);
-    int64_t until = any_live ? job->request->hash_revision : job->compacted;
-    scan(job, removed + 1, until, collect_superseded, on_collected);
 }
 
 static void on_committed(struct store_wait *wait)
@@ -147,24 +156,13 @@ static void on_committed(struct store_wait *wait)
     struct hash_job *job = CONTAINER_OF(wait, struct hash_job, wait);
     if (job->status != OK) {
         finish(job);
-        return;
+    } else if (job->compacted <= 0) {
+        start_hashing(job);
+    } else {
+        /* What is superseded up to the revision of a finished removal is gone. */
+        int64_t from = backend_removed_revision(job->store->backend) + 1;
+        scan(job, from, job->request->hash_revision, collect_superseded, on_collected);
     }
-    hashkv_init(&job->hash);
-    if (job->request->hash_revision < 0) {
-        finish(job);
-        return;
-    }
-    if (job->compacted < 0) {
-        scan(job, 0, job->request->hash_revision, hash_rows, on_hashed);
-        return;
-    }
-    static const uint8_t all[] = {0};
-    job->live.query = (struct range_query){.key = bytes_of(all, sizeof all),
-                                           .range_end = bytes_of(all, sizeof all),
-                                           .revision = job->request->hash_revision,
-                                           .count_only = true};
-    job->scanning = true;
-    store_range_start(job->store, &job->live, on_counted);
 }
 
 /* The store closes. */
@@ -187,15 +185,13 @@ void store_hash_start(struct store *store, struct store_hash_request *request,
     int64_t newest = store->state.revision;
     request->cb = cb;
     request->private_state = job;
-    request->hash_revision = request->revision == 0 ? newest : request->revision;
+    request->hash_revision = request->revision <= 0 ? newest : request->revision;
     request->compact_revision = store->state.compacted_revision;
     request->current_revision = newest;
     job->store = store;
     job->request = request;
     job->compacted = store->state.compacted_revision;
-    /* Below zero there is nothing, as etcd sees it, and the hash of nothing is no error. */
-    bool is_empty = request->hash_revision < 0;
-    job->status = is_empty ? OK : store_check_revision(store, request->hash_revision);
+    job->status = store_check_revision(store, request->hash_revision);
     store_pin(store, &job->pin);
     store_reader_add(store, &job->reader, on_stop);
     int64_t needed = job->status == OK ? newest : 0;

@@ -104,6 +104,7 @@ void superseded_seal(struct superseded *set)
     if (set->count > 0) {
         qsort(set->revs, set->count, sizeof set->revs[0], by_rev);
     }
+    set->next = 0;
 }
 
 bool superseded_has(struct superseded *set, revision_t rev)

@@ -11,8 +11,11 @@
  *   value  protobuf KeyValue: key = 1, create_revision = 2, mod_revision = 3, version = 4,
  *          value = 5, lease = 6; zeros left out; of a tombstone the key alone
  *
- * Left out are the rows that the last compaction removes, whether they are gone already or not: the
- * superseded ones up to it, and its own tombstones. Any thread. */
+ * Left out are, of the rows up to the compacted revision, those that are not the newest of their
+ * key at the REVISION THAT IS HASHED (not at the compacted one), and tombstones: so a hash changes
+ * when a key that lived through the compaction is written again. With one exception, which is
+ * etcd's too: when no key at all is alive at the hashed revision, everything counts that the
+ * compaction kept. Any thread. */
 struct hashkv {
     uint32_t crc;
 };
@@ -21,15 +24,14 @@ void hashkv_init(struct hashkv *hash);
 void hashkv_add(struct hashkv *hash, revision_t rev, const struct record_header *header,
                 struct bytes value);
 
-/* The rows that compactions have superseded, of those that are read: collected first, then asked in
- * the order of revisions. All zero is an empty set. */
+/* Superseded rows, of those that are read: collected first, then asked in the order of revisions.
+ * All zero is an empty set. */
 struct superseded {
     revision_t *revs;
     size_t count;
     size_t cap;
     size_t next;
 };
-/* A row up to the compacted revision supersedes PREV_REV. */
 MUST_CHECK enum err superseded_add(struct superseded *set, revision_t prev_rev);
 void superseded_seal(struct superseded *set);
 /* Asked with ascending revisions. */

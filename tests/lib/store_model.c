@@ -586,16 +586,28 @@ static void write_key_value(struct buf *buf, const struct record *record)
     }
 }
 
-/* etcd's HashKV: the records that the last compaction is to remove do not count, nor does a
- * tombstone at it; both are gone from this store but for the latter. */
+/* etcd's HashKV: of the records up to the compaction, those that are superseded at AT do not count,
+ * unless nothing is alive at AT; a tombstone at the compaction never does. */
+static bool hashed(const struct store *store, const struct record *record, int64_t at,
+                   bool any_alive)
+{
+    int64_t revision = record_mod_revision(record);
+    if (revision > store->compacted) {
+        return revision <= at;
+    }
+    return !record->tombstone && (!any_alive || newest(store, record_key(record), at) == record);
+}
+
 static uint32_t hash_records(const struct store *store, int64_t at)
 {
     CLEANUP(buf_fini) struct buf all = {0};
     buf_append_str(&all, "key");
+    struct record_list alive = live(store, bytes_of("", 1), bytes_of("", 1), at);
+    free(alive.items);
     for (size_t i = 0; i < store->log.count; i++) {
         const struct record *record = store->log.items[i];
         int64_t revision = record_mod_revision(record);
-        if (revision <= at && !(record->tombstone && revision == store->compacted)) {
+        if (hashed(store, record, at, alive.count > 0)) {
             write_u64_be(&all, (uint64_t)revision);
             buf_append_str(&all, "_");
             write_u64_be(&all, revision_sub(record->rev));
