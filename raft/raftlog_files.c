@@ -8,12 +8,12 @@
 #include "base/limits.h"
 #include "base/worker.h"
 #include "raft/logload.h"
+#include "raft/logprepare.h"
 #include "raft/logsizes.h"
 #include "raft/logwriter.h"
 #include "raft/metadata.h"
 
-#define SPARE_RETRY_MS 1000 /* while the disk is full */
-#define WITNESS_MS     1000 /* after the last append */
+#define WITNESS_MS 1000 /* after the last append */
 
 static_assert(SEGMENT_BYTES % 4096 == 0 && SEGMENT_BYTES >= SEGMENT_BYTES_MIN,
               "a segment is whole pages");
@@ -23,16 +23,6 @@ struct stored_snapshot {
     struct log_snapshot view;
     struct bytes encoded;
     struct buf memory;
-};
-
-/* What the preparing thread does next, and what came of it. */
-struct preparation {
-    struct job job;
-    struct logdir *dir;
-    struct segment *obsolete; /* to be used again or removed */
-    bool want_spare;
-    struct segment *spare; /* made */
-    bool full;             /* the disk is */
 };
 
 struct raftlog_files {
@@ -46,15 +36,8 @@ struct raftlog_files {
 
     struct worker *log_worker;
     struct logwriter writer; /* the log thread's while that runs */
-    struct worker *prepare_worker;
-    struct preparation preparation;
-    bool preparing;
-    bool spare_out; /* the log thread has one, or it is on the way there */
-    bool low_space;
-    struct segment *obsolete; /* waiting for the next preparation, the oldest first */
-    struct env_timer prepare_timer;
+    struct logprepare prepare;
     struct env_timer witness_timer;
-    bool closing;
 
     /* As after the last call. */
     uint64_t first_index;
@@ -72,52 +55,6 @@ static struct raftlog_files *files_of(const struct raftlog *log)
     return CONTAINER_OF((struct raftlog *)(uintptr_t)log, struct raftlog_files, log);
 }
 
-static void prepare(struct raftlog_files *f);
-
-/* Thread: the preparing one. */
-static void must_prepare(enum err err, const struct why *why)
-{
-    if (err != OK) {
-        fatal("raft log: %s; no segment can be prepared, so the member stops",
-              why->text[0] != '\0' ? why->text : err_text(err));
-    }
-}
-
-/* Thread: the preparing one. Use one of the forgotten segments again and remove the others, the
- * oldest first, so that a crash leaves no gap. */
-static void prepare_obsolete(struct preparation *p)
-{
-    struct why why = {0};
-    struct segment *left = TAKE(p->obsolete);
-    bool any = left != NULL;
-    while (left != NULL) {
-        struct segment *s = left;
-        left = s->next;
-        if (p->want_spare && p->spare == NULL && s->size == p->dir->segment_bytes) {
-            must_prepare(segment_recycle(p->dir, &s, &why), &why);
-            p->spare = s;
-        } else {
-            must_prepare(segment_remove(p->dir, s, &why), &why);
-        }
-    }
-    if (any) {
-        must_prepare(logdir_sync(p->dir, &why), &why);
-    }
-}
-
-static void prepare_work(struct job *job)
-{
-    struct preparation *p = CONTAINER_OF(job, struct preparation, job);
-    prepare_obsolete(p);
-    p->full = false;
-    if (p->want_spare && p->spare == NULL) {
-        struct why why = {0};
-        enum err err = segment_create(p->dir, p->dir->segment_bytes, true, &p->spare, &why);
-        p->full = err == ERR_NO_SPACE;
-        must_prepare(p->full ? OK : err, &why);
-    }
-}
-
 static void consume_report(struct raftlog_files *f, const struct raftlog_request *request)
 {
     struct logwriter_report report = logwriter_report_of(request);
@@ -125,16 +62,11 @@ static void consume_report(struct raftlog_files *f, const struct raftlog_request
         histogram_observe(f->sync_seconds, (double)report.sync_ns / 1e9);
         counter_add(f->write_bytes, (double)report.bytes);
     }
+    if (report.obsolete != NULL) {
+        logprepare_forget(&f->prepare, report.obsolete);
+    }
     if (report.spare_taken) {
-        f->spare_out = false;
-    }
-    struct segment **end = &f->obsolete;
-    while (*end != NULL) {
-        end = &(*end)->next;
-    }
-    *end = report.obsolete;
-    if (report.spare_taken || report.obsolete != NULL) {
-        prepare(f);
+        logprepare_spare_taken(&f->prepare);
     }
 }
 
@@ -176,53 +108,9 @@ static void submit_own(struct raftlog_files *f, enum logwriter_kind kind, uint64
     submit(f, own, kind, on_own_done);
 }
 
-static void on_prepared(struct job *job)
+static void on_spare(void *ctx, struct segment *spare)
 {
-    struct preparation *p = CONTAINER_OF(job, struct preparation, job);
-    struct raftlog_files *f = CONTAINER_OF(p, struct raftlog_files, preparation);
-    f->preparing = false;
-    struct segment *spare = TAKE(p->spare);
-    if (f->closing) {
-        segment_close(spare); /* the next start finds it */
-        return;
-    }
-    if (p->full && !f->low_space) {
-        LOG_ERROR(f->logger, "disk full: no room for the next segment of the raft log",
-                  LOG_STR("dir", f->path));
-    } else if (spare != NULL && f->low_space) {
-        LOG_INFO(f->logger, "room for the raft log again", LOG_STR("dir", f->path));
-    }
-    f->low_space = p->full || (f->low_space && spare == NULL);
-    if (spare != NULL) {
-        submit_own(f, LOGWRITER_SPARE, 0, spare);
-    }
-    if (p->full) {
-        f->spare_out = false;
-        env_timer_start(f->env, &f->prepare_timer, SPARE_RETRY_MS);
-    }
-    prepare(f);
-}
-
-/* Let the other thread do what there is to do. */
-static void prepare(struct raftlog_files *f)
-{
-    bool want = !f->spare_out && !env_timer_active(&f->prepare_timer);
-    if (f->preparing || f->closing || (f->obsolete == NULL && !want)) {
-        return;
-    }
-    struct preparation *p = &f->preparation;
-    p->obsolete = TAKE(f->obsolete);
-    /* What is forgotten may be used again whatever the timer says. */
-    p->want_spare = !f->spare_out;
-    p->job = (struct job){.work = prepare_work, .done = on_prepared};
-    f->preparing = true;
-    f->spare_out = true;
-    worker_submit(f->prepare_worker, &p->job);
-}
-
-static void on_prepare_timer(struct env_timer *timer)
-{
-    prepare(CONTAINER_OF(timer, struct raftlog_files, prepare_timer));
+    submit_own(ctx, LOGWRITER_SPARE, 0, spare);
 }
 
 static void on_witness_timer(struct env_timer *timer)
@@ -264,7 +152,6 @@ static enum err load_segments(struct raftlog_files *f, struct raftlog_image *ima
         f->writer.current = QUEUE_ELEM(f->writer.segments.prev, struct segment, link);
     }
     f->writer.spare = load.spare;
-    f->spare_out = load.spare != NULL;
     f->writer.number = load.number;
     f->writer.first_index = f->first_index = load.first_index;
     f->writer.next_index = f->next_index = load.next_index;
@@ -306,8 +193,7 @@ static enum err start_workers(struct raftlog_files *f, struct why *why)
     struct worker_config log_config = {
         .name = "raft-log", .threads = 1, .run_batch = logwriter_run, .ctx = &f->writer};
     TRY(env_worker_new(f->env, &log_config, &f->log_worker, why));
-    struct worker_config prepare_config = {.name = "raft-prepare", .threads = 1};
-    return env_worker_new(f->env, &prepare_config, &f->prepare_worker, why);
+    return logprepare_start(&f->prepare, f->writer.spare != NULL, why);
 }
 
 static enum err files_load(struct raftlog *log, struct raftlog_image *ret, struct why *why)
@@ -323,7 +209,6 @@ static enum err files_load(struct raftlog *log, struct raftlog_image *ret, struc
         raftlog_image_fini(&image);
         return err;
     }
-    prepare(f);
     *ret = image;
     return OK;
 }
@@ -438,14 +323,11 @@ static void files_close(struct raftlog *log)
     struct raftlog_files *f = files_of(log);
     /* Callbacks of what is queued may still append. */
     worker_close(f->log_worker);
-    f->closing = true;
-    worker_close(f->prepare_worker);
-    env_timer_stop(f->env, &f->prepare_timer);
+    logprepare_close(&f->prepare);
     env_timer_stop(f->env, &f->witness_timer);
     if (f->log_worker != NULL) {
         logwriter_witness(&f->writer);
     }
-    segment_close_all(f->obsolete); /* the next start removes their files */
     logwriter_fini(&f->writer);
     metadata_close(f->metadata);
     fs_close(f->lock);
@@ -492,8 +374,9 @@ static struct raftlog_files *files_new(const struct raftlog_files_config *config
     f->writer.env = config->env;
     f->writer.dir = &f->dir;
     queue_init(&f->writer.segments);
-    f->preparation.dir = &f->dir;
-    env_timer_init(&f->prepare_timer, on_prepare_timer);
+    f->prepare = (struct logprepare){
+        .env = config->env, .log = config->log, .dir = &f->dir, .on_spare = on_spare, .ctx = f};
+    logprepare_init(&f->prepare);
     env_timer_init(&f->witness_timer, on_witness_timer);
     return f;
 }
@@ -538,7 +421,7 @@ enum err raftlog_files_open(const struct raftlog_files_config *config, struct ra
 
 bool raftlog_files_low_space(const struct raftlog *log)
 {
-    return files_of(log)->low_space;
+    return files_of(log)->prepare.low_space;
 }
 
 enum err raftlog_files_free_bytes(const struct raftlog *log, uint64_t *ret, struct why *why)
