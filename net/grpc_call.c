@@ -181,7 +181,7 @@ static void become_over(struct grpc_call *call, enum grpc_status status)
     if (call->deadline_ns != UINT64_MAX) {
         env_timer_stop(call->server->config.env, &call->deadline);
     }
-    inbox_fini(&call->inbox);
+    grpc_frame_fini(&call->inbox);
     set_held(call, 0);
 }
 
@@ -336,26 +336,26 @@ static void take_messages(struct grpc_call *call, struct bytes input)
     while (!call->over) {
         struct bytes message;
         size_t max = call->server->config.message_bytes_max;
-        switch (inbox_next(&call->inbox, &input, max, &message)) {
-        case INBOX_MORE:
+        switch (grpc_frame_next(&call->inbox, &input, max, &message)) {
+        case GRPC_FRAME_MORE:
             return;
-        case INBOX_MESSAGE:
+        case GRPC_FRAME_MESSAGE:
             deliver(call, message);
             break;
-        case INBOX_TOO_LARGE:
+        case GRPC_FRAME_TOO_LARGE:
             grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED,
                            "grpc: received message larger than max (%u vs. %zu)", call->inbox.need,
                            max);
             return;
-        case INBOX_COMPRESSED:
+        case GRPC_FRAME_COMPRESSED:
             grpc_call_fail(call, GRPC_INTERNAL,
                            "grpc: compressed flag set with identity or empty encoding");
             return;
-        case INBOX_BAD_FLAG:
+        case GRPC_FRAME_BAD_FLAG:
             grpc_call_fail(call, GRPC_INTERNAL, "grpc: received unexpected payload format %u",
                            call->inbox.prefix[0]);
             return;
-        case INBOX_NOMEM:
+        case GRPC_FRAME_NOMEM:
             grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: no memory for the request");
             return;
         }
@@ -364,7 +364,7 @@ static void take_messages(struct grpc_call *call, struct bytes input)
 
 static void check_held(struct grpc_call *call)
 {
-    set_held(call, inbox_held_bytes(&call->inbox));
+    set_held(call, grpc_frame_held_bytes(&call->inbox));
     if (call->conn->held_bytes > CONNECTION_HELD_BYTES_MAX ||
         call->server->stats.held_bytes > SERVER_HELD_BYTES_MAX) {
         grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: too many unfinished requests");
@@ -375,7 +375,7 @@ void grpc_call_input(struct grpc_call *call, struct bytes bytes)
 {
     nghttp2_session *session = call->conn->h2.session;
     take_messages(call, bytes);
-    if (!call->over && inbox_held_bytes(&call->inbox) != call->held_bytes) {
+    if (!call->over && grpc_frame_held_bytes(&call->inbox) != call->held_bytes) {
         check_held(call);
     }
     /* A client that does not read its answers is given no more window to ask. These fail only when
@@ -395,7 +395,7 @@ void grpc_call_half_close(struct grpc_call *call)
     if (call->over) {
         return;
     }
-    if (inbox_is_partial(&call->inbox)) {
+    if (grpc_frame_is_partial(&call->inbox)) {
         grpc_call_fail(call, GRPC_INTERNAL, "grpc: the request ends within a message");
         return;
     }

@@ -22,7 +22,7 @@ struct client_call {
     struct grpc_request *request; /* NULL: nobody waits any more */
     struct queue link;            /* in client->calls or ->unused */
     int32_t stream_id;
-    struct inbox inbox;
+    struct grpc_frame_reader inbox;
     struct http2_out out;
     struct env_timer deadline;
     unsigned http_status;
@@ -85,7 +85,7 @@ static void call_free(struct client_call *call)
 {
     struct grpc_client *client = call->client;
     queue_remove(&call->link);
-    inbox_fini(&call->inbox);
+    grpc_frame_fini(&call->inbox);
     http2_out_fini(&call->out);
     if (client->unused_count == UNUSED_CALLS_MAX) {
         buf_fini(&call->text);
@@ -274,22 +274,22 @@ static void take_messages(struct client_call *call, struct bytes input)
         struct bytes message;
         char text[96];
         size_t max = call->client->config.message_bytes_max;
-        switch (inbox_next(&call->inbox, &input, max, &message)) {
-        case INBOX_MORE:
+        switch (grpc_frame_next(&call->inbox, &input, max, &message)) {
+        case GRPC_FRAME_MORE:
             return;
-        case INBOX_MESSAGE:
+        case GRPC_FRAME_MESSAGE:
             call->request->on_message(call->request, message);
             break;
-        case INBOX_TOO_LARGE:
+        case GRPC_FRAME_TOO_LARGE:
             snprintf(text, sizeof text, "grpc: received message larger than max (%u vs. %zu)",
                      call->inbox.need, max);
             end_early(call, GRPC_RESOURCE_EXHAUSTED, text);
             return;
-        case INBOX_COMPRESSED:
-        case INBOX_BAD_FLAG:
+        case GRPC_FRAME_COMPRESSED:
+        case GRPC_FRAME_BAD_FLAG:
             end_early(call, GRPC_INTERNAL, "grpc: the answer is compressed or malformed");
             return;
-        case INBOX_NOMEM:
+        case GRPC_FRAME_NOMEM:
             end_early(call, GRPC_RESOURCE_EXHAUSTED, "grpc: no memory for the answer");
             return;
         }

@@ -19,7 +19,7 @@ static void advance(struct bytes *input, size_t n)
     input->len -= n;
 }
 
-static void forget_delivered(struct inbox *in)
+static void forget_delivered(struct grpc_frame_reader *in)
 {
     if (in->delivered) {
         in->delivered = false;
@@ -31,7 +31,7 @@ static void forget_delivered(struct inbox *in)
 }
 
 /* Complete the prefix from the input; false when the input ends before. */
-static bool take_prefix(struct inbox *in, struct bytes *input)
+static bool take_prefix(struct grpc_frame_reader *in, struct bytes *input)
 {
     size_t missing = (size_t)GRPC_PREFIX_BYTES - in->prefix_len;
     size_t n = input->len < missing ? input->len : missing;
@@ -43,28 +43,28 @@ static bool take_prefix(struct inbox *in, struct bytes *input)
     return in->prefix_len == GRPC_PREFIX_BYTES;
 }
 
-static enum inbox_result check_prefix(struct inbox *in, size_t message_bytes_max)
+static enum grpc_frame_result check_prefix(struct grpc_frame_reader *in, size_t message_bytes_max)
 {
     in->need = be32(in->prefix + 1);
     if (in->prefix[0] > 1) {
-        return INBOX_BAD_FLAG;
+        return GRPC_FRAME_BAD_FLAG;
     }
     if (in->prefix[0] == 1) {
-        return INBOX_COMPRESSED;
+        return GRPC_FRAME_COMPRESSED;
     }
-    return in->need > message_bytes_max ? INBOX_TOO_LARGE : INBOX_MESSAGE;
+    return in->need > message_bytes_max ? GRPC_FRAME_TOO_LARGE : GRPC_FRAME_MESSAGE;
 }
 
-enum inbox_result inbox_next(struct inbox *in, struct bytes *input, size_t message_bytes_max,
-                             struct bytes *ret)
+enum grpc_frame_result grpc_frame_next(struct grpc_frame_reader *in, struct bytes *input,
+                                       size_t message_bytes_max, struct bytes *ret)
 {
     forget_delivered(in);
     if (in->prefix_len < GRPC_PREFIX_BYTES) {
         if (!take_prefix(in, input)) {
-            return INBOX_MORE;
+            return GRPC_FRAME_MORE;
         }
-        enum inbox_result result = check_prefix(in, message_bytes_max);
-        if (result != INBOX_MESSAGE) {
+        enum grpc_frame_result result = check_prefix(in, message_bytes_max);
+        if (result != GRPC_FRAME_MESSAGE) {
             return result;
         }
     }
@@ -73,37 +73,37 @@ enum inbox_result inbox_next(struct inbox *in, struct bytes *input, size_t messa
         *ret = bytes_of(input->data, missing);
         advance(input, missing);
         in->prefix_len = 0;
-        return INBOX_MESSAGE;
+        return GRPC_FRAME_MESSAGE;
     }
     size_t n = input->len < missing ? input->len : missing;
     buf_append(&in->partial, input->data, n);
     if (!buf_ok(&in->partial)) {
-        return INBOX_NOMEM;
+        return GRPC_FRAME_NOMEM;
     }
     advance(input, n);
     if (n < missing) {
-        return INBOX_MORE;
+        return GRPC_FRAME_MORE;
     }
     *ret = buf_bytes(&in->partial);
     in->prefix_len = 0;
     in->delivered = true;
-    return INBOX_MESSAGE;
+    return GRPC_FRAME_MESSAGE;
 }
 
-bool inbox_is_partial(const struct inbox *in)
+bool grpc_frame_is_partial(const struct grpc_frame_reader *in)
 {
     return in->prefix_len > 0;
 }
 
-size_t inbox_held_bytes(const struct inbox *in)
+size_t grpc_frame_held_bytes(const struct grpc_frame_reader *in)
 {
     return in->partial.len;
 }
 
-void inbox_fini(struct inbox *in)
+void grpc_frame_fini(struct grpc_frame_reader *in)
 {
     buf_fini(&in->partial);
-    *in = (struct inbox){0};
+    *in = (struct grpc_frame_reader){0};
 }
 
 /* grpc-message: printable ASCII but the percent sign stands for itself (PROTOCOL-HTTP2.md). */

@@ -10,7 +10,7 @@
 #define GRPC_PREFIX_BYTES 5
 
 /* What has arrived of a message that is not whole yet. All zero is empty. */
-struct inbox {
+struct grpc_frame_reader {
     uint8_t prefix[GRPC_PREFIX_BYTES];
     uint8_t prefix_len;
     bool delivered; /* partial holds the last message, which was handed out */
@@ -18,24 +18,24 @@ struct inbox {
     struct buf partial;
 };
 
-enum inbox_result {
-    INBOX_MORE,       /* the input is used up */
-    INBOX_MESSAGE,    /* ret holds a message; there may be more in the input */
-    INBOX_TOO_LARGE,  /* in->need says how large the message wants to be */
-    INBOX_COMPRESSED, /* flagged so */
-    INBOX_BAD_FLAG,   /* in->prefix[0] is neither 0 nor 1 */
-    INBOX_NOMEM
+enum grpc_frame_result {
+    GRPC_FRAME_MORE,       /* the input is used up */
+    GRPC_FRAME_MESSAGE,    /* ret holds a message; there may be more in the input */
+    GRPC_FRAME_TOO_LARGE,  /* in->need says how large the message wants to be */
+    GRPC_FRAME_COMPRESSED, /* flagged so */
+    GRPC_FRAME_BAD_FLAG,   /* in->prefix[0] is neither 0 nor 1 */
+    GRPC_FRAME_NOMEM
 };
 
 /* Take the next message from INPUT, which moves on. RET is a view of the input where the message
- * lies there whole, else of the inbox, until the next call. Memory grows with what has arrived, not
- * with what a prefix promises. */
-enum inbox_result inbox_next(struct inbox *in, struct bytes *input, size_t message_bytes_max,
-                             struct bytes *ret);
+ * lies there whole, else of the reader, until the next call. Memory grows with what has arrived,
+ * not with what a prefix promises. */
+enum grpc_frame_result grpc_frame_next(struct grpc_frame_reader *in, struct bytes *input,
+                                       size_t message_bytes_max, struct bytes *ret);
 /* Is a message begun and not whole? */
-bool inbox_is_partial(const struct inbox *in);
-size_t inbox_held_bytes(const struct inbox *in);
-void inbox_fini(struct inbox *in);
+bool grpc_frame_is_partial(const struct grpc_frame_reader *in);
+size_t grpc_frame_held_bytes(const struct grpc_frame_reader *in);
+void grpc_frame_fini(struct grpc_frame_reader *in);
 
 /* "grpc-message" as it stands on the wire: percent-encoded. False: no memory. */
 bool grpc_message_encode(struct arena *arena, const char *text, struct bytes *ret);

@@ -76,7 +76,7 @@ struct grpc_call {
     bool overflow;     /* too much waits on the connection: to be ended at the flush */
     size_t unconsumed; /* received bytes whose window is kept back */
     size_t held_bytes; /* of inbox and metadata, as counted in conn and server */
-    struct inbox inbox;
+    struct grpc_frame_reader inbox;
     struct http2_out out;
     enum grpc_status status;  /* once over */
     struct bytes status_text; /* percent-encoded, in the arena */

@@ -136,6 +136,9 @@ static bool is_token(struct bytes text)
 static int on_message_complete(http_parser *parser)
 {
     struct http1_conn *conn = parser->data;
+    if (!buf_ok(&conn->text)) {
+        return -1; /* parse ends the connection */
+    }
     if (parser->http_major != 1) {
         return refuse(conn, 505);
     }

@@ -7,6 +7,7 @@
 
 /* From this size on a DATA frame's bytes go to the stream without passing through nghttp2. */
 #define NO_COPY_BYTES_MIN 1024u
+#define FRAME_HEAD_BYTES  9
 
 bool http2_input(struct http2 *h2, struct bytes bytes, struct why *why)
 {
@@ -129,34 +130,39 @@ ssize_t http2_out_read(struct http2_out *out, uint8_t *buf, size_t len, uint32_t
     return (ssize_t)n;
 }
 
+/* Move N bytes from the outbox to the stream; false when the stream takes no more. */
+static bool move_bytes(struct stream *stream, struct sendqueue *queue, size_t n)
+{
+    while (n > 0) {
+        struct blob *blob;
+        struct bytes front = sendqueue_front(queue, &blob);
+        size_t some = front.len < n ? front.len : n;
+        bool written =
+            blob == NULL ? stream_write(stream, bytes_of(front.data, some))
+                         : stream_write_blob(stream, blob, (size_t)(front.data - blob->data), some);
+        if (!written) {
+            return false;
+        }
+        sendqueue_consume(queue, some);
+        n -= some;
+    }
+    return true;
+}
+
 int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
                     nghttp2_data_source *source, void *user_data)
 {
     (void)session;
     struct http2 *h2 = user_data;
     struct http2_out *out = source->ptr;
-    size_t before = out->queue.bytes;
     ASSERT(frame->data.padlen == 0);
     if (http2_output_is_full(h2)) {
-        return NGHTTP2_ERR_WOULDBLOCK; /* nghttp2 goes from frame to frame without us: stop it here
-                                        */
+        /* nghttp2 goes from frame to frame without returning: stop it here. */
+        return NGHTTP2_ERR_WOULDBLOCK;
     }
-    if (!stream_write(h2->stream, bytes_of(head, 9))) {
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    }
-    while (len > 0) {
-        struct blob *blob;
-        struct bytes front = sendqueue_front(&out->queue, &blob);
-        size_t n = front.len < len ? front.len : len;
-        bool written = blob == NULL ? stream_write(h2->stream, bytes_of(front.data, n))
-                                    : stream_write_blob(h2->stream, blob,
-                                                        (size_t)(front.data - blob->data), n);
-        if (!written) {
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
-        }
-        sendqueue_consume(&out->queue, n);
-        len -= n;
-    }
+    size_t before = out->queue.bytes;
+    bool moved = stream_write(h2->stream, bytes_of(head, FRAME_HEAD_BYTES)) &&
+                 move_bytes(h2->stream, &out->queue, len);
     count_pending(out, before);
-    return 0;
+    return moved ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
