@@ -34,7 +34,7 @@ struct backend_state {
     uint64_t applied_term;
     int64_t revision;           /* the store's newest; 0 in a new database */
     int64_t compacted_revision; /* logical; -1: never */
-    struct set_hash hash;       /* the store's, over what it keeps; not interpreted here */
+    struct set_hash hash;       /* the store's, over what was ever applied; not interpreted here */
 };
 
 /* A row as it comes from disk, its checksums verified. Valid inside the callback that gets it. */

@@ -80,6 +80,7 @@ static struct backend_config backend_config_of(struct store *store)
         .metrics = config->metrics,
         .path = config->path,
         .vfs = config->vfs,
+        .fs = config->fs,
         .identity = config->identity,
         .reader_threads = config->reader_threads,
         .on_durable = on_durable,

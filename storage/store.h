@@ -17,6 +17,7 @@
  * safe until then, and store_durable_index says how far the log may be forgotten. All calls on the
  * loop. Semantics of revisions, ranges and compaction are etcd's. */
 struct store;
+struct fs;
 
 /* Who the data belongs to; a store of somebody else is refused (ERR_FOREIGN). */
 struct store_identity {
@@ -30,6 +31,7 @@ struct store_config {
     struct metrics *metrics; /* may be NULL */
     const char *path;        /* the database file; its folder exists */
     const char *vfs; /* SQLite VFS, NULL: the system's, exclusive; tests give a simulated one */
+    struct fs *fs;   /* what VFS stands on; NULL: the system's */
     struct store_identity identity;
     size_t
         ring_bytes; /* newest records kept in memory after SQLite has them; 0: RING_BYTES_DEFAULT */
@@ -213,8 +215,9 @@ size_t store_pending_bytes(const struct store *store); /* applied, not yet in SQ
 uint64_t store_size_bytes(const struct store *store);  /* of the database file */
 uint64_t store_size_in_use_bytes(const struct store *store);
 uint64_t store_key_count(const struct store *store);
-struct set_hash store_set_hash(const struct store *store); /* over all revisions kept: equal on
-                                                              members at the same applied index */
+/* Over every record that was ever applied, whatever was compacted since: equal on members at the
+ * same applied index. */
+struct set_hash store_set_hash(const struct store *store);
 
 /* The manifest of the durable state: applied index, revision, compacted revision, set-hash,
  * identity. */
