@@ -143,9 +143,9 @@ static enum err merge_keys(struct keys *into, const struct keys *from, const str
                     : b == from->count ? -1
                                        : bytes_compare(into->items[a], from->items[b]);
         if (order == 0) {
-            bool exclusive =
-                shared != NULL && bsearch(&from->items[b], shared->items, shared->count,
-                                          sizeof *shared->items, order_keys) != NULL;
+            bool exclusive = shared != NULL && shared->count > 0 &&
+                             bsearch(&from->items[b], shared->items, shared->count,
+                                     sizeof *shared->items, order_keys) != NULL;
             if (!exclusive) {
                 free(all);
                 return ERR_DUPLICATE_KEY;
