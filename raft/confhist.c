@@ -140,6 +140,26 @@ enum err configuration_decode(struct bytes encoded, struct raft_configuration *r
     return OK;
 }
 
+void configuration_clean(void *encoded, size_t len)
+{
+    struct reader r = reader_of(bytes_of(encoded, len));
+    uint64_t count = read_count(&r);
+    for (uint64_t i = 0; i < count; i++) {
+        (void)read_server(&r);
+    }
+    ASSERT(!r.failed);
+    memset((uint8_t *)encoded + len - reader_left(&r), 0, reader_left(&r));
+}
+
+struct raft_buffer configuration_encode(const struct raft_configuration *configuration)
+{
+    struct raft_buffer encoded;
+    int rv = raft_configuration_encode(configuration, &encoded);
+    ASSERT(rv == 0);
+    configuration_clean(encoded.base, encoded.len);
+    return encoded;
+}
+
 bool configuration_check(struct bytes encoded)
 {
     struct raft_configuration configuration;

@@ -55,6 +55,11 @@ static inline uint64_t confhist_last_index(const struct confhist *history)
  * The core's own decoder believes what it reads; this one does not. RET's memory is the core's
  * (raft_configuration_close). */
 #define CONFIGURATION_BYTES_MAX (16u + MEMBERS_MAX * (8u + 256u + 1u))
+/* The core leaves the padding of what it encodes as it found the memory; this makes it zeros, so
+ * that all members have the same bytes. ENCODED must be a configuration. */
+void configuration_clean(void *encoded, size_t len);
+struct raft_buffer configuration_encode(const struct raft_configuration *configuration);
+
 MUST_CHECK enum err configuration_decode(struct bytes encoded, struct raft_configuration *ret);
 bool configuration_check(struct bytes encoded);
 

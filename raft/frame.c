@@ -72,9 +72,7 @@ static void encode_snapshot(struct buf *buf, const struct raft_install_snapshot 
     write_u64(buf, snapshot->last_index);
     write_u64(buf, snapshot->last_term);
     write_u64(buf, snapshot->conf_index);
-    struct raft_buffer conf;
-    int rv = raft_configuration_encode(&snapshot->conf, &conf);
-    ASSERT(rv == 0);
+    struct raft_buffer conf = configuration_encode(&snapshot->conf);
     write_var_bytes(buf, bytes_of(conf.base, conf.len));
     raft_free(conf.base);
     ASSERT(snapshot->data.len <= MANIFEST_BYTES_MAX);

@@ -662,7 +662,7 @@ static enum err encode_bootstrap(struct node *node, const struct node_config *co
                  : RAFT_INVALID;
     }
     if (rv == 0) {
-        rv = raft_configuration_encode(&configuration, &node->bootstrap);
+        node->bootstrap = configuration_encode(&configuration);
     }
     raft_configuration_close(&configuration);
     if (rv != 0) {

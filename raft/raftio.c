@@ -347,6 +347,7 @@ static int method_append(struct raft_io *base, struct raft_io_append *req,
         append->entries[i] =
             (struct log_entry){.term = entries[i].term, .kind = entries[i].type, .data = data};
         if (entries[i].type == RAFT_CHANGE) {
+            configuration_clean(entries[i].buf.base, entries[i].buf.len);
             confhist_add(&io->history, first + i, data);
         }
     }
@@ -393,9 +394,7 @@ static int method_snapshot_put(struct raft_io *base, unsigned trailing,
     put->io = io;
     put->core = req;
     req->cb = cb;
-    struct raft_buffer conf;
-    int rv = raft_configuration_encode(&snapshot->configuration, &conf);
-    ASSERT(rv == 0);
+    struct raft_buffer conf = configuration_encode(&snapshot->configuration);
     ASSERT(snapshot->n_bufs == 1);
     struct log_snapshot stored = {
         .index = snapshot->index,

@@ -87,7 +87,7 @@ static struct write_known *write_at(struct simcheck *check, uint64_t id)
 static uint64_t content_of(const struct simentry *entry)
 {
     uint64_t hash = mix64(entry->kind + (uint64_t)entry->data->len * 31);
-    size_t n = entry->data->len < 32 ? entry->data->len : 32; /* ids come first */
+    size_t n = entry->data->len < 256 ? entry->data->len : 256; /* ids come first */
     for (size_t i = 0; i < n; i++) {
         hash = mix64(hash ^ entry->data->data[i]);
     }
