@@ -286,6 +286,13 @@ void peerlink_start(struct peerlink *link, const struct addr *addr)
     }
 }
 
+void peerlink_hurry(struct peerlink *link)
+{
+    if (link->state == PEERLINK_WAITING) {
+        env_timer_start(link->local->env, &link->timer, 0);
+    }
+}
+
 void peerlink_stop(struct peerlink *link)
 {
     switch (link->state) {

@@ -77,6 +77,9 @@ void peerlink_init(struct peerlink *link);
 /* Connect to ADDR from now on, or to this one instead. */
 void peerlink_start(struct peerlink *link, const struct addr *addr);
 
+/* The peer has just called us: do not wait any longer before calling it. */
+void peerlink_hurry(struct peerlink *link);
+
 /* on_idle comes, perhaps before it returns. */
 void peerlink_stop(struct peerlink *link);
 

@@ -313,10 +313,12 @@ static void replace_older(struct transport_tcp *t, const struct peerconn *newer)
 static void on_member(void *ctx, struct peerconn *conn)
 {
     struct transport_tcp *t = ctx;
-    const struct peer *peer = find_peer(t, conn->peer_id);
+    struct peer *peer = find_peer(t, conn->peer_id);
     if (peer != NULL) {
         conn->received_bytes = peer->received_bytes;
         conn->received_failures = peer->received_failures;
+        peerlink_hurry(&peer->links[LANE_URGENT]);
+        peerlink_hurry(&peer->links[LANE_BULK]);
     }
     replace_older(t, conn);
     queue_remove(&conn->link);

@@ -292,6 +292,26 @@ START_TEST(a_member_that_comes_back_is_reached_again)
 }
 END_TEST
 
+START_TEST(who_calls_after_a_long_time_is_called_at_once)
+{
+    connect_all();
+    struct member *back = &members[2];
+    uint16_t port = back->port;
+    member_close(back);
+    WAIT_FOR(closed_count == 1);
+    turn_ms = 50;
+    uint64_t until_ms = env_now_ms(env) + 10000;
+    WAIT_FOR(env_now_ms(env) >= until_ms); /* by now it waits one to two seconds between calls */
+    member_open(back, back->id, CLUSTER, "127.0.0.1", port);
+    member_add(back, &members[0], "127.0.0.1");
+    turn_ms = 1;
+    WAIT_FOR(is_connected(back, &members[0]));
+    until_ms = env_now_ms(env) + 200;
+    WAIT_FOR(is_connected(&members[0], back));
+    ck_assert_uint_lt(env_now_ms(env), until_ms);
+}
+END_TEST
+
 START_TEST(another_address_moves_a_peer)
 {
     connect_all();
@@ -824,6 +844,7 @@ static Suite *transport_tcp_suite(void)
     tcase_add_test(tc, urgent_frames_overtake_bulk);
     tcase_add_test(tc, what_cannot_be_sent_is_refused);
     tcase_add_test(tc, a_member_that_comes_back_is_reached_again);
+    tcase_add_test(tc, who_calls_after_a_long_time_is_called_at_once);
     tcase_add_test(tc, another_address_moves_a_peer);
     tcase_add_test(tc, a_removed_peer_is_neither_reached_nor_heard);
     tcase_add_test(tc, a_member_that_joins_may_be_called_by_all);
