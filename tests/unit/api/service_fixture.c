@@ -258,3 +258,47 @@ int64_t put_key(const char *key, const char *value)
     reply_fini(&reply);
     return revision;
 }
+
+/* ---- other members ---- */
+
+static const struct command_origin elsewhere = {.member_id = MEMBER_ID + 1};
+
+void entry_begin(struct buf *entry)
+{
+    *entry = (struct buf){0};
+    entry_encode_head(entry, 0);
+}
+
+void entry_put(struct buf *entry, struct bytes key, struct bytes value)
+{
+    struct command command = {.kind = COMMAND_PUT, .put = {.key = key, .value = value}};
+    command_encode(entry, elsewhere, &command);
+}
+
+void entry_compact(struct buf *entry, int64_t revision)
+{
+    struct command command = {.kind = COMMAND_COMPACT, .compact = {.revision = revision}};
+    command_encode(entry, elsewhere, &command);
+}
+
+void entry_apply(struct buf *entry)
+{
+    ck_assert(buf_ok(entry));
+    node_fake_apply(served.node, buf_bytes(entry));
+    buf_fini(entry);
+}
+
+void fill_store(unsigned count, size_t value_bytes)
+{
+    CLEANUP(freep) uint8_t *value = malloc(value_bytes + 1);
+    ck_assert_ptr_nonnull(value);
+    struct buf entry;
+    entry_begin(&entry);
+    for (unsigned i = 0; i < count; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%08u", i);
+        memset(value, (int)i, value_bytes);
+        entry_put(&entry, bytes_of_str(key), bytes_of(value, value_bytes));
+    }
+    entry_apply(&entry);
+}

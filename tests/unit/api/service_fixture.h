@@ -77,6 +77,15 @@ void ck_status(const struct reply *reply, enum grpc_status status, const char *t
 /* Put, through the service; the revision of its answer. */
 int64_t put_key(const char *key, const char *value);
 
+/* Commands that another member proposed, applied as one entry. */
+void entry_begin(struct buf *entry);
+void entry_put(struct buf *entry, struct bytes key, struct bytes value);
+void entry_compact(struct buf *entry, int64_t revision);
+void entry_apply(struct buf *entry);
+
+/* COUNT keys "k00000000" ..., each a revision of its own. Of the Nth value all bytes are N. */
+void fill_store(unsigned count, size_t value_bytes);
+
 /* Views for requests. */
 #define BINARY(text) \
     ((ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)(text), .len = strlen(text)})

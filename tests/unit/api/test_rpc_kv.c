@@ -298,18 +298,7 @@ static const struct {
 START_TEST(an_answer_of_any_size_is_whole)
 {
     CLEANUP(freep) uint8_t *value = malloc(large[_i].value_bytes + 1u);
-    store_entry_begin(served.store, 1000, 1);
-    for (unsigned i = 0; i < large[_i].keys; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "k%08u", i);
-        memset(value, (int)i, large[_i].value_bytes);
-        struct store_put put = {.key = bytes_of_str(key),
-                                .value = bytes_of(value, large[_i].value_bytes)};
-        store_txn_begin(served.store);
-        ck_assert_int_eq(store_put(served.store, &put, NULL), OK);
-        (void)store_txn_end(served.store);
-    }
-    store_entry_end(served.store);
+    fill_store(large[_i].keys, large[_i].value_bytes);
     store_model_set_dear(served.store, large[_i].dear);
     Etcdserverpb__RangeResponse *answer = range("k", "l", 0);
     ck_header(answer->header, 1 + large[_i].keys);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "tests/lib/random_command.h"
 #include "tests/unit/api/service_fixture.h"
 
 #define RANGE  "/etcdserverpb.KV/Range"
@@ -20,23 +19,6 @@ static void teardown(void)
     reply_fini(&reply);
     reply_fini(&unary);
     served_stop();
-}
-
-/* COUNT keys "k00000000" ..., each of its own revision, from 2 on. */
-static void fill(unsigned count, size_t value_bytes)
-{
-    CLEANUP(freep) uint8_t *value = calloc(1, value_bytes + 1);
-    ck_assert_ptr_nonnull(value);
-    store_entry_begin(served.store, store_applied_index(served.store) + 1, 1);
-    for (unsigned i = 0; i < count; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "k%08u", i);
-        struct store_put put = {.key = bytes_of_str(key), .value = bytes_of(value, value_bytes)};
-        store_txn_begin(served.store);
-        ck_assert_int_eq(store_put(served.store, &put, NULL), OK);
-        (void)store_txn_end(served.store);
-    }
-    store_entry_end(served.store);
 }
 
 static Etcdserverpb__RangeRequest all_keys(void)
@@ -91,7 +73,7 @@ static const struct {
 
 START_TEST(a_stream_is_a_range_in_pieces)
 {
-    fill(streams[_i].keys, streams[_i].value_bytes);
+    fill_store(streams[_i].keys, streams[_i].value_bytes);
     Etcdserverpb__RangeRequest request = all_keys();
     request.limit = streams[_i].limit;
     request.keys_only = streams[_i].keys_only;
@@ -111,7 +93,7 @@ END_TEST
 /* Only the last message has more than keys; and pieces grow until they are half of a request. */
 START_TEST(pieces_adapt_to_the_size_of_values)
 {
-    fill(100, 100000);
+    fill_store(100, 100000);
     Etcdserverpb__RangeRequest request = all_keys();
     ask(&reply, STREAM, &request.base);
     ck_status(&reply, GRPC_OK, "");
@@ -134,7 +116,7 @@ END_TEST
 
 START_TEST(pieces_shrink_when_values_are_large)
 {
-    fill(30, 1000000);
+    fill_store(30, 1000000);
     Etcdserverpb__RangeRequest request = all_keys();
     ask(&reply, STREAM, &request.base);
     ck_status(&reply, GRPC_OK, "");
@@ -149,7 +131,7 @@ END_TEST
 /* Begin a stream of 2000 keys, and come back between two of its pieces. */
 static void begin_long_stream(void)
 {
-    fill(2000, 5);
+    fill_store(2000, 5);
     store_model_set_dear(served.store, true); /* each piece takes a turn */
     Etcdserverpb__RangeRequest request = all_keys();
     call_message(&reply, STREAM, &request.base);
@@ -179,15 +161,11 @@ END_TEST
 START_TEST(a_compaction_under_way_ends_the_stream)
 {
     begin_long_stream();
-    store_entry_begin(served.store, store_applied_index(served.store) + 1, 1);
-    struct store_put put = {.key = bytes_of_str("z")};
-    store_txn_begin(served.store);
-    ck_assert_int_eq(store_put(served.store, &put, NULL), OK);
-    int64_t revision = store_txn_end(served.store);
-    store_txn_begin(served.store);
-    ck_assert_int_eq(store_compact(served.store, revision), OK);
-    (void)store_txn_end(served.store);
-    store_entry_end(served.store);
+    struct buf entry;
+    entry_begin(&entry);
+    entry_put(&entry, bytes_of_str("z"), bytes_of(NULL, 0));
+    entry_compact(&entry, store_revision(served.store) + 1);
+    entry_apply(&entry);
     SERVE_UNTIL(reply.ended);
     ck_status(&reply, GRPC_OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted");
 }
@@ -215,7 +193,7 @@ static const struct {
 
 START_TEST(a_stream_refuses_what_etcd_refuses)
 {
-    fill(3, 5);
+    fill_store(3, 5);
     Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
     request.key = BINARY(refused[_i].key);
     request.sort_order = (Etcdserverpb__RangeRequest__SortOrder)refused[_i].order;
@@ -231,7 +209,7 @@ END_TEST
 /* A client that does not read does not make us hold its answer: pieces wait for it. */
 START_TEST(a_stream_waits_for_its_client)
 {
-    fill(200, 500000); /* 100 MB */
+    fill_store(200, 500000); /* 100 MB */
     Etcdserverpb__RangeRequest request = all_keys();
     call_message(&reply, STREAM, &request.base);
     size_t most = 0;
