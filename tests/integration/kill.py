@@ -9,11 +9,14 @@ there with its revision, each counter is what its acknowledged and unknown steps
 are unique, and all members have the same HashKV.
 """
 import argparse
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # the commands that kill are processes; calls go on meanwhile
 
 import grpc
 from etcd3.etcdrpc import rpc_pb2 as pb
@@ -26,7 +29,8 @@ class Member:
     """Calls to one endpoint."""
 
     def __init__(self, endpoint):
-        options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50),
+        self.endpoint = endpoint
+        options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 1000),
                    ("grpc.max_reconnect_backoff_ms", 200)]
         self.channel = grpc.insecure_channel(endpoint, options=options)
 
@@ -212,6 +216,7 @@ def retry(action, seconds):
 
 def check_end(run, counters):
     """Everything acknowledged is there, on every member the same."""
+    run.members = [Member(m.endpoint) for m in run.members]
     for number, member in enumerate(run.members, 1):
         retry(lambda m=member: m.get(b"w"), 30)
         found = {}
