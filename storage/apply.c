@@ -125,6 +125,15 @@ static enum err load_previous(struct store *store, const struct store_put *put, 
     return store_load(store, version.rev, ret);
 }
 
+/* What the put supersedes. A tombstone below the compacted revision is no more, whether the index
+ * still has it or not: what is written must not depend on how lazy this member is. */
+static revision_t superseded_by(const struct store *store, const struct keyindex_change *change)
+{
+    bool prev_is_tombstone = change->made.version == 1;
+    bool gone = revision_main(change->prev_rev) < store->state.compacted_revision;
+    return prev_is_tombstone && gone ? 0 : change->prev_rev;
+}
+
 static void write_put(struct store *store, const struct store_put *put, const struct record *old)
 {
     revision_t rev = next_revision(store);
@@ -135,7 +144,7 @@ static void write_put(struct store *store, const struct store_put *put, const st
     struct bytes value = put->ignore_value ? record_value(old) : put->value;
     struct record *record = must(record_new(put->key, value));
     record->rev = rev;
-    record->prev_rev = change.prev_rev;
+    record->prev_rev = superseded_by(store, &change);
     record->create_revision = change.made.create_revision;
     record->version = change.made.version;
     record->lease = put->ignore_lease ? old->lease : put->lease;

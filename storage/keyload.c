@@ -207,13 +207,13 @@ static size_t node_begin(size_t node, size_t nodes, size_t count)
 }
 
 /* The separators of the leaves first: they are everybody's fences. */
-static bool make_separators(const struct keysort_item *items, size_t count,
+static bool make_separators(struct keyindex_entry *const *entries, size_t count,
                             struct keyindex_child *leaves, size_t leaf_count)
 {
     for (size_t i = 1; i < leaf_count; i++) {
         size_t first = node_begin(i, leaf_count, count);
-        leaves[i].sep = keyindex_separator_new(entry_key(items[first - 1].entry),
-                                               entry_key(items[first].entry));
+        leaves[i].sep =
+            keyindex_separator_new(entry_key(entries[first - 1]), entry_key(entries[first]));
         if (leaves[i].sep == NULL) {
             return false;
         }
@@ -231,19 +231,15 @@ static struct keyindex_fences fences_of(const struct keyindex_child *children, s
     return fences;
 }
 
-static void make_leaves(const struct keysort_item *items, size_t count,
+static void make_leaves(struct keyindex_entry *const *entries, size_t count,
                         struct keyindex_child *leaves, size_t leaf_count, void **nodes)
 {
     for (size_t i = 0; i < leaf_count; i++) {
-        struct keyindex_entry *entries[KEYINDEX_FANOUT];
         size_t first = node_begin(i, leaf_count, count);
         size_t end = node_begin(i + 1, leaf_count, count);
-        for (size_t at = first; at < end; at++) {
-            entries[at - first] = items[at].entry;
-        }
         struct keyindex_leaf *leaf = nodes[i];
         struct keyindex_fences fences = fences_of(leaves, i, i + 1, leaf_count);
-        keyindex_fill_leaf(leaf, entries, (uint32_t)(end - first), &fences);
+        keyindex_fill_leaf(leaf, entries + first, (uint32_t)(end - first), &fences);
         leaves[i].node = &leaf->node;
         leaves[i].tally = keyindex_leaf_tally(leaf);
     }
@@ -296,7 +292,7 @@ static void parts_fini(struct parts *parts)
     free(parts->children);
 }
 
-static bool parts_init(struct parts *parts, const struct keysort_item *items, size_t count)
+static bool parts_init(struct parts *parts, struct keyindex_entry *const *entries, size_t count)
 {
     parts->leaf_count = node_count(count);
     parts->node_count = parts->leaf_count + inner_count(parts->leaf_count);
@@ -312,20 +308,20 @@ static bool parts_init(struct parts *parts, const struct keysort_item *items, si
             return false;
         }
     }
-    return make_separators(items, count, parts->children, parts->leaf_count);
+    return make_separators(entries, count, parts->children, parts->leaf_count);
 }
 
-static bool build(struct keyindex *ki, const struct keysort_item *items, size_t count)
+static bool build(struct keyindex *ki, struct keyindex_entry *const *entries, size_t count)
 {
     if (count == 0) {
         return true;
     }
     struct parts parts = {0};
-    if (!parts_init(&parts, items, count)) {
+    if (!parts_init(&parts, entries, count)) {
         parts_fini(&parts);
         return false;
     }
-    make_leaves(items, count, parts.children, parts.leaf_count, parts.nodes);
+    make_leaves(entries, count, parts.children, parts.leaf_count, parts.nodes);
     void **nodes = parts.nodes + parts.leaf_count;
     size_t level = parts.leaf_count;
     free(ki->root);
@@ -341,41 +337,60 @@ static bool build(struct keyindex *ki, const struct keysort_item *items, size_t 
     return true;
 }
 
-static enum err check_unique(const struct keysort_item *items, size_t count, struct why *why)
+/* Is the entry at I followed by another one of the same key? */
+static bool comes_again(const struct keyload *load, size_t i)
 {
-    for (size_t i = 1; i < count; i++) {
-        const struct keyindex_entry *a = items[i - 1].entry;
-        const struct keyindex_entry *b = items[i].entry;
-        if (a->key_len == b->key_len && bytes_equal(entry_key(a), entry_key(b))) {
-            why_set(why, "a key begins at revision %lld and again at %lld",
-                    (long long)revision_main(generation_last(&a->generations)),
-                    (long long)revision_main(generation_last(&b->generations)));
+    const struct keyindex_entry *entry = load->entries[i];
+    const struct keyindex_entry *next = i + 1 < load->entry_count ? load->entries[i + 1] : NULL;
+    return next != NULL && entry->key_len == next->key_len &&
+           bytes_equal(entry_key(entry), entry_key(next));
+}
+
+/* Lives that a compaction has removed logically may still be among the rows, and their key may have
+ * begun anew without knowing them. Everything else occurs once. */
+static enum err check_lives(const struct keyload *load, int64_t compacted, struct why *why)
+{
+    for (size_t i = 0; i < load->entry_count; i++) {
+        const struct generations *g = &load->entries[i]->generations;
+        bool gone = !generation_alive(g) && revision_main(generation_last(g)) < compacted;
+        if (comes_again(load, i) && !gone) {
+            why_set(why, "a key that is known at revision %lld begins again",
+                    (long long)revision_main(generation_last(g)));
             return ERR_CORRUPT;
         }
     }
     return OK;
 }
 
-static enum err sort_and_build(struct keyload *load, struct keysort_item *items,
-                               struct keyindex **ret, struct why *why)
+static void drop_earlier_lives(struct keyload *load)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < load->entry_count; i++) {
+        if (comes_again(load, i)) {
+            keyindex_entry_free(load->entries[i]);
+        } else {
+            load->entries[kept++] = load->entries[i];
+        }
+    }
+    load->entry_count = kept;
+}
+
+static bool sort_entries(struct keyload *load)
 {
     size_t count = load->entry_count;
+    struct keysort_item *items = calloc(2 * count + 1, sizeof items[0]);
+    if (items == NULL) {
+        return false;
+    }
     for (size_t i = 0; i < count; i++) {
         items[i].entry = load->entries[i];
     }
     keysort(items, count, items + count);
-    TRY(check_unique(items, count, why));
-    struct keyindex *ki = keyindex_new();
-    if (ki == NULL) {
-        return ERR_NOMEM;
+    for (size_t i = 0; i < count; i++) {
+        load->entries[i] = items[i].entry;
     }
-    if (!build(ki, items, count)) {
-        keyindex_free(ki);
-        return ERR_NOMEM;
-    }
-    load->done = true;
-    *ret = ki;
-    return OK;
+    free(items);
+    return true;
 }
 
 enum err keyload_finish(struct keyload *load, int64_t compacted, struct keyindex **ret,
@@ -391,11 +406,17 @@ enum err keyload_finish(struct keyload *load, int64_t compacted, struct keyindex
     }
     free(load->rows);
     load->rows = NULL;
-    struct keysort_item *items = calloc(load->entry_count * 2 + 1, sizeof items[0]);
-    if (items == NULL) {
+    if (!sort_entries(load)) {
         return ERR_NOMEM;
     }
-    enum err err = sort_and_build(load, items, ret, why);
-    free(items);
-    return err;
+    TRY(check_lives(load, compacted, why));
+    drop_earlier_lives(load);
+    struct keyindex *ki = keyindex_new();
+    if (ki == NULL || !build(ki, load->entries, load->entry_count)) {
+        keyindex_free(ki);
+        return ERR_NOMEM;
+    }
+    load->done = true;
+    *ret = ki;
+    return OK;
 }

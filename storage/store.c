@@ -236,7 +236,8 @@ void store_close(struct store *store)
     store->closing = true;
     outbox_flush(&store->outbox);
     stop_readers(store);
-    backend_close(TAKE(store->backend));
+    backend_close(store->backend); /* who is called back meanwhile needs it */
+    store->backend = NULL;
     ASSERT(queue_empty(&store->readers));
     rangejob_fini(store);
     upkeep_fini(store);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/lib/store_twin.h"
-
-/* The model's source once more, each of its functions renamed. */
+/* The model's source once more, each function of the door and of the model renamed before the door
+ * is read. */
 #define record_list_fini(...)         twin_record_list_fini(__VA_ARGS__)
 #define range_result_fini(...)        twin_range_result_fini(__VA_ARGS__)
 #define store_open(...)               twin_open(__VA_ARGS__)
@@ -43,6 +42,9 @@
 #define store_model_waiting(...)      twin_model_waiting(__VA_ARGS__)
 #define store_model_set_size(...)     twin_model_set_size(__VA_ARGS__)
 #define store_model_entry_count(...)  twin_model_entry_count(__VA_ARGS__)
+#define store_model_set_pending(...)  twin_model_set_pending(__VA_ARGS__)
 #define store_model_row_count(...)    twin_model_row_count(__VA_ARGS__)
+
+#include "tests/lib/store_twin.h"
 
 #include "tests/lib/store_model.c"
