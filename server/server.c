@@ -523,6 +523,10 @@ static enum err admit(const struct server *server, const struct command *command
         return ERR_STOPPED;
     }
     size_t cost = command_cost(command);
+    if (cost > 0 && server->config.is_disk_full != NULL &&
+        server->config.is_disk_full(server->config.ctx)) {
+        return ERR_NO_SPACE;
+    }
     if (cost > 0 && server->config.quota_bytes > 0 &&
         store_size_bytes(server->store) + cost >= server->config.quota_bytes) {
         return ERR_QUOTA;

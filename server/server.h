@@ -35,6 +35,9 @@ struct server_config {
     uint32_t request_bytes_max;
     unsigned txn_ops_max;
     uint64_t quota_bytes;
+    /* Is the disk so full that the log may end? Then nothing that adds to the store is taken. May
+     * be NULL. */
+    bool (*is_disk_full)(void *ctx);
     /* This member has published itself and serves: once. */
     void (*on_ready)(void *ctx);
     void *ctx;

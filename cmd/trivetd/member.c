@@ -39,7 +39,7 @@ struct member {
     struct env *env;
     struct logger *log;
     struct metrics *metrics;
-    struct raftlog *raftlog;
+    struct raftlog *raftlog; /* the server's once it is started */
     struct store *store;
     struct transport *transport;
     struct server *server;
@@ -135,7 +135,11 @@ static enum err open_data(struct member *member, struct why *why)
         .cluster_id = settings->cluster.cluster_id,
         .member_id = settings->self->id,
     };
-    TRY(raftlog_files_open(&raftlog_config, &member->raftlog, why));
+    enum err err = raftlog_files_open(&raftlog_config, &member->raftlog, why);
+    if (err == ERR_LOCKED) {
+        why_prefix(why, "the data directory is in use by another process");
+    }
+    TRY(err);
     struct store_config store_config = {
         .env = member->env,
         .log = member->log,
@@ -170,6 +174,14 @@ static void on_ready(void *ctx)
     LOG_INFO(member->log, "ready to serve client requests");
 }
 
+/* The log goes on in the room that it has made for itself; what clients add must stop before that
+ * is used up. */
+static bool is_disk_full(void *ctx)
+{
+    struct member *member = ctx;
+    return raftlog_files_low_space(member->raftlog);
+}
+
 static enum err start_server(struct member *member, struct why *why)
 {
     const struct settings *settings = member->settings;
@@ -189,7 +201,7 @@ static enum err start_server(struct member *member, struct why *why)
         .env = member->env,
         .log = member->log,
         .metrics = member->metrics,
-        .raftlog = TAKE(member->raftlog),
+        .raftlog = member->raftlog,
         .transport = TAKE(member->transport),
         .store = TAKE(member->store),
         .cluster_id = initial->cluster_id,
@@ -206,6 +218,7 @@ static enum err start_server(struct member *member, struct why *why)
         .request_bytes_max = (uint32_t)settings->config->request_bytes_max,
         .txn_ops_max = (unsigned)settings->config->txn_ops_max,
         .quota_bytes = settings->quota_bytes,
+        .is_disk_full = is_disk_full,
         .on_ready = on_ready,
         .ctx = member,
     };
