@@ -34,10 +34,21 @@ void backend_apply_report(struct backend *backend, const struct drain_report *re
     }
 }
 
+/* Try again soon what found no room. */
+static void start_retry_timer(struct backend *backend)
+{
+    if (!env_timer_active(&backend->retry_timer) && !backend->closing) {
+        env_timer_start(backend->config.env, &backend->retry_timer, FULL_RETRY_MS);
+    }
+}
+
 static void on_slice_report(void *ctx, const struct drain_report *report)
 {
     struct backend *backend = ctx;
     backend_apply_report(backend, report);
+    if (backend->compaction.blocked) {
+        start_retry_timer(backend);
+    }
     defrag_on_compaction_quiet(&backend->defrag);
 }
 
@@ -60,7 +71,6 @@ static void set_full(struct backend *backend, bool full)
                   LOG_STR("path", backend->path));
     } else {
         LOG_INFO(backend->config.log, "disk has room again", LOG_STR("path", backend->path));
-        compaction_retry(&backend->compaction);
     }
     if (backend->config.on_full != NULL) {
         backend->config.on_full(backend->config.ctx, full);
@@ -101,8 +111,9 @@ static bool batches_wait(const struct backend *backend)
 static void on_retry_timer(struct env_timer *timer)
 {
     struct backend *backend = CONTAINER_OF(timer, struct backend, retry_timer);
+    compaction_retry(&backend->compaction);
     if (backend->batches_out > 0) {
-        env_timer_start(backend->config.env, timer, FULL_RETRY_MS);
+        start_retry_timer(backend);
     } else if (batches_wait(backend)) {
         retry_batches(backend);
     }
@@ -112,9 +123,7 @@ static void on_refused(struct backend *backend, struct backend_batch *batch)
 {
     queue_push_back(&backend->refused, &batch->link);
     set_full(backend, true);
-    if (!env_timer_active(&backend->retry_timer) && !backend->closing) {
-        env_timer_start(backend->config.env, &backend->retry_timer, FULL_RETRY_MS);
-    }
+    start_retry_timer(backend);
 }
 
 static void batch_done(struct job *job)
@@ -295,12 +304,26 @@ void backend_defragment(struct backend *backend, struct backend_copy *copy,
 
 /* ---- Opening and closing ---- */
 
+/* A file that may not be written is opened all the same by SQLite, and so is one whose header asks
+ * for a newer program: better to hear it now than from the first batch. */
+static enum err check_writable(struct conn *conn, struct why *why)
+{
+    if (sqlite3_db_readonly(conn->db, "main") == 1) {
+        why_set(why, "'%s' may not be written", conn->path);
+        return ERR_IO;
+    }
+    enum err err = conn_run_stmt(conn, STMT_BEGIN_WRITE, why);
+    conn_rollback(conn);
+    return err;
+}
+
 /* The writer's connection, to a database that is ours. */
 static enum err open_database(const struct backend_config *config, struct conn **ret,
                               struct meta *meta, struct why *why)
 {
     CLEANUP(conn_closep) struct conn *conn = NULL;
     TRY(conn_open(config->path, config->vfs, CONN_WRITER, &conn, why));
+    TRY(check_writable(conn, why));
     bool is_new;
     TRY(schema_is_new(conn, &is_new, why));
     if (is_new) {

@@ -39,8 +39,8 @@ static enum err remove_row(struct drain *drain, struct meta *meta, revision_t re
     uint64_t bytes = drain_row_bytes(header.len, (size_t)sqlite3_column_int64(s, 1));
     (void)sqlite3_reset(s);
     if (err != OK) {
-        why_set(why, "revision %lld.%u: the header's checksum is wrong",
-                (long long)revision_main(rev), revision_sub(rev));
+        why_set(why, "revision %lld.%u: the header is damaged", (long long)revision_main(rev),
+                revision_sub(rev));
         return err;
     }
     tally_remove(&meta->rows, bytes, drain_row_element(rev, decoded.checksum));

@@ -86,7 +86,7 @@ void record_encode_header(const struct record *record, struct buf *buf)
     at = put_varint(at, record->prev_rev == 0 ? 0 : record->rev - record->prev_rev);
     if (!record->tombstone) {
         int64_t main = revision_main(record->rev);
-        ASSERT(record->create_revision <= main);
+        ASSERT(record->create_revision > 0 && record->create_revision <= main);
         at = put_varint(at, (uint64_t)(main - record->create_revision));
         at = put_varint(at, (uint64_t)record->version);
         at = put_varint(at, (uint64_t)record->lease);

@@ -256,7 +256,7 @@ static enum err compare(struct conn *conn, const struct meta *meta, const struct
         return ERR_CORRUPT;
     }
     if (!tally_equal(&recover->tally, &meta->rows)) {
-        why_set(why, "'%s': %llu rows are not the %llu that were written", conn->path,
+        why_set(why, "'%s': %llu rows that are not the %llu written", conn->path,
                 (unsigned long long)recover->tally.count, (unsigned long long)meta->rows.count);
         return ERR_CORRUPT;
     }

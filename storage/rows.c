@@ -44,7 +44,7 @@ enum err rows_next(struct rows *rows, bool *more, struct backend_row *ret, struc
         return ERR_NOMEM;
     }
     if (record_decode_header(row.rev, header, &row.header) != OK) {
-        return corrupt(rows->conn, row.rev, "the header's checksum is wrong", why);
+        return corrupt(rows->conn, row.rev, "the header is damaged", why);
     }
     row.header_len = (uint32_t)header.len;
     row.value_len = (uint32_t)sqlite3_column_int64(rows->stmt, 2);

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/compaction.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "tests/lib/database.h"
+#include "tests/lib/runner.h"
+
+/* A row as the tests write them: key, revision, prev ("5" or "5.1"), and whether it is a tombstone.
+ */
+struct line {
+    const char *key;
+    double rev;
+    double prev;
+    bool tombstone;
+};
+
+#define ROWS_MAX 16u
+
+static struct {
+    struct database db;
+    struct batches *batches; /* of tests that need many rows */
+    struct backend_batch batch;
+    struct record *records[ROWS_MAX];
+    size_t record_count;
+    uint64_t index;
+} fixture;
+
+static void setup(void)
+{
+    database_init(&fixture.db, NULL);
+    ck_assert_int_eq(database_open(&fixture.db), OK);
+}
+
+static void teardown(void)
+{
+    database_fini(&fixture.db);
+    batches_free(fixture.batches);
+    for (size_t i = 0; i < fixture.record_count; i++) {
+        record_unref(fixture.records[i]);
+    }
+}
+
+static void reopen(void)
+{
+    database_close(&fixture.db);
+    enum err err = database_open(&fixture.db);
+    ck_assert_msg(err == OK, "%s: %s", err_text(err), fixture.db.why.text);
+}
+
+/* 12.3 is (12, 3). */
+static revision_t rev_of(double text)
+{
+    int64_t main = (int64_t)text;
+    return main == 0 ? 0 : revision_pack(main, (uint32_t)((text - (double)main) * 10 + 0.5));
+}
+
+static void on_written(struct backend_batch *batch)
+{
+    ck_assert_int_eq(batch->status, OK);
+}
+
+static void write_lines(const struct line *lines, size_t count, int64_t compacted_revision)
+{
+    size_t first = fixture.record_count;
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = record_new(bytes_of_str(lines[i].key), bytes_of_str(""));
+        ck_assert_ptr_nonnull(record);
+        record->rev = rev_of(lines[i].rev);
+        record->prev_rev = rev_of(lines[i].prev);
+        record->tombstone = lines[i].tombstone;
+        record->create_revision = record->tombstone ? 0 : revision_main(record->rev);
+        ck_assert_uint_lt(fixture.record_count, ROWS_MAX);
+        fixture.records[fixture.record_count++] = record;
+    }
+    fixture.batch = (struct backend_batch){
+        .records = &fixture.records[first],
+        .record_count = count,
+        .state = {.applied_index = ++fixture.index,
+                  .applied_term = 1,
+                  .revision = 100,
+                  .compacted_revision = compacted_revision},
+    };
+    backend_write(fixture.db.backend, &fixture.batch, on_written);
+    env_fake_run(fixture.db.fake);
+}
+
+static void compact(int64_t revision)
+{
+    write_lines(NULL, 0, revision);
+}
+
+/* The revisions that are left, as "3 5.1 9". */
+static const char *left(void)
+{
+    static char text[256];
+    struct record_list list = {0};
+    ck_assert_int_eq(backend_read(fixture.db.backend, 1, INT64_MAX, SIZE_MAX, &list, NULL), OK);
+    text[0] = '\0';
+    for (size_t i = 0; i < list.count; i++) {
+        char rev[32];
+        uint32_t sub = revision_sub(list.items[i]->rev);
+        (void)snprintf(rev, sizeof rev, sub == 0 ? "%s%lld" : "%s%lld.%u", i > 0 ? " " : "",
+                       (long long)revision_main(list.items[i]->rev), sub);
+        strcat(text, rev);
+        record_unref(list.items[i]);
+    }
+    free(list.items);
+    return text;
+}
+
+static const struct line history[] = {
+    {"a", 3, 0, false}, {"b", 4, 0, false}, {"a", 5, 3, false}, {"b", 6, 4, true},
+    {"a", 7, 5, false}, {"c", 8, 0, false}, {"c", 9, 8, true},
+};
+
+static const struct {
+    int64_t revision;
+    const char *left;
+} compactions[] = {
+    {2, "3 4 5 6 7 8 9"}, {3, "3 4 5 6 7 8 9"}, {5, "4 5 6 7 8 9"}, {6, "5 6 7 8 9"},
+    {7, "7 8 9"},         {8, "7 8 9"},         {9, "7 9"},         {10, "7"},
+};
+
+START_TEST(what_is_superseded_goes)
+{
+    write_lines(history, ARRAY_LEN(history), -1);
+    compact(compactions[_i].revision);
+    ck_assert_str_eq(left(), compactions[_i].left);
+    ck_assert_int_eq(fixture.db.compacted, compactions[_i].revision);
+    reopen();
+    ck_assert_int_eq(backend_removed_revision(fixture.db.backend), compactions[_i].revision);
+    ck_assert_str_eq(left(), compactions[_i].left);
+}
+END_TEST
+
+/* One after the other ends where the last alone ends: tombstones that stayed at their own revision
+ * go with the next. */
+START_TEST(compactions_add_up)
+{
+    write_lines(history, ARRAY_LEN(history), -1);
+    for (size_t i = 0; i < ARRAY_LEN(compactions); i++) {
+        compact(compactions[i].revision);
+        ck_assert_str_eq(left(), compactions[i].left);
+        if (_i == 1) {
+            reopen();
+        }
+    }
+}
+END_TEST
+
+/* Deleted and made again inside the compacted revision: the tombstone is superseded there. */
+START_TEST(a_tombstone_that_is_superseded_at_once_goes)
+{
+    static const struct line lines[] = {
+        {"k", 5, 0, false}, {"k", 6, 5, true}, {"k", 6.1, 6, false}, {"m", 6.2, 0, false}};
+    write_lines(lines, ARRAY_LEN(lines), -1);
+    compact(6);
+    ck_assert_str_eq(left(), "6.1 6.2");
+}
+END_TEST
+
+START_TEST(rows_above_the_revision_stay)
+{
+    write_lines(history, ARRAY_LEN(history), -1);
+    static const struct line later[] = {{"a", 11, 7, false}, {"d", 12, 0, false}};
+    write_lines(later, ARRAY_LEN(later), 10);
+    ck_assert_str_eq(left(), "7 11 12");
+    compact(11);
+    ck_assert_str_eq(left(), "11 12");
+}
+END_TEST
+
+START_TEST(a_pin_delays_later_compactions_only)
+{
+    write_lines(history, ARRAY_LEN(history), -1);
+    env_fake_hold_jobs(fixture.db.fake, true);
+    struct backend_pin early;
+    struct backend_pin late;
+    backend_pin(fixture.db.backend, &early, 5);
+    backend_pin(fixture.db.backend, &late, 7);
+    env_fake_hold_jobs(fixture.db.fake, false);
+    compact(10);
+    ck_assert_str_eq(left(), "4 5 6 7 8 9");
+    ck_assert_int_eq(fixture.db.compacted, 5);
+    backend_unpin(fixture.db.backend, &early);
+    env_fake_run(fixture.db.fake);
+    ck_assert_str_eq(left(), "7 8 9");
+    backend_unpin(fixture.db.backend, &late);
+    env_fake_run(fixture.db.fake);
+    ck_assert_str_eq(left(), "7");
+}
+END_TEST
+
+/* ---- Many slices ---- */
+
+static void write_many(void)
+{
+    fixture.batches = batches_new(&(struct batches_config){
+        .seed = 31, .count = 400, .records_max = 40, .keys = 30, .value_max = 20});
+    for (size_t i = 0; i < 400; i++) {
+        if (i >= 390) { /* all is compacted with the last ones */
+            fixture.batches->items[i].state.compacted_revision =
+                fixture.batches->items[i].state.revision - 5;
+        }
+        batches_write(fixture.batches, i, fixture.db.backend);
+    }
+}
+
+static void check_many(struct database *db)
+{
+    const char *wrong = database_compare(db, fixture.batches);
+    ck_assert_msg(wrong == NULL, "%s", wrong);
+}
+
+START_TEST(writes_go_between_slices)
+{
+    write_many();
+    env_fake_turn(fixture.db.fake);
+    int64_t revision = fixture.batches->items[399].state.revision;
+    unsigned slices = 0;
+    while (fixture.db.compacted < fixture.batches->items[399].state.compacted_revision) {
+        env_fake_turn(fixture.db.fake);
+        slices++;
+    }
+    ck_assert_uint_gt(slices, 10);
+    ck_assert_int_gt(revision, 400);
+    reopen();
+    check_many(&fixture.db);
+}
+END_TEST
+
+START_TEST(a_crash_between_slices_goes_on_there)
+{
+    fixture.db.config.checkpoint_frames = 64;
+    reopen();
+    write_many();
+    env_fake_turn(fixture.db.fake);
+    uint64_t first = fs_fault_op_count(fixture.db.disk);
+    env_fake_run(fixture.db.fake);
+    uint64_t last = fs_fault_op_count(fixture.db.disk);
+    bool partly = false;
+    for (uint64_t op = first; op <= last; op += 17) {
+        struct database after;
+        database_init(&after, fs_fault_crash(fixture.db.disk, op, op % 7 == 0 ? 1 : op));
+        enum err err = database_open(&after);
+        ck_assert_msg(err == OK, "operation %llu: %s", (unsigned long long)op, after.why.text);
+        check_many(&after);
+        int64_t compacted = after.state.compacted_revision;
+        partly |= compacted > 0 && backend_removed_revision(after.backend) < compacted;
+        env_fake_run(after.fake);
+        ck_assert_int_eq(backend_removed_revision(after.backend), compacted);
+        database_close(&after);
+        ck_assert_int_eq(database_open(&after), OK);
+        check_many(&after);
+        database_fini(&after);
+    }
+    ck_assert(partly);
+}
+END_TEST
+
+START_TEST(a_full_disk_delays_it)
+{
+    write_many();
+    env_fake_turn(fixture.db.fake);
+    fs_fault_arm(fixture.db.disk, FS_FAULT_WRITE, 1, ERR_NO_SPACE, true);
+    env_fake_advance(fixture.db.fake, 2000);
+    int64_t compacted = fixture.batches->items[399].state.compacted_revision;
+    ck_assert_int_lt(fixture.db.compacted, compacted);
+    fs_fault_disarm(fixture.db.disk);
+    env_fake_advance(fixture.db.fake, 2000);
+    ck_assert_int_eq(fixture.db.compacted, compacted);
+    reopen();
+    check_many(&fixture.db);
+}
+END_TEST
+
+static Suite *compaction_suite(void)
+{
+    Suite *suite = suite_create("compaction");
+    TCase *tc = tcase_create("rows");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, what_is_superseded_goes, 0, (int)ARRAY_LEN(compactions));
+    tcase_add_loop_test(tc, compactions_add_up, 0, 2);
+    tcase_add_test(tc, a_tombstone_that_is_superseded_at_once_goes);
+    tcase_add_test(tc, rows_above_the_revision_stay);
+    tcase_add_test(tc, a_pin_delays_later_compactions_only);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("slices");
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, writes_go_between_slices);
+    tcase_add_test(tc, a_crash_between_slices_goes_on_there);
+    tcase_add_test(tc, a_full_disk_delays_it);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(compaction_suite);
+}
