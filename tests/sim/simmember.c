@@ -5,12 +5,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/cleanup.h"
 #include "base/codec.h"
 #include "base/hash.h"
 #include "tests/sim/simcheck.h"
-
-#define HEARTBEAT_MS 100
-#define ELECTION_MS  1000
 
 const char *simmember_address(unsigned id)
 {
@@ -159,11 +157,11 @@ static void open_node(struct simmember *member)
         .id = member->id,
         .bootstrap = first,
         .bootstrap_count = member->bootstraps ? first_configuration(sim, first) : 0,
-        .heartbeat_ms = HEARTBEAT_MS,
-        .election_ms = ELECTION_MS,
-        .snapshot_entries = 40,
+        .heartbeat_ms = member->settings.heartbeat_ms,
+        .election_ms = member->settings.election_ms,
+        .snapshot_entries = member->settings.snapshot_entries,
         .snapshot_bytes = 1024 * 1024,
-        .trailing_entries = 15,
+        .trailing_entries = member->settings.trailing_entries,
         .trailing_bytes = 1024 * 1024,
         .unguarded = sim->options.unguarded,
         .guard_off_mask = sim->options.guard_off_mask,
@@ -210,9 +208,25 @@ void simmember_settle(struct simmember *member)
     simcheck_member(member);
 }
 
+/* Snapshots that come often and leave little, so that followers fall behind the log, or seldom, so
+ * that they catch up with a long one. */
+static struct simsettings choose_settings(struct sim *sim)
+{
+    static const uint64_t snapshots[] = {20, 40, 40, 150, 1000};
+    static const uint64_t trailings[] = {1, 5, 15, 15, 60, 400};
+    struct simsettings settings = {
+        .election_ms = (uint32_t)sim_between(sim, 5, 10) * 100,
+        .snapshot_entries = snapshots[sim_between(sim, 0, ARRAY_LEN(snapshots) - 1)],
+        .trailing_entries = trailings[sim_between(sim, 0, ARRAY_LEN(trailings) - 1)],
+    };
+    settings.heartbeat_ms = settings.election_ms / 10;
+    return settings;
+}
+
 void simmember_init_all(struct sim *sim)
 {
     unsigned members = sim->options.members;
+    struct simsettings settings = choose_settings(sim);
     ASSERT(members >= 1 && members <= SIM_MEMBERS_MAX);
     unsigned voters = members;
     if (sim->options.churn) {
@@ -225,6 +239,7 @@ void simmember_init_all(struct sim *sim)
         member->sim = sim;
         member->id = id;
         member->bootstraps = id <= voters;
+        member->settings = settings;
         simdisk_init(&member->disk, sim, id);
     }
     for (unsigned id = 1; id <= members; id++) {

@@ -26,6 +26,14 @@ struct simlife {
     uint64_t applied_index;
 };
 
+/* What all members of a run are set to. */
+struct simsettings {
+    uint32_t heartbeat_ms;
+    uint32_t election_ms;
+    uint64_t snapshot_entries;
+    uint64_t trailing_entries;
+};
+
 struct simmember {
     struct sim *sim;
     unsigned id;
@@ -35,6 +43,7 @@ struct simmember {
     uint64_t paused_until_us;
     struct simdisk disk;
     struct simstate durable; /* what its store has on disk */
+    struct simsettings settings;
     struct simlife *now;
 };
 

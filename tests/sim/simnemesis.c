@@ -62,7 +62,12 @@ static void crash_all(struct sim *sim)
 static void stand_still(struct sim *sim)
 {
     struct simmember *member = sim->members[some_member(sim)];
-    member->paused_until_us = sim->now_us + sim_between(sim, 100, 3000) * SIM_MS;
+    uint64_t until = sim->now_us + sim_between(sim, 100, 3000) * SIM_MS;
+    /* What waits for the end of a standstill has been put there: it is never made shorter. */
+    if (until < member->paused_until_us || until > sim->options.faults_ms * SIM_MS) {
+        return;
+    }
+    member->paused_until_us = until;
     sim_note(sim, "nemesis: stands still", member->id, member->paused_until_us);
 }
 
@@ -190,7 +195,9 @@ static bool choose_change(struct sim *sim, const struct node *node, unsigned id,
     if (found == NULL || found->role == MEMBER_SPARE) {
         *ret = CHANGE_ADD_LEARNER;
     } else if (found->role == MEMBER_LEARNER) {
-        *ret = sim_chance(sim, 800) ? CHANGE_PROMOTE : CHANGE_REMOVE;
+        /* A promotion waits for the learner, and others wait for it. */
+        bool promote = sim->members[id]->alive ? sim_chance(sim, 800) : sim_chance(sim, 100);
+        *ret = promote ? CHANGE_PROMOTE : CHANGE_REMOVE;
     } else {
         *ret = sim_chance(sim, 500) ? CHANGE_DEMOTE : CHANGE_REMOVE;
         return voters > sim->nemesis->voters_min;
@@ -235,7 +242,8 @@ static void choose_weights(struct sim *sim)
     struct simnemesis *nemesis = sim->nemesis;
     for (unsigned i = 0; i < STRIKES; i++) {
         bool used = sim_chance(sim, 750) && (i < FIRST_CHANGE || sim->options.churn);
-        nemesis->weights[i] = used ? (unsigned)sim_between(sim, 1, 10) : 0;
+        unsigned most = i < FIRST_CHANGE ? 10 : 30;
+        nemesis->weights[i] = used ? (unsigned)sim_between(sim, 1, most) : 0;
     }
     nemesis->weights[JOIN] = (unsigned)sim_between(sim, 5, 20);
     for (unsigned i = 0; i < STRIKES; i++) {
@@ -281,7 +289,6 @@ void simnemesis_end(struct sim *sim)
     join_all(sim);
     for (unsigned id = 1; id <= sim->options.members; id++) {
         struct simmember *member = sim->members[id];
-        member->paused_until_us = 0;
         if (!member->alive) {
             simmember_start(member);
         }
