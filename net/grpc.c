@@ -149,6 +149,7 @@ void grpc_server_free(struct grpc_server *server)
     for (size_t i = 0; server->slots != NULL && i < server->config.method_count; i++) {
         grpc_call_free_unused(&server->slots[i]);
     }
+    mempool_fini(&server->pool);
     map_fini(&server->slots_by_path);
     nghttp2_option_del(server->option);
     nghttp2_session_callbacks_del(server->callbacks);

@@ -18,6 +18,7 @@ static void free_client(struct grpc_client *client)
     ASSERT(client->h2.pending_bytes == 0);
     grpc_request_free_unused(client);
     nghttp2_session_del(client->h2.session);
+    mempool_fini(&client->pool);
     env_timer_stop(client->config.env, &client->timer);
     env_task_cancel(&client->task);
     free(client);
@@ -94,7 +95,9 @@ static int make_session(struct grpc_client *client)
     if (status == 0) {
         nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_peer_max_concurrent_streams(option, CLIENT_STREAMS_UNTIL_TOLD);
-        status = nghttp2_session_client_new2(&client->h2.session, callbacks, &client->h2, option);
+        nghttp2_mem mem = mempool_for_nghttp2(client->h2.pool);
+        status =
+            nghttp2_session_client_new3(&client->h2.session, callbacks, &client->h2, option, &mem);
     }
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
@@ -207,6 +210,7 @@ enum err grpc_client_new(const struct grpc_client_config *config, struct grpc_cl
         return ERR_NOMEM;
     }
     client->config = *config;
+    client->h2.pool = &client->pool;
     if (client->config.message_bytes_max == 0) {
         client->config.message_bytes_max = UINT32_MAX;
     }

@@ -30,6 +30,7 @@ struct client_call {
 struct grpc_client {
     struct grpc_client_config config;
     struct http2 h2;
+    struct mempool pool;
     struct stream_connect_request *connecting;
     char authority[ADDR_TEXT_SIZE];
     struct queue calls;

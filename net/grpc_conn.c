@@ -278,8 +278,9 @@ static int start_session(struct grpc_conn *conn)
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEADER_LIST_BYTES_MAX},
     };
-    int status = nghttp2_session_server_new2(&conn->h2.session, conn->server->callbacks, &conn->h2,
-                                             conn->server->option);
+    nghttp2_mem mem = mempool_for_nghttp2(conn->h2.pool);
+    int status = nghttp2_session_server_new3(&conn->h2.session, conn->server->callbacks, &conn->h2,
+                                             conn->server->option, &mem);
     if (status == 0) {
         status = nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE, settings,
                                          ARRAY_LEN(settings));
@@ -299,6 +300,7 @@ struct grpc_conn *grpc_conn_new(struct grpc_server *server, struct stream *strea
     }
     conn->server = server;
     conn->h2.stream = stream;
+    conn->h2.pool = &server->pool;
     queue_init(&conn->calls);
     queue_init(&conn->waiting);
     env_timer_init(&conn->timer, on_timer);

@@ -25,6 +25,7 @@ struct grpc_server {
     struct grpc_slot *slots;
     struct map slots_by_path;
     struct grpc_server_stats stats;
+    struct mempool pool; /* of sessions, their headers, and answers */
 };
 
 /* NULL: no such method. */

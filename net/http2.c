@@ -56,7 +56,7 @@ bool http2_is_over(const struct http2 *h2)
 void http2_out_init(struct http2_out *out, struct http2 *h2, size_t *total)
 {
     *out = (struct http2_out){.h2 = h2, .total = total};
-    sendqueue_init(&out->queue, 0);
+    sendqueue_init(&out->queue, h2->pool, 0);
 }
 
 static void count_pending(struct http2_out *out, size_t before)

@@ -13,6 +13,7 @@
 struct http2 {
     nghttp2_session *session;
     struct stream *stream;
+    struct mempool *pool; /* of the session and its send queues */
     size_t pending_bytes; /* in all its send queues */
 };
 

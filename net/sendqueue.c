@@ -22,10 +22,11 @@ struct piece {
     uint8_t memory[];
 };
 
-void sendqueue_init(struct sendqueue *q, size_t piece_bytes_min)
+void sendqueue_init(struct sendqueue *q, struct mempool *pool, size_t piece_bytes_min)
 {
     queue_init(&q->pieces);
     q->bytes = 0;
+    q->pool = pool;
     q->piece_bytes_min = piece_bytes_min;
 }
 
@@ -33,7 +34,17 @@ static void drop_first(struct sendqueue *q)
 {
     struct piece *piece = QUEUE_ELEM(queue_pop_front(&q->pieces), struct piece, link);
     blob_unref(piece->blob);
-    free(piece);
+    if (q->pool != NULL) {
+        mempool_free(q->pool, piece);
+    } else {
+        free(piece);
+    }
+}
+
+static struct piece *alloc_piece(struct sendqueue *q, size_t cap)
+{
+    size_t size = sizeof(struct piece) + cap;
+    return q->pool != NULL ? mempool_alloc(q->pool, size) : malloc(size);
 }
 
 void sendqueue_fini(struct sendqueue *q)
@@ -58,7 +69,7 @@ static struct piece *piece_new(struct sendqueue *q, const struct piece *last, si
         cap = last->cap < PIECE_BYTES_MAX / 2 ? last->cap * 2 : PIECE_BYTES_MAX;
     }
     cap = cap > need ? cap : need;
-    struct piece *piece = malloc(sizeof *piece + cap);
+    struct piece *piece = alloc_piece(q, cap);
     if (piece == NULL) {
         return NULL;
     }
@@ -102,7 +113,7 @@ bool sendqueue_blob(struct sendqueue *q, struct blob *blob, size_t offset, size_
     if (len < BLOB_BYTES_MIN) {
         return sendqueue_copy(q, bytes_of(blob->data + offset, len));
     }
-    struct piece *piece = malloc(sizeof *piece);
+    struct piece *piece = alloc_piece(q, 0);
     if (piece == NULL) {
         return false;
     }

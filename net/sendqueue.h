@@ -6,18 +6,20 @@
 
 #include "base/bytes.h"
 #include "base/queue.h"
+#include "net/mempool.h"
 
 /* What a connection has yet to send: copied bytes in pieces that fill up, and counted blobs between
  * them. Bytes leave at the front only after the kernel took them, so an unfinished write may point
  * into the pieces while more is added behind. */
 struct sendqueue {
     struct queue pieces;
+    struct mempool *pool; /* of the pieces; NULL: malloc */
     size_t bytes;
     size_t piece_bytes_min; /* of the first piece of copied bytes */
 };
 
 /* PIECE_BYTES_MIN: what is expected to be copied at once; 0: exactly what comes first. */
-void sendqueue_init(struct sendqueue *q, size_t piece_bytes_min);
+void sendqueue_init(struct sendqueue *q, struct mempool *pool, size_t piece_bytes_min);
 void sendqueue_fini(struct sendqueue *q);
 
 /* False: no memory, and nothing was added. */

@@ -293,7 +293,7 @@ struct stream *stream_new(struct env *env, uv_loop_t *loop)
     int status = uv_tcp_init(loop, &stream->tcp);
     ASSERT(status == 0); /* makes no socket yet */
     stream->env = env;
-    sendqueue_init(&stream->out, PIECE_BYTES);
+    sendqueue_init(&stream->out, NULL, PIECE_BYTES);
     env_task_init(&stream->flush, PHASE_FLUSH, on_flush_task);
     env_timer_init(&stream->grace, on_grace_over);
     return stream;

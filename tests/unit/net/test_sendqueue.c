@@ -27,7 +27,8 @@ static void check_parts(const struct sendqueue *q, const struct buf *model)
 START_TEST(it_is_one_run_of_bytes)
 {
     struct sendqueue q;
-    sendqueue_init(&q, _i % 2 == 0 ? 0 : 4096);
+    struct mempool pool = {0};
+    sendqueue_init(&q, _i < 2 ? NULL : &pool, _i % 2 == 0 ? 0 : 4096);
     struct buf model = {0};
     struct blob *blob = blob_new(10000);
     ck_assert_ptr_nonnull(blob);
@@ -67,6 +68,7 @@ START_TEST(it_is_one_run_of_bytes)
     }
     sendqueue_fini(&q);
     ck_assert_uint_eq(blob->refs, 1);
+    mempool_fini(&pool);
     blob_unref(blob);
     buf_fini(&model);
 }
@@ -75,7 +77,7 @@ END_TEST
 START_TEST(a_large_blob_is_shared_and_a_small_one_copied)
 {
     struct sendqueue q;
-    sendqueue_init(&q, 0);
+    sendqueue_init(&q, NULL, 0);
     struct blob *blob = blob_new(5000);
     ck_assert(sendqueue_blob(&q, blob, 0, 100));
     ck_assert_uint_eq(blob->refs, 1);
@@ -98,7 +100,7 @@ END_TEST
 START_TEST(adding_moves_nothing)
 {
     struct sendqueue q;
-    sendqueue_init(&q, 16);
+    sendqueue_init(&q, NULL, 16);
     uint8_t byte = 'x';
     ck_assert(sendqueue_copy(&q, bytes_of(&byte, 1)));
     struct blob *whose;
