@@ -107,14 +107,6 @@ static void write_header(struct buf *buf, const struct answer_header *header)
     write_number(buf, 4, header->raft_term);
 }
 
-struct answer_header answer_header_of(const struct server *server, int64_t revision)
-{
-    return (struct answer_header){.cluster_id = server_cluster_id(server),
-                                  .member_id = server_member_id(server),
-                                  .revision = revision,
-                                  .raft_term = server_term(server)};
-}
-
 /* ---- the answers ---- */
 
 static size_t put_size(const struct answer_header *header, const struct record *prev)

@@ -3,21 +3,17 @@
 #define API_ANSWER_H
 
 #include "fsm/result.h"
-#include "server/server.h"
 
 /* Answers of the KV service, written straight from records into protobuf bytes: an answer of ten
  * thousand keys is built without ten thousand structs in between. Field numbers are those of
  * proto/rpc.proto. */
 
 struct answer_header {
-    uint64_t cluster_id;
+    uint64_t cluster_id; /* zeros are not sent: inside a transaction there is only the revision */
     uint64_t member_id;
     int64_t revision;
     uint64_t raft_term;
 };
-
-/* Of this member, now, with this revision. */
-struct answer_header answer_header_of(const struct server *server, int64_t revision);
 
 void answer_put(struct buf *buf, const struct answer_header *header, const struct record *prev);
 void answer_delete_range(struct buf *buf, const struct answer_header *header, int64_t deleted,

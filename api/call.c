@@ -170,7 +170,10 @@ void call_fail(struct call *call, enum err err)
 
 struct answer_header call_header(const struct call *call, int64_t revision)
 {
-    return answer_header_of(call->server, revision);
+    return (struct answer_header){.cluster_id = server_cluster_id(call->server),
+                                  .member_id = server_member_id(call->server),
+                                  .revision = revision,
+                                  .raft_term = server_term(call->server)};
 }
 
 struct buf *call_scratch(struct call *call)

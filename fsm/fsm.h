@@ -35,7 +35,6 @@ void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entr
  * answer. */
 MUST_CHECK enum err fsm_read_txn(struct fsm *fsm, const struct command_txn *txn,
                                  struct txn_result *ret, int64_t *revision);
-void txn_result_fini(struct txn_result *result);
 
 /* Only ranges on both branches, no nested txn: it need not go through the log. */
 bool txn_is_read_only(const struct command_txn *txn);

@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#include "fsm/fsm.h"
-
 static void op_result_fini(struct op_result *result)
 {
     switch (result->kind) {

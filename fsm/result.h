@@ -46,5 +46,6 @@ struct result {
 
 /* Drop the counts a result holds. */
 void result_fini(struct result *result);
+void txn_result_fini(struct txn_result *result);
 
 #endif
