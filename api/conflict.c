@@ -3,41 +3,47 @@
 
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "base/cleanup.h"
 
-/* Puts as sorted keys, deletes as sorted intervals that do not touch, so that every question is one
- * walk over both. */
+/* What is put and what is deleted are sets of intervals; a put is the interval of one key. A set is
+ * a few sorted runs, each at least twice as long as the one behind it:
+ *
+ *   add a run    put it behind the others; while the last two are too alike, merge them
+ *   has a key    a binary search in each run
+ *
+ * so that a txn of many nested ones is not sorted again with each of them. */
 
 struct interval {
     struct bytes begin;
-    struct bytes end;
+    struct bytes end; /* equal to begin: the interval of that key alone; else not in it */
 };
 
-struct keys {
-    struct bytes *items;
-    size_t count;
-};
-
-struct intervals {
+/* Sorted, without overlap. */
+struct run {
     struct interval *items;
     size_t count;
 };
 
-static void keys_fini(struct keys *keys)
+#define RUNS_MAX 64 /* the first is then longer than any memory */
+
+struct set {
+    struct run runs[RUNS_MAX];
+    size_t count;
+};
+
+static void run_fini(struct run *run)
 {
-    free(keys->items);
-    *keys = (struct keys){0};
+    free(run->items);
+    *run = (struct run){0};
 }
 
-static void intervals_fini(struct intervals *intervals)
+static void set_fini(struct set *set)
 {
-    free(intervals->items);
-    *intervals = (struct intervals){0};
-}
-
-static int order_keys(const void *a, const void *b)
-{
-    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+    for (size_t i = 0; i < set->count; i++) {
+        run_fini(&set->runs[i]);
+    }
+    set->count = 0;
 }
 
 static int order_intervals(const void *a, const void *b)
@@ -45,147 +51,162 @@ static int order_intervals(const void *a, const void *b)
     return bytes_compare(((const struct interval *)a)->begin, ((const struct interval *)b)->begin);
 }
 
-/* A single key's interval [key, key] is marked by an end that equals its begin. */
 static bool is_point(const struct interval *interval)
 {
     return bytes_equal(interval->begin, interval->end);
 }
 
-static bool covers(const struct interval *interval, struct bytes key)
+/* Does an interval that begins at KEY or before have it in it? */
+static bool reaches(const struct interval *interval, struct bytes key)
 {
-    if (bytes_compare(key, interval->begin) < 0) {
-        return false;
-    }
-    return bytes_compare(key, interval->end) < 0 ||
-           (is_point(interval) && bytes_equal(key, interval->end));
+    int order = bytes_compare(key, interval->end);
+    return order < 0 || (order == 0 && is_point(interval));
 }
 
-/* Does it end before KEY, so that later keys cannot lie in it either? */
-static bool ends_before(const struct interval *interval, struct bytes key)
+/* Join what overlaps in a run that is sorted by begin. */
+static void join_sorted(struct run *run)
 {
-    int order = bytes_compare(interval->end, key);
-    return order < 0 || (order == 0 && !is_point(interval));
-}
-
-/* Is one of the sorted keys in one of the sorted intervals? */
-static bool intersect(const struct keys *keys, const struct intervals *intervals)
-{
-    size_t at = 0;
-    for (size_t i = 0; i < keys->count; i++) {
-        while (at < intervals->count && ends_before(&intervals->items[at], keys->items[i])) {
-            at++;
+    size_t kept = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        struct interval *last = kept == 0 ? NULL : &run->items[kept - 1];
+        struct interval *next = &run->items[i];
+        if (last == NULL || !reaches(last, next->begin)) {
+            run->items[kept++] = *next;
+        } else if (bytes_compare(next->end, last->end) > 0) {
+            last->end = next->end;
         }
-        if (at < intervals->count && covers(&intervals->items[at], keys->items[i])) {
+    }
+    run->count = kept;
+}
+
+/* A becomes the union of both; B is emptied. */
+static enum err merge_runs(struct run *a, struct run *b)
+{
+    struct run all = {.count = a->count + b->count};
+    all.items = calloc(all.count, sizeof *all.items);
+    if (all.items == NULL) {
+        return ERR_NOMEM;
+    }
+    size_t from_a = 0;
+    size_t from_b = 0;
+    for (size_t i = 0; i < all.count; i++) {
+        bool take_a =
+            from_b == b->count ||
+            (from_a < a->count && order_intervals(&a->items[from_a], &b->items[from_b]) <= 0);
+        all.items[i] = take_a ? a->items[from_a++] : b->items[from_b++];
+    }
+    join_sorted(&all);
+    run_fini(a);
+    run_fini(b);
+    *a = all;
+    return OK;
+}
+
+/* RUN is emptied, also on failure. */
+static enum err set_add(struct set *set, struct run *run)
+{
+    if (run->count == 0) {
+        run_fini(run);
+        return OK;
+    }
+    ASSERT(set->count < RUNS_MAX);
+    set->runs[set->count++] = *run;
+    *run = (struct run){0};
+    while (set->count > 1) {
+        struct run *last = &set->runs[set->count - 1];
+        if (last[-1].count >= 2 * last->count) {
+            break;
+        }
+        TRY(merge_runs(&last[-1], last));
+        set->count--;
+    }
+    return OK;
+}
+
+static enum err set_add_all(struct set *set, struct set *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        TRY(set_add(set, &from->runs[i]));
+    }
+    return OK;
+}
+
+static bool run_has(const struct run *run, struct bytes key)
+{
+    size_t low = 0; /* intervals below begin at KEY or before */
+    size_t high = run->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (bytes_compare(run->items[middle].begin, key) <= 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low > 0 && reaches(&run->items[low - 1], key);
+}
+
+static bool set_has(const struct set *set, struct bytes key)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (run_has(&set->runs[i], key)) {
             return true;
         }
     }
     return false;
 }
 
-/* Join what overlaps in a list that is sorted by begin. */
-static void join_sorted(struct intervals *list)
+/* Is one of the keys of RUN in one of the sets? */
+static bool run_meets(const struct run *run, const struct set *puts, const struct set *deletes)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        struct interval *last = kept == 0 ? NULL : &list->items[kept - 1];
-        struct interval *next = &list->items[i];
-        if (last == NULL || !covers(last, next->begin)) {
-            list->items[kept++] = *next;
-        } else if (bytes_compare(next->end, last->end) > 0) {
-            last->end = next->end;
+    for (size_t i = 0; i < run->count; i++) {
+        if (set_has(puts, run->items[i].begin) || set_has(deletes, run->items[i].begin)) {
+            return true;
         }
     }
-    list->count = kept;
+    return false;
 }
 
-/* INTO becomes the union of both sorted lists; FROM is emptied. */
-static enum err unite(struct intervals *into, struct intervals *from)
+static bool set_meets(const struct set *keys, const struct set *puts, const struct set *deletes)
 {
-    if (from->count == 0) {
-        return OK;
-    }
-    size_t count = into->count + from->count;
-    struct interval *all = calloc(count, sizeof *all);
-    if (all == NULL) {
-        return ERR_NOMEM;
-    }
-    size_t a = 0;
-    size_t b = 0;
-    for (size_t i = 0; i < count; i++) {
-        bool take_a = b == from->count ||
-                      (a < into->count && order_intervals(&into->items[a], &from->items[b]) <= 0);
-        all[i] = take_a ? into->items[a++] : from->items[b++];
-    }
-    intervals_fini(into);
-    intervals_fini(from);
-    *into = (struct intervals){.items = all, .count = count};
-    join_sorted(into);
-    return OK;
-}
-
-/* INTO becomes the union of both sorted lists; a key in both is ERR_DUPLICATE_KEY unless SHARED
- * holds it too (may be NULL). */
-static enum err merge_keys(struct keys *into, const struct keys *from, const struct keys *shared)
-{
-    size_t count = into->count + from->count;
-    if (from->count == 0) {
-        return OK;
-    }
-    struct bytes *all = calloc(count, sizeof *all);
-    if (all == NULL) {
-        return ERR_NOMEM;
-    }
-    size_t a = 0;
-    size_t b = 0;
-    size_t n = 0;
-    while (a < into->count || b < from->count) {
-        int order = a == into->count   ? 1
-                    : b == from->count ? -1
-                                       : bytes_compare(into->items[a], from->items[b]);
-        if (order == 0) {
-            bool exclusive = shared != NULL && shared->count > 0 &&
-                             bsearch(&from->items[b], shared->items, shared->count,
-                                     sizeof *shared->items, order_keys) != NULL;
-            if (!exclusive) {
-                free(all);
-                return ERR_DUPLICATE_KEY;
-            }
-            b++;
+    for (size_t i = 0; i < keys->count; i++) {
+        if (run_meets(&keys->runs[i], puts, deletes)) {
+            return true;
         }
-        all[n++] = order <= 0 ? into->items[a++] : from->items[b++];
     }
-    keys_fini(into);
-    *into = (struct keys){.items = all, .count = n};
-    return OK;
+    return false;
 }
 
-/* What one kind of operation on this level writes. */
-static enum err level_puts(const struct txn_op *ops, size_t count, struct keys *ret)
+/* ---- one level ---- */
+
+static enum err level_new(size_t count, struct run *ret)
 {
     ret->items = calloc(count + 1, sizeof *ret->items);
-    if (ret->items == NULL) {
-        return ERR_NOMEM;
-    }
+    return ret->items == NULL ? ERR_NOMEM : OK;
+}
+
+/* The keys that this level puts; ERR_DUPLICATE_KEY when one comes twice. */
+static enum err level_puts(const struct txn_op *ops, size_t count, struct run *ret)
+{
+    TRY(level_new(count, ret));
     for (size_t i = 0; i < count; i++) {
         if (ops[i].kind == OP_PUT) {
-            ret->items[ret->count++] = ops[i].put.key;
+            ret->items[ret->count++] =
+                (struct interval){.begin = ops[i].put.key, .end = ops[i].put.key};
         }
     }
-    qsort(ret->items, ret->count, sizeof *ret->items, order_keys);
+    qsort(ret->items, ret->count, sizeof *ret->items, order_intervals);
     for (size_t i = 1; i < ret->count; i++) {
-        if (bytes_equal(ret->items[i - 1], ret->items[i])) {
+        if (bytes_equal(ret->items[i - 1].begin, ret->items[i].begin)) {
             return ERR_DUPLICATE_KEY;
         }
     }
     return OK;
 }
 
-static enum err level_deletes(const struct txn_op *ops, size_t count, struct intervals *ret)
+static enum err level_deletes(const struct txn_op *ops, size_t count, struct run *ret)
 {
-    ret->items = calloc(count + 1, sizeof *ret->items);
-    if (ret->items == NULL) {
-        return ERR_NOMEM;
-    }
+    TRY(level_new(count, ret));
     for (size_t i = 0; i < count; i++) {
         if (ops[i].kind != OP_DELETE_RANGE) {
             continue;
@@ -204,50 +225,51 @@ static enum err level_deletes(const struct txn_op *ops, size_t count, struct int
     return OK;
 }
 
-static enum err check_level(const struct txn_op *ops, size_t count, struct keys *puts,
-                            struct intervals *deletes);
+static enum err check_level(const struct txn_op *ops, size_t count, struct set *puts,
+                            struct set *deletes);
 
 /* One nested transaction: its branches exclude each other, but not what comes before and after it.
  */
-static enum err check_nested(const struct command_txn *txn, struct keys *puts,
-                             struct intervals *deletes)
+static enum err check_nested(const struct command_txn *txn, struct set *puts, struct set *deletes)
 {
-    CLEANUP(keys_fini) struct keys then_puts = {0};
-    CLEANUP(keys_fini) struct keys else_puts = {0};
-    CLEANUP(intervals_fini) struct intervals then_deletes = {0};
-    CLEANUP(intervals_fini) struct intervals else_deletes = {0};
+    CLEANUP(set_fini) struct set then_puts = {0};
+    CLEANUP(set_fini) struct set else_puts = {0};
+    CLEANUP(set_fini) struct set then_deletes = {0};
+    CLEANUP(set_fini) struct set else_deletes = {0};
     TRY(check_level(txn->success, txn->success_count, &then_puts, &then_deletes));
     TRY(check_level(txn->failure, txn->failure_count, &else_puts, &else_deletes));
-    if (intersect(&then_puts, deletes) || intersect(&else_puts, deletes)) {
+    if (set_meets(&then_puts, puts, deletes) || set_meets(&else_puts, puts, deletes)) {
         return ERR_DUPLICATE_KEY;
     }
-    TRY(merge_keys(puts, &then_puts, NULL));
-    TRY(merge_keys(puts, &else_puts, &then_puts));
-    TRY(unite(deletes, &then_deletes));
-    return unite(deletes, &else_deletes);
+    TRY(set_add_all(puts, &then_puts));
+    TRY(set_add_all(puts, &else_puts));
+    TRY(set_add_all(deletes, &then_deletes));
+    return set_add_all(deletes, &else_deletes);
 }
 
 /* PUTS and DELETES get what the level and all below it write, also on failure. */
-static enum err check_level(const struct txn_op *ops, size_t count, struct keys *puts,
-                            struct intervals *deletes)
+static enum err check_level(const struct txn_op *ops, size_t count, struct set *puts,
+                            struct set *deletes)
 {
-    TRY(level_deletes(ops, count, deletes));
+    CLEANUP(run_fini) struct run own_deletes = {0};
+    TRY(level_deletes(ops, count, &own_deletes));
+    TRY(set_add(deletes, &own_deletes));
     for (size_t i = 0; i < count; i++) {
         if (ops[i].kind == OP_TXN) {
             TRY(check_nested(ops[i].txn, puts, deletes));
         }
     }
-    CLEANUP(keys_fini) struct keys own = {0};
-    TRY(level_puts(ops, count, &own));
-    if (intersect(&own, deletes)) {
+    CLEANUP(run_fini) struct run own_puts = {0};
+    TRY(level_puts(ops, count, &own_puts));
+    if (run_meets(&own_puts, puts, deletes)) {
         return ERR_DUPLICATE_KEY;
     }
-    return merge_keys(puts, &own, NULL);
+    return set_add(puts, &own_puts);
 }
 
 enum err conflict_check(const struct txn_op *ops, size_t count)
 {
-    CLEANUP(keys_fini) struct keys puts = {0};
-    CLEANUP(intervals_fini) struct intervals deletes = {0};
+    CLEANUP(set_fini) struct set puts = {0};
+    CLEANUP(set_fini) struct set deletes = {0};
     return check_level(ops, count, &puts, &deletes);
 }

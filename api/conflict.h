@@ -12,8 +12,8 @@
  * transaction before it.
  *
  * Deletes may overlap. A delete from a key to the end of all keys (range_end one NUL) conflicts
- * with nothing: etcd takes its range_end literally here, so that it is empty. Time: n log n in the
- * number of operations. */
+ * with nothing: etcd takes its range_end literally here, so that it is empty. Time: n log² n in the
+ * number of operations, on each level of nesting. */
 MUST_CHECK enum err conflict_check(const struct txn_op *ops, size_t count);
 
 #endif
