@@ -302,6 +302,49 @@ START_TEST(names_are_resolved)
 }
 END_TEST
 
+static bool has_ipv6(void)
+{
+    struct addr addr = addr_of("::1", 0);
+    struct listener_config config = {.env = t.loop.env,
+                                     .loop = &t.loop.uv,
+                                     .addr = addr,
+                                     .connections_max = 1,
+                                     .on_accept = on_accept};
+    struct listener *listener;
+    if (listener_open(&config, &listener, NULL) != OK) {
+        return false;
+    }
+    listener_close(listener, NULL, NULL);
+    return true;
+}
+
+static const struct {
+    const char *listen;
+    const char *connect;
+    bool reaches;
+} families[] = {
+    {"::1", "::1", true},        {"::", "::1", true},
+    {"::", "127.0.0.1", true}, /* both kinds on one socket */
+    {"::1", "127.0.0.1", false}, {"0.0.0.0", "127.0.0.1", true},
+};
+
+START_TEST(addresses_of_both_kinds)
+{
+    if (!has_ipv6()) {
+        loop_turns(&t.loop, 3);
+        runner_skip("this machine has no IPv6");
+    }
+    listen_at(families[_i].listen, 10);
+    connect_to(families[_i].connect);
+    ck_assert_int_eq(t.connect_status == OK, families[_i].reaches);
+    if (families[_i].reaches) {
+        RUN_UNTIL(&t.loop, t.server.stream != NULL);
+        const char *peer = stream_peer(t.client.stream);
+        ck_assert_int_eq(peer[0] == '[', strchr(families[_i].connect, ':') != NULL);
+    }
+}
+END_TEST
+
 START_TEST(a_port_that_nobody_listens_on_refuses)
 {
     listen_at("127.0.0.1", 10);
@@ -392,6 +435,7 @@ static Suite *stream_suite(void)
     tcase_set_timeout(making, 60);
     tcase_add_test(making, peer_tells_the_other_ends_address);
     tcase_add_test(making, names_are_resolved);
+    tcase_add_loop_test(making, addresses_of_both_kinds, 0, (int)ARRAY_LEN(families));
     tcase_add_test(making, a_port_that_nobody_listens_on_refuses);
     tcase_add_loop_test(making, a_connect_can_be_cancelled, 0, 3);
     tcase_add_test(making, connections_beyond_the_cap_are_closed);
