@@ -78,10 +78,14 @@ static enum err member_make(struct cluster *cluster, uint64_t id, struct cluster
 
 static enum err copy_text(struct bytes text, const char **ret)
 {
-    char *copy = strndup(text.len == 0 ? "" : (const char *)text.data, text.len);
+    char *copy = malloc(text.len + 1);
     if (copy == NULL) {
         return ERR_NOMEM;
     }
+    if (text.len > 0) {
+        memcpy(copy, text.data, text.len);
+    }
+    copy[text.len] = '\0';
     free((void *)(uintptr_t)*ret);
     *ret = copy;
     return OK;
