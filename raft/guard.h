@@ -75,7 +75,8 @@ enum guard_rule {
      * disjoint majorities (Ongaro's correction of 2015 to the thesis, 4.1). */
     GUARD_CHANGE_AFTER_BARRIER = 15,
 
-    /* Entries below the start of the log are appended at its end. */
+    /* A late message about entries below the start of the log makes the core append them at its
+     * end, and give up. */
     GUARD_BELOW_LOG = 16,
 
     /* A snapshot carries the newest configuration, which may be uncommitted, in place of the one of

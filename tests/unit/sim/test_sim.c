@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/sim.h"
+
+#include "raft/guard.h"
+#include "tests/lib/runner.h"
+#include "tests/sim/simrun.h"
+
+static struct sim_options options_of(unsigned members, bool churn)
+{
+    return (struct sim_options){.seed = 1,
+                                .members = members,
+                                .churn = churn,
+                                .reads = true,
+                                .faults_ms = 25000,
+                                .recovery_ms = 10000};
+}
+
+struct outcome {
+    uint64_t bad;
+    uint64_t good;
+    uint64_t first_bad;
+    uint64_t hashes[8];
+};
+
+static void on_done(void *ctx, uint64_t seed, enum sim_outcome outcome,
+                    const struct sim_stats *stats)
+{
+    struct outcome *sum = ctx;
+    if (outcome != SIM_GOOD) {
+        sum->first_bad = sum->bad == 0 ? seed : sum->first_bad;
+        sum->bad++;
+        return;
+    }
+    if (sum->good < 8) {
+        sum->hashes[sum->good] = stats->hash;
+    }
+    sum->good++;
+}
+
+START_TEST(the_same_seed_is_the_same_run)
+{
+    struct sim_options options = options_of(5, true);
+    struct outcome once = {0};
+    struct outcome again = {0};
+    sim_run_seeds(&options, 8, 1, on_done, &once);
+    sim_run_seeds(&options, 8, 1, on_done, &again);
+    ck_assert_uint_eq(once.good, 8);
+    for (int i = 0; i < 8; i++) {
+        ck_assert_uint_eq(once.hashes[i], again.hashes[i]);
+        ck_assert_msg(i == 0 || once.hashes[i] != once.hashes[i - 1], "two seeds, one run");
+    }
+}
+END_TEST
+
+/* Rules whose absence random runs find, and within how many seeds at the latest. The others need
+ * more of a coincidence; tests/unit/raft/test_guard.c makes it happen for each of them. */
+static const struct {
+    enum guard_rule rule;
+    unsigned members;
+    bool churn;
+    uint64_t seeds;
+} guard_seeds[] = {
+    {GUARD_VERIFIED_ACK, 3, false, 500},   {GUARD_OWN_TERM_COMMIT, 3, false, 100},
+    {GUARD_CONFIG_ROLLBACK, 5, true, 200}, {GUARD_SEND_SUCCEEDS, 5, true, 50},
+    {GUARD_SOLE_VOTER_TERM, 3, true, 200}, {GUARD_VOTERS_VOTE, 3, true, 500},
+};
+
+/* Run seeds until one ends badly. */
+static uint64_t first_bad_seed(struct sim_options options, uint64_t seeds)
+{
+    for (uint64_t end = options.seed + seeds; options.seed < end; options.seed += 10) {
+        struct outcome outcome = {0};
+        sim_run_seeds(&options, 10, 0, on_done, &outcome);
+        if (outcome.bad > 0) {
+            return outcome.first_bad;
+        }
+    }
+    return 0;
+}
+
+START_TEST(a_rule_that_is_off_is_missed)
+{
+    struct sim_options options = options_of(guard_seeds[_i].members, guard_seeds[_i].churn);
+    options.guard_off_mask = 1u << guard_seeds[_i].rule;
+    uint64_t seed = first_bad_seed(options, guard_seeds[_i].seeds);
+    ck_assert_msg(seed != 0, "rule %d: %d seeds without it are all good", guard_seeds[_i].rule,
+                  (int)guard_seeds[_i].seeds);
+    options.guard_off_mask = 0;
+    options.seed = seed;
+    struct outcome outcome = {0};
+    sim_run_seeds(&options, 1, 1, on_done, &outcome);
+    ck_assert_msg(outcome.good == 1, "rule %d: seed %d is bad with it, too", guard_seeds[_i].rule,
+                  (int)seed);
+}
+END_TEST
+
+START_TEST(the_core_alone_is_not_enough)
+{
+    struct sim_options options = options_of(5, true);
+    options.unguarded = true;
+    options.reads = false; /* those are wrong at once */
+    ck_assert_uint_ne(first_bad_seed(options, 200), 0);
+}
+END_TEST
+
+static Suite *sim_suite(void)
+{
+    Suite *suite = suite_create("sim");
+    TCase *tc = tcase_create("sim");
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, the_same_seed_is_the_same_run);
+    tcase_add_loop_test(tc, a_rule_that_is_off_is_missed, 0,
+                        (int)(sizeof guard_seeds / sizeof guard_seeds[0]));
+    tcase_add_test(tc, the_core_alone_is_not_enough);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(sim_suite);
+}
