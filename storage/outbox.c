@@ -97,6 +97,8 @@ static void seal(struct outbox *outbox)
     batch->write.changes = batch->changes;
     queue_push_back(&outbox->sealed, &batch->link);
     outbox->open = batch_new(outbox);
+    outbox->hurry = false;
+    env_timer_stop(outbox->env, &outbox->timer);
 }
 
 static void write_sealed(struct outbox *outbox)
@@ -106,18 +108,48 @@ static void write_sealed(struct outbox *outbox)
     backend_write(outbox->backend, &QUEUE_ELEM(link, struct outbox_batch, link)->write, on_written);
 }
 
-/* Keep the backend busy: sealed batches first, then what is open, unless an entry is. */
+/* May what is open go out now? When it should collect, its time begins. */
+static bool is_due(struct outbox *outbox)
+{
+    if (outbox->open->entry_count == 0) {
+        outbox->hurry = false;
+        return false;
+    }
+    if (outbox->in_entry) {
+        return false;
+    }
+    if (outbox->hurry || outbox->open->write.size_bytes >= OUTBOX_EAGER_BYTES) {
+        return true;
+    }
+    if (!env_timer_active(&outbox->timer)) {
+        env_timer_start(outbox->env, &outbox->timer, OUTBOX_DELAY_MS);
+    }
+    return false;
+}
+
+/* Give the backend what it has room for: sealed batches first, then what is open. */
 static void submit(struct outbox *outbox)
 {
     while (outbox->out_count < OUTBOX_OUT_MAX) {
         if (queue_empty(&outbox->sealed)) {
-            if (outbox->open->entry_count == 0 || outbox->in_entry) {
+            if (!is_due(outbox)) {
                 return;
             }
             seal(outbox);
         }
         write_sealed(outbox);
     }
+}
+
+void outbox_hurry(struct outbox *outbox)
+{
+    outbox->hurry = true;
+    env_defer(outbox->env, &outbox->task);
+}
+
+static void on_timer(struct env_timer *timer)
+{
+    outbox_hurry(CONTAINER_OF(timer, struct outbox, timer));
 }
 
 static void on_turn_end(struct env_task *task)
@@ -132,6 +164,7 @@ void outbox_init(struct outbox *outbox, struct env *env, struct backend *backend
     *outbox = (struct outbox){
         .env = env, .backend = backend, .durable = *state, .on_commit = on_commit, .ctx = ctx};
     env_task_init(&outbox->task, PHASE_PUBLISH, on_turn_end);
+    env_timer_init(&outbox->timer, on_timer);
     queue_init(&outbox->sealed);
     queue_init(&outbox->spare);
     queue_init(&outbox->states);
@@ -142,6 +175,7 @@ void outbox_flush(struct outbox *outbox)
 {
     ASSERT(!outbox->in_entry);
     env_task_cancel(&outbox->task);
+    env_timer_stop(outbox->env, &outbox->timer);
     if (outbox->open->entry_count > 0) {
         seal(outbox);
     }
@@ -157,6 +191,7 @@ void outbox_fini(struct outbox *outbox)
     }
     ASSERT(outbox->out_count == 0 && queue_empty(&outbox->sealed));
     env_task_cancel(&outbox->task);
+    env_timer_stop(outbox->env, &outbox->timer);
     batch_free(outbox->open);
     free_batches(&outbox->spare);
     struct queue *link;

@@ -7,8 +7,8 @@
 
 /* On the way to SQLite: what entries of the Raft log change, collected in batches of whole entries.
  *
- *   entry ▷ entry ▷ [ open ]      a batch is sealed when it is large, or at the end of the turn
- *                       │ seal    when the backend has few; else it goes on collecting
+ *   entry ▷ entry ▷ [ open ]      a batch is sealed when it is large, old, or waited for, and the
+ *                       │ seal    backend has few; else it goes on collecting
  *   [ sealed ][ sealed ]│
  *        │ at most OUTBOX_OUT_MAX
  *        ▼
@@ -18,6 +18,10 @@
  * durable state can be told. On the loop. */
 #define OUTBOX_BATCH_BYTES (4u * 1024 * 1024)
 #define OUTBOX_OUT_MAX     2u
+/* Nothing waits for SQLite but reads of what the ring has dropped, so that many small entries may
+ * share one transaction: its fixed cost would be most of a small write's. */
+#define OUTBOX_DELAY_MS    10u
+#define OUTBOX_EAGER_BYTES (256u * 1024)
 #define OUTBOX_SPARE_MAX   3u
 
 struct outbox_batch {
@@ -47,6 +51,8 @@ struct outbox {
     unsigned spare_count;
     unsigned out_count; /* given to the backend */
     bool in_entry;
+    bool hurry; /* what is open goes out as soon as the backend has room */
+    struct env_timer timer;
     size_t table_bytes; /* pending, of small tables */
     struct queue states;
     struct backend_state durable;
@@ -58,6 +64,8 @@ struct outbox {
 void outbox_init(struct outbox *outbox, struct env *env, struct backend *backend,
                  const struct backend_state *state,
                  void (*on_commit)(void *ctx, const struct backend_state *state), void *ctx);
+/* Somebody waits for a commit: do not collect any longer. */
+void outbox_hurry(struct outbox *outbox);
 /* Give everything to the backend, which is about to be closed. */
 void outbox_flush(struct outbox *outbox);
 void outbox_fini(struct outbox *outbox); /* after the backend was closed */

@@ -78,6 +78,7 @@ static void add_wait(struct store *store, struct queue *waits, struct store_wait
     }
     queue_push_front(before, &wait->link);
     store->waits_came = true; /* perhaps its time has come already */
+    outbox_hurry(&store->outbox);
     upkeep_wake(store);
 }
 
