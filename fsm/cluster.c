@@ -191,12 +191,13 @@ enum err cluster_new(struct store *store, struct cluster **ret, struct why *why)
         return ERR_NOMEM;
     }
     cluster->store = store;
-    enum err err = store_table_foreach(store, TABLE_MEMBER, load_member, cluster, why);
+    struct why cause = {{0}}; /* stays empty when it is a row that is wrong */
+    enum err err = store_table_foreach(store, TABLE_MEMBER, load_member, cluster, &cause);
     if (err == OK) {
-        err = store_table_foreach(store, TABLE_CLUSTER, load_cluster, cluster, why);
+        err = store_table_foreach(store, TABLE_CLUSTER, load_cluster, cluster, &cause);
     }
     if (err != OK) {
-        why_prefix(why, "read the members");
+        why_set(why, "read the members: %s", cause.text[0] == '\0' ? err_text(err) : cause.text);
         cluster_free(cluster);
         return err;
     }

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fsm/cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "tests/lib/runner.h"
+#include "tests/lib/store_model.h"
+
+static struct store *store;
+static struct cluster *cluster;
+static uint64_t next_index;
+
+static const char *const peers[] = {"http://10.0.0.1:2380", "http://10.0.0.1:2390"};
+
+static void set_up(void)
+{
+    store = store_model_new(NULL);
+    next_index = 1;
+    ck_assert_int_eq(cluster_new(store, &cluster, NULL), OK);
+}
+
+static void tear_down(void)
+{
+    cluster_free(cluster);
+    store_close(store);
+}
+
+/* As after a restart. */
+static void reopen(void)
+{
+    struct why why = {{0}};
+    cluster_free(cluster);
+    cluster = NULL;
+    enum err err = cluster_new(store, &cluster, &why);
+    ck_assert_msg(err == OK, "%s", why.text);
+}
+
+static enum err save(void)
+{
+    store_entry_begin(store, next_index++, 1);
+    enum err err = cluster_save(cluster);
+    store_entry_end(store);
+    return err;
+}
+
+static enum err publish(uint64_t id, const char *name, struct bytes *urls, size_t count)
+{
+    struct command_member_publish command = {.member_id = id,
+                                             .name = bytes_of_str(name),
+                                             .client_urls = urls,
+                                             .client_url_count = count};
+    store_entry_begin(store, next_index++, 1);
+    enum err err = cluster_publish(cluster, &command);
+    store_entry_end(store);
+    return err;
+}
+
+static void put_row(enum store_table table, struct bytes key, struct bytes value)
+{
+    store_entry_begin(store, next_index++, 1);
+    store_table_put(store, table, key, value);
+    store_entry_end(store);
+}
+
+START_TEST(a_new_cluster_knows_nothing)
+{
+    const struct cluster_member *members;
+    ck_assert_uint_eq(cluster_members(cluster, &members), 0);
+    ck_assert_ptr_null(cluster_member(cluster, 1));
+    ck_assert_str_eq(cluster_version(cluster), "");
+    ck_assert_int_eq(save(), OK);
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 0);
+}
+END_TEST
+
+/* Ids are numbers without a sign, whatever the order in which members are told. */
+START_TEST(members_are_in_order_of_their_ids)
+{
+    static const struct cluster_member first[] = {
+        {.id = 0x8000000000000001},
+        {.id = 7},
+        {.id = UINT64_MAX},
+        {.id = 0x0100},
+        {.id = 0x00ff},
+        {.id = 1},
+    };
+    static const uint64_t want[] = {1, 7, 0xff, 0x100, 0x8000000000000001, UINT64_MAX};
+    ck_assert_int_eq(cluster_bootstrap(cluster, first, ARRAY_LEN(first)), OK);
+    for (unsigned opened = 0; opened < 2; opened++) {
+        const struct cluster_member *members;
+        ck_assert_uint_eq(cluster_members(cluster, &members), ARRAY_LEN(want));
+        for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+            ck_assert_uint_eq(members[i].id, want[i]);
+            ck_assert_ptr_eq(cluster_member(cluster, want[i]), &members[i]);
+        }
+        ck_assert_ptr_null(cluster_member(cluster, 2));
+        ck_assert_ptr_null(cluster_member(cluster, 0));
+        ck_assert_int_eq(save(), OK);
+        reopen();
+    }
+}
+END_TEST
+
+START_TEST(what_is_known_of_a_member_is_kept)
+{
+    struct cluster_member first[] = {
+        {.id = 3, .peer_urls = peers, .peer_url_count = 2},
+        {.id = 4, .peer_urls = peers + 1, .peer_url_count = 1, .learner = true},
+    };
+    struct bytes urls[] = {bytes_of_str("http://a:1"), bytes_of_str("http://b:2")};
+    ck_assert_int_eq(cluster_bootstrap(cluster, first, 2), OK);
+    ck_assert_int_eq(save(), OK);
+    ck_assert_int_eq(publish(4, "four", urls, 2), OK);
+    ck_assert_int_eq(publish(3, "three", urls, 1), OK);
+    ck_assert_int_eq(publish(3, "3", urls + 1, 1), OK); /* again, with another name */
+    for (unsigned opened = 0; opened < 2; opened++) {
+        const struct cluster_member *three = cluster_member(cluster, 3);
+        const struct cluster_member *four = cluster_member(cluster, 4);
+        ck_assert_str_eq(three->name, "3");
+        ck_assert(!three->learner);
+        ck_assert_uint_eq(three->peer_url_count, 2);
+        ck_assert_str_eq(three->peer_urls[0], peers[0]);
+        ck_assert_str_eq(three->peer_urls[1], peers[1]);
+        ck_assert_uint_eq(three->client_url_count, 1);
+        ck_assert_str_eq(three->client_urls[0], "http://b:2");
+        ck_assert_str_eq(four->name, "four");
+        ck_assert(four->learner);
+        ck_assert_uint_eq(four->peer_url_count, 1);
+        ck_assert_uint_eq(four->client_url_count, 2);
+        reopen();
+    }
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 2);
+}
+END_TEST
+
+START_TEST(members_are_saved_once)
+{
+    struct cluster_member first = {.id = 3};
+    ck_assert_int_eq(cluster_bootstrap(cluster, &first, 1), OK);
+    ck_assert_int_eq(save(), OK);
+    store_entry_begin(store, next_index++, 1);
+    store_table_delete(store, TABLE_MEMBER, bytes_of("\0\0\0\0\0\0\0\3", 8));
+    store_entry_end(store);
+    ck_assert_int_eq(save(), OK);
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 0);
+}
+END_TEST
+
+START_TEST(a_member_that_nobody_knew_is_made)
+{
+    ck_assert_int_eq(publish(9, "", NULL, 0), OK);
+    reopen();
+    ck_assert_str_eq(cluster_member(cluster, 9)->name, "");
+    ck_assert_uint_eq(cluster_member(cluster, 9)->client_url_count, 0);
+}
+END_TEST
+
+START_TEST(the_version_is_kept)
+{
+    static const char *const versions[] = {"3.7", "3.8.1", ""};
+    for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+        store_entry_begin(store, next_index++, 1);
+        ck_assert_int_eq(cluster_set_version(cluster, bytes_of_str(versions[i])), OK);
+        store_entry_end(store);
+        ck_assert_str_eq(cluster_version(cluster), versions[i]);
+        reopen();
+        ck_assert_str_eq(cluster_version(cluster), versions[i]);
+    }
+    put_row(TABLE_CLUSTER, bytes_of_str("another"), bytes_of_str("row"));
+    reopen();
+    ck_assert_str_eq(cluster_version(cluster), "");
+}
+END_TEST
+
+/* ---- limits ---- */
+
+START_TEST(there_are_as_many_members_as_allowed)
+{
+    struct cluster_member first[MEMBERS_MAX + 1] = {{0}};
+    for (size_t i = 0; i < ARRAY_LEN(first); i++) {
+        first[i].id = i + 1;
+    }
+    ck_assert_int_eq(cluster_bootstrap(cluster, first, MEMBERS_MAX), OK);
+    ck_assert_int_eq(save(), OK);
+    ck_assert_int_eq(publish(MEMBERS_MAX + 1, "one more", NULL, 0), ERR_LIMIT);
+    ck_assert_int_eq(publish(MEMBERS_MAX, "last", NULL, 0), OK);
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), MEMBERS_MAX);
+    reopen();
+    ck_assert_str_eq(cluster_member(cluster, MEMBERS_MAX)->name, "last");
+    cluster_free(cluster);
+    cluster = NULL;
+    struct store *other = store_model_new(NULL);
+    ck_assert_int_eq(cluster_new(other, &cluster, NULL), OK);
+    ck_assert_int_eq(cluster_bootstrap(cluster, first, MEMBERS_MAX + 1), ERR_LIMIT);
+    store_close(other);
+}
+END_TEST
+
+START_TEST(first_members_have_limits)
+{
+    static char long_url[MEMBER_TEXT_BYTES_MAX + 2];
+    const char *urls[MEMBER_URLS_MAX + 1];
+    memset(long_url, 'u', sizeof long_url - 1);
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+        urls[i] = peers[0];
+    }
+    struct cluster_member first = {
+        .id = 1, .peer_urls = urls, .peer_url_count = MEMBER_URLS_MAX + 1};
+    ck_assert_int_eq(cluster_bootstrap(cluster, &first, 1), ERR_LIMIT);
+    first.peer_url_count = MEMBER_URLS_MAX;
+    urls[3] = long_url;
+    ck_assert_int_eq(cluster_bootstrap(cluster, &first, 1), ERR_LIMIT);
+    urls[3] = long_url + 1; /* as long as allowed */
+    ck_assert_int_eq(cluster_bootstrap(cluster, &first, 1), OK);
+    ck_assert_int_eq(save(), OK);
+    reopen();
+    ck_assert_uint_eq(cluster_member(cluster, 1)->peer_url_count, MEMBER_URLS_MAX);
+    ck_assert_str_eq(cluster_member(cluster, 1)->peer_urls[3], long_url + 1);
+}
+END_TEST
+
+/* ---- damage ---- */
+
+static struct buf row; /* of a member: format, learner, name, peer URLs, client URLs */
+
+static void make_row(void)
+{
+    buf_clear(&row);
+    write_u8(&row, 1);
+    write_u8(&row, 0);
+    write_var_bytes(&row, bytes_of_str("name"));
+    write_varint(&row, 2);
+    write_var_bytes(&row, bytes_of_str(peers[0]));
+    write_var_bytes(&row, bytes_of_str(peers[1]));
+    write_varint(&row, 1);
+    write_var_bytes(&row, bytes_of_str("http://a:1"));
+}
+
+static enum err open_with_row(struct bytes key, struct bytes value)
+{
+    struct store *other = store_model_new(NULL);
+    struct cluster *made = NULL;
+    struct why why;
+    store_entry_begin(other, 1, 1);
+    store_table_put(other, TABLE_MEMBER, key, value);
+    store_entry_end(other);
+    enum err err = cluster_new(other, &made, &why);
+    ck_assert_int_eq(err == OK, made != NULL);
+    if (err != OK) {
+        ck_assert_ptr_nonnull(strstr(why.text, err_text(err)));
+    }
+    cluster_free(made);
+    store_close(other);
+    return err;
+}
+
+START_TEST(a_row_cut_anywhere_is_damage)
+{
+    struct bytes key = bytes_of("\0\0\0\0\0\0\0\1", 8);
+    make_row();
+    ck_assert_int_eq(open_with_row(key, buf_bytes(&row)), OK);
+    for (size_t len = 0; len < row.len; len++) {
+        ck_assert_int_eq(open_with_row(key, bytes_of(row.data, len)), ERR_CORRUPT);
+    }
+    ck_assert_int_eq(open_with_row(bytes_of(key.data, 7), buf_bytes(&row)), ERR_CORRUPT);
+    write_u8(&row, 0);
+    ck_assert_int_eq(open_with_row(key, buf_bytes(&row)), ERR_CORRUPT);
+    buf_fini(&row);
+}
+END_TEST
+
+START_TEST(a_row_of_a_newer_format_is_told_from_damage)
+{
+    struct bytes key = bytes_of("\0\0\0\0\0\0\0\1", 8);
+    make_row();
+    row.data[0] = 2;
+    for (size_t len = 1; len <= row.len; len++) {
+        ck_assert_int_eq(open_with_row(key, bytes_of(row.data, len)), ERR_VERSION);
+    }
+    row.data[0] = 0;
+    ck_assert_int_eq(open_with_row(key, buf_bytes(&row)), ERR_CORRUPT);
+    buf_fini(&row);
+}
+END_TEST
+
+START_TEST(flipped_bits_do_no_harm)
+{
+    struct bytes key = bytes_of("\0\0\0\0\0\0\0\1", 8);
+    make_row();
+    for (size_t bit = 0; bit < 8 * row.len; bit++) {
+        row.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        enum err err = open_with_row(key, buf_bytes(&row));
+        ck_assert_msg(err == OK || err == ERR_CORRUPT || err == ERR_VERSION, "bit %zu: %s", bit,
+                      err_text(err));
+        row.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    buf_fini(&row);
+}
+END_TEST
+
+static Suite *cluster_suite(void)
+{
+    Suite *suite = suite_create("cluster");
+    TCase *tc = tcase_create("cluster");
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_add_test(tc, a_new_cluster_knows_nothing);
+    tcase_add_test(tc, members_are_in_order_of_their_ids);
+    tcase_add_test(tc, what_is_known_of_a_member_is_kept);
+    tcase_add_test(tc, members_are_saved_once);
+    tcase_add_test(tc, a_member_that_nobody_knew_is_made);
+    tcase_add_test(tc, the_version_is_kept);
+    tcase_add_test(tc, there_are_as_many_members_as_allowed);
+    tcase_add_test(tc, first_members_have_limits);
+    tcase_add_test(tc, a_row_cut_anywhere_is_damage);
+    tcase_add_test(tc, a_row_of_a_newer_format_is_told_from_damage);
+    tcase_add_test(tc, flipped_bits_do_no_harm);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(cluster_suite);
+}
