@@ -15,6 +15,17 @@ struct made {
     int64_t superseded_at; /* main revision of the row that names it; 0: none */
 };
 
+/* The batches, and whose they are. */
+struct shelf {
+    struct batches *owner;
+    struct backend_batch items[];
+};
+
+static struct shelf *shelf_of(struct backend_batch *items)
+{
+    return (struct shelf *)(void *)((char *)items - offsetof(struct shelf, items));
+}
+
 struct key_state {
     revision_t newest; /* 0: never written */
     bool live;
@@ -153,7 +164,9 @@ struct batches *batches_new(const struct batches_config *config)
     ASSERT(c.keys <= KEYS_MAX);
     struct batches *b = must(calloc(1, sizeof *b));
     b->count = c.count;
-    b->items = must(calloc(c.count + 1, sizeof *b->items));
+    struct shelf *shelf = must(calloc(1, sizeof *shelf + c.count * sizeof *b->items));
+    shelf->owner = b;
+    b->items = shelf->items;
     b->records = must(calloc(c.count * c.records_max + 1, sizeof *b->records));
     b->made = must(calloc(c.count * c.records_max + 1, sizeof *b->made));
     b->changes = must(calloc(c.count * 2 + 1, sizeof *b->changes));
@@ -178,13 +191,15 @@ void batches_free(struct batches *b)
     free(b->records);
     free(b->made);
     free(b->changes);
-    free(b->items);
+    free(shelf_of(b->items));
     free(b);
 }
 
 static void on_written(struct backend_batch *batch)
 {
     ASSERT(batch->status == OK || batch->status == ERR_NO_SPACE);
+    struct backend_batch *items = batch - (batch->state.applied_index - 1);
+    shelf_of(items)->owner->written += batch->status == OK;
 }
 
 void batches_write(struct batches *batches, size_t i, struct backend *backend)
@@ -195,11 +210,7 @@ void batches_write(struct batches *batches, size_t i, struct backend *backend)
 
 size_t batches_written(const struct batches *batches)
 {
-    size_t written = 0;
-    while (written < batches->count && batches->items[written].status == OK) {
-        written++;
-    }
-    return written;
+    return batches->written;
 }
 
 static struct bytes copy_bytes(struct bytes bytes)

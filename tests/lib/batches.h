@@ -15,6 +15,7 @@ struct batches {
     struct backend_change *changes;
     size_t change_count;
     struct made *made; /* of each record: see batches.c */
+    size_t written;
 };
 
 struct batches_config {

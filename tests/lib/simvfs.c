@@ -464,6 +464,9 @@ static int sim_last_error(sqlite3_vfs *vfs, int size, char *ret)
 struct simvfs *simvfs_new(struct fs *fs, uint64_t (*file_id)(struct fs_file *file))
 {
     static unsigned count;
+    /* SQLite draws the salts of its WAL from a generator of its own. */
+    int rc = sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, 1, NULL);
+    ASSERT(rc == SQLITE_OK);
     struct simvfs *sim = must(calloc(1, sizeof *sim));
     sim->fs = fs;
     sim->file_id = file_id;
@@ -485,7 +488,7 @@ struct simvfs *simvfs_new(struct fs *fs, uint64_t (*file_id)(struct fs_file *fil
         .xCurrentTime = sim_time,
         .xGetLastError = sim_last_error,
     };
-    int rc = sqlite3_vfs_register(&sim->vfs, 0);
+    rc = sqlite3_vfs_register(&sim->vfs, 0);
     ASSERT(rc == SQLITE_OK);
     return sim;
 }
