@@ -7,7 +7,8 @@
 #include "server/forward.h"
 
 #define RETRY_MS       10
-#define ENTRY_HEAD_MAX 16 /* version and wall clock */
+#define KEEP_BYTES     (2 * BATCH_BYTES_MAX) /* memory that an empty batch keeps */
+#define ENTRY_HEAD_MAX 16                    /* version and wall clock */
 
 /* One entry on its way. */
 struct batch_proposal {
@@ -47,10 +48,16 @@ void batch_fini(struct batch *batch)
     buf_fini(&batch->open);
 }
 
+/* The commands that wait. */
+static struct bytes open_commands(const struct batch *batch)
+{
+    return bytes_of(batch->open.data + batch->open_done, batch->open.len - batch->open_done);
+}
+
 bool batch_has_room(const struct batch *batch, size_t size)
 {
     return batch->open_count < PENDING_COMMANDS_MAX && size <= PENDING_BYTES_MAX &&
-           batch->open.len <= PENDING_BYTES_MAX - size;
+           open_commands(batch).len <= PENDING_BYTES_MAX - size;
 }
 
 /* After an append of COUNT commands: all of it or nothing. */
@@ -84,7 +91,7 @@ bool batch_add_encoded(struct batch *batch, struct bytes commands, size_t count)
 
 void batch_kick(struct batch *batch)
 {
-    if (batch->open.len > 0 && !batch->closed) {
+    if (batch->open_count > 0 && !batch->closed) {
         env_timer_stop(batch->env, &batch->retry);
         env_defer(batch->env, &batch->seal);
     }
@@ -120,11 +127,12 @@ void batch_put_back(struct batch *batch, struct bytes commands)
 /* The first commands of the open batch that fit into one entry or frame: their size and count. */
 static size_t first_part(const struct batch *batch, size_t *count)
 {
-    if (batch->open.len <= BATCH_BYTES_MAX && batch->open_count <= BATCH_COMMANDS_MAX) {
+    struct bytes commands = open_commands(batch);
+    if (commands.len <= BATCH_BYTES_MAX && batch->open_count <= BATCH_COMMANDS_MAX) {
         *count = batch->open_count;
-        return batch->open.len;
+        return commands.len;
     }
-    struct reader r = reader_of(buf_bytes(&batch->open));
+    struct reader r = reader_of(commands);
     size_t size = 0;
     size_t taken = 0;
     while (reader_left(&r) > 0 && taken < BATCH_COMMANDS_MAX) {
@@ -143,10 +151,19 @@ static size_t first_part(const struct batch *batch, size_t *count)
     return size;
 }
 
+/* What is left moves up only when it is the smaller half: a long queue is not moved with each entry
+ * that it gives. */
 static void drop_first(struct batch *batch, size_t size, size_t count)
 {
-    buf_consume(&batch->open, size);
     batch->open_count -= count;
+    batch->open_done += size;
+    if (batch->open_done == batch->open.len && batch->open.cap > KEEP_BYTES) {
+        buf_fini(&batch->open);
+        batch->open_done = 0;
+    } else if (batch->open_done > batch->open.len / 2) {
+        buf_consume(&batch->open, batch->open_done);
+        batch->open_done = 0;
+    }
 }
 
 static void on_proposed(struct proposal *proposal, enum err status)
@@ -165,7 +182,7 @@ static void on_proposed(struct proposal *proposal, enum err status)
     if (status == ERR_NOT_LEADER && !batch->closed) {
         batch_put_back(batch, bytes_of(sent->entry->data + sent->commands_offset,
                                        sent->entry->len - sent->commands_offset));
-    } else if (batch->open.len > 0 && !batch->closed) {
+    } else if (batch->open_count > 0 && !batch->closed) {
         env_defer(batch->env, &batch->seal);
     }
     blob_unref(sent->entry);
@@ -188,7 +205,7 @@ static struct batch_proposal *make_proposal(struct batch *batch, size_t size)
         return NULL;
     }
     memcpy(sent->entry->data, head.data, head.len);
-    memcpy(sent->entry->data + head.len, batch->open.data, size);
+    memcpy(sent->entry->data + head.len, open_commands(batch).data, size);
     sent->commands_offset = head.len;
     sent->batch = batch;
     return sent;
@@ -222,7 +239,8 @@ static bool forward_first(struct batch *batch, uint64_t leader_id)
 {
     size_t count;
     size_t size = first_part(batch, &count);
-    if (!forward_send(batch->node, leader_id, FORWARD_COMMANDS, bytes_of(batch->open.data, size))) {
+    struct bytes commands = bytes_of(open_commands(batch).data, size);
+    if (!forward_send(batch->node, leader_id, FORWARD_COMMANDS, commands)) {
         retry_later(batch);
         return false;
     }
@@ -233,7 +251,7 @@ static bool forward_first(struct batch *batch, uint64_t leader_id)
 static void seal(struct batch *batch)
 {
     bool more = true;
-    while (batch->open.len > 0 && more && !batch->closed) {
+    while (batch->open_count > 0 && more && !batch->closed) {
         uint64_t leader_id = node_leader(batch->node);
         if (node_role(batch->node) == NODE_LEADER) {
             more = propose_first(batch);

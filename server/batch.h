@@ -19,7 +19,8 @@ struct batch {
     struct env *env;
     struct logger *log;
     struct node *node;
-    struct buf open; /* encoded commands, without an entry's head */
+    struct buf open;  /* encoded commands, without an entry's head ... */
+    size_t open_done; /* ... the first bytes of which are on their way already */
     size_t open_count;
     struct batch_proposal *in_flight[BATCHES_IN_FLIGHT_MAX];
     struct env_task seal;

@@ -198,6 +198,34 @@ START_TEST(a_command_that_is_larger_than_a_batch_goes_alone)
 }
 END_TEST
 
+/* While entries leave at its front, others come at its end. */
+START_TEST(a_long_queue_keeps_its_order_and_gives_its_memory_back)
+{
+    uint64_t added = 0;
+    uint64_t seen = 0;
+    node_fake_set_leader(node, 1, SELF);
+    for (unsigned round = 0; round < 30 || seen < added; round++) {
+        for (unsigned i = 0; i < 7 && round < 30; i++) {
+            add_put(SELF, ++added, (round * 7 + i) % 10 * 150000ul);
+        }
+        env_fake_run(fake);
+        CLEANUP(arena_fini) struct arena arena = {0};
+        struct bytes entry = commands_of_entry(0);
+        ck_assert_uint_le(entry.len, BATCH_BYTES_MAX);
+        for (struct reader r = reader_of(entry); reader_left(&r) > 0;) {
+            struct command command;
+            struct command_origin origin;
+            ck_assert_int_eq(command_decode(&r, &arena, &origin, &command), OK);
+            ck_assert_uint_eq(origin.op, ++seen);
+        }
+        node_fake_commit(node);
+    }
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0);
+    ck_assert_uint_eq(batch.open_count, 0);
+    ck_assert_uint_le(batch.open.cap, 2 * BATCH_BYTES_MAX);
+}
+END_TEST
+
 START_TEST(a_follower_sends_all_of_it_to_the_leader)
 {
     size_t size = BATCH_BYTES_MAX / 2 - 1000;
@@ -374,6 +402,7 @@ static Suite *batch_suite(void)
     tcase_add_test(tc, a_batch_is_split_at_its_bytes);
     tcase_add_test(tc, a_batch_is_split_at_its_count);
     tcase_add_test(tc, a_command_that_is_larger_than_a_batch_goes_alone);
+    tcase_add_test(tc, a_long_queue_keeps_its_order_and_gives_its_memory_back);
     tcase_add_test(tc, a_follower_sends_all_of_it_to_the_leader);
     tcase_add_test(tc, what_nobody_leads_waits);
     tcase_add_test(tc, a_blocked_way_is_tried_again);
