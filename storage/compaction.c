@@ -161,7 +161,8 @@ static void slice_done(struct job *job)
     struct compaction *c = CONTAINER_OF(job, struct compaction, job);
     c->running = false;
     c->blocked = c->job_status != OK;
-    c->on_report(c->ctx, &c->job_report);
+    struct drain_report report = c->job_report; /* the next slice may begin in on_report */
+    c->on_report(c->ctx, &report);
 }
 
 void compaction_init(struct compaction *c, struct worker *storage, struct drain *drain,
