@@ -6,6 +6,8 @@
 #include "base/assert.h"
 #include "storage/keyindex_private.h"
 
+#define CACHE_LINE 64u
+
 struct keyindex *keyindex_new(void)
 {
     struct keyindex *ki = calloc(1, sizeof *ki);
@@ -15,6 +17,7 @@ struct keyindex *keyindex_new(void)
         free(root);
         return NULL;
     }
+    root->node.is_edge = 1;
     root->garbage_at = GENERATION_NO_GARBAGE;
     ki->root = &root->node;
     return ki;
@@ -71,6 +74,12 @@ bool key_range_before_end(const struct key_range *range, struct bytes key)
 /* The child of INNER that KEY belongs to. */
 static uint32_t child_of(const struct keyindex_inner *inner, struct bytes key)
 {
+    if (inner->node.is_edge) {
+        int order = keyindex_edge_order(&inner->node, separator_key(inner->seps[1]), key);
+        if (order != 0) {
+            return order < 0 ? 0 : inner->node.count - 1;
+        }
+    }
     uint64_t hint = keyindex_hint(key, inner->node.skip);
     uint32_t low = 0; /* its separator is not above KEY */
     uint32_t high = inner->node.count;
@@ -92,6 +101,12 @@ static uint32_t child_of(const struct keyindex_inner *inner, struct bytes key)
 /* The first entry of LEAF that is not below KEY. */
 static uint32_t entry_at(const struct keyindex_leaf *leaf, struct bytes key)
 {
+    if (leaf->node.is_edge && leaf->node.count > 0) {
+        int order = keyindex_edge_order(&leaf->node, entry_key(leaf->entries[0]), key);
+        if (order != 0) {
+            return order < 0 ? 0 : leaf->node.count;
+        }
+    }
     uint64_t hint = keyindex_hint(key, leaf->node.skip);
     uint32_t low = 0; /* entries before are below KEY */
     uint32_t high = leaf->node.count;
@@ -110,6 +125,14 @@ static uint32_t entry_at(const struct keyindex_leaf *leaf, struct bytes key)
     return low;
 }
 
+/* A node's head and hints come from memory together, not one line after the other. */
+static void fetch(const struct keyindex_node *node)
+{
+    for (size_t at = 0; at < sizeof *node; at += CACHE_LINE) {
+        __builtin_prefetch((const char *)node + at);
+    }
+}
+
 /* Stand where KEY is or would be: possibly behind the last entry of a leaf. */
 static void descend(const struct keyindex *ki, struct bytes key, struct keyindex_cursor *cursor)
 {
@@ -121,6 +144,7 @@ static void descend(const struct keyindex *ki, struct bytes key, struct keyindex
         cursor->path[level].node = inner;
         cursor->path[level].at = at;
         node = inner->children[at];
+        fetch(node);
     }
     cursor->leaf = leaf_of(node);
     cursor->at = entry_at(cursor->leaf, key);
@@ -294,6 +318,9 @@ static void insert_entry(const struct keyindex_cursor *cursor, struct keyindex_e
 {
     struct keyindex_leaf *leaf = cursor->leaf;
     unsigned at = cursor->at;
+    if (leaf->node.count > 0) {
+        keyindex_widen_leaf(leaf, entry_key(entry));
+    }
     uint32_t behind = leaf->node.count - at;
     memmove(&leaf->entries[at + 1], &leaf->entries[at], behind * sizeof leaf->entries[0]);
     memmove(&leaf->node.hints[at + 1], &leaf->node.hints[at], behind * sizeof leaf->node.hints[0]);

@@ -12,17 +12,21 @@
  *         /    |        |   \
  *   leaf [entries]   [entries] ...      an entry: generations and the key's bytes, one allocation
  *
- * Hints. A node's keys lie between two separators of its ancestors, its fences, so they all begin
- * with what the fences have in common: `skip` bytes. hints[] holds the 8 bytes behind those, big
- * endian, zeros where a key ends. A search compares hints, side by side in memory, and looks at a
- * key itself only when hints are equal. Where a fence is missing (the edges of the tree) skip is 0.
+ * Hints. hints[] holds 8 bytes of each key, big endian, zeros where the key ends: those behind the
+ * first `skip` bytes, which the node's keys have in common. A search compares hints, side by side
+ * in memory, and looks at a key itself only when hints are equal. How much is common:
+ *
+ *   inside the tree  a node's keys lie between two separators of its ancestors, its fences: what
+ * the fences share, every key that comes here shares, too at its edges     a fence is missing: what
+ * the node's own keys share; a key that comes here is compared with that first
  *
  * Invariants (keyindex_check):
  *   1. entries of a leaf and separators ascend; every key is within its node's fences
  *   2. every node but the root has at least one entry, two children
  *   3. all leaves are at the same depth
  *   4. a tally is the sum over the child's own; live bits say what the entries say
- *   5. hints are those of the keys behind skip, and skip is what the fences have in common
+ *   5. hints are those of the keys behind skip; skip is what the fences share, or, at an edge, not
+ * more than the node's keys do
  *   6. garbage_at is the least of the entries below */
 #define KEYINDEX_FANOUT   64u
 #define KEYINDEX_FILL_MIN 16u /* fewer: a compaction merges the node with its neighbour */
@@ -47,7 +51,8 @@ struct keyindex_tally {
 
 struct keyindex_node {
     uint32_t count;
-    uint32_t skip;
+    uint32_t skip : 31;
+    uint32_t is_edge : 1;
     uint64_t hints[KEYINDEX_FANOUT]; /* hints[0] of an inner node is unused */
 };
 
@@ -117,6 +122,12 @@ struct keyindex_child {
 };
 void keyindex_fill_inner(struct keyindex_inner *inner, const struct keyindex_child *children,
                          uint32_t count, const struct keyindex_fences *fences);
+
+/* Where KEY stands relative to all keys of an edge: <0, >0 by what they share, 0: their hints tell.
+ * FIRST: one of them. */
+int keyindex_edge_order(const struct keyindex_node *node, struct bytes first, struct bytes key);
+/* An entry comes into a leaf that has others: an edge may share less from now on. */
+void keyindex_widen_leaf(struct keyindex_leaf *leaf, struct bytes key);
 
 /* The shortest separator of two neighbours, LEFT < RIGHT. NULL: no memory. */
 struct keyindex_separator *keyindex_separator_new(struct bytes left, struct bytes right);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 
 /* The shape of the key index's tree: nodes are filled, split, merged and levelled out here, always
  * as a whole: gather what they hold, lay it out again. Happens once per dozens of keys. */
@@ -85,6 +86,57 @@ uint64_t keyindex_hint(struct bytes key, uint32_t skip)
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "hints are swapped to big endian");
 
+int keyindex_edge_order(const struct keyindex_node *node, struct bytes first, struct bytes key)
+{
+    if (node->skip == 0) {
+        return 0;
+    }
+    struct bytes shared = bytes_of(first.data, node->skip);
+    struct bytes own = bytes_of(key.data, key.len < node->skip ? key.len : node->skip);
+    return bytes_compare(own, shared);
+}
+
+/* Keys of up to 64 MiB: skip has room for more. */
+static_assert(KEY_BYTES_MAX < 1u << 31, "skip counts the bytes of any key");
+
+/* LAST: of a node's keys in order, FIRST being the first; both empty when there is none. */
+static void set_skip(struct keyindex_node *node, const struct keyindex_fences *fences,
+                     struct bytes first, struct bytes last)
+{
+    node->is_edge = fences->low.len == 0 || fences->high.len == 0;
+    uint32_t skip =
+        node->is_edge ? common_prefix(first, last) : common_prefix(fences->low, fences->high);
+    node->skip = skip & INT32_MAX;
+}
+
+void keyindex_widen_leaf(struct keyindex_leaf *leaf, struct bytes key)
+{
+    struct keyindex_node *node = &leaf->node;
+    uint32_t shared = common_prefix(key, entry_key(leaf->entries[0]));
+    if (!node->is_edge || shared >= node->skip) {
+        return;
+    }
+    node->skip = shared & INT32_MAX;
+    for (uint32_t i = 0; i < node->count; i++) {
+        node->hints[i] = keyindex_hint(entry_key(leaf->entries[i]), node->skip);
+    }
+}
+
+/* The separator SEP stands at AT of an inner node: its hint, and at an edge perhaps everybody's. */
+static void note_separator(struct keyindex_inner *inner, unsigned at)
+{
+    struct keyindex_node *node = &inner->node;
+    struct bytes other = separator_key(inner->seps[at == 1 && node->count > 2 ? 2 : 1]);
+    uint32_t shared = common_prefix(separator_key(inner->seps[at]), other);
+    if (node->is_edge && shared < node->skip) {
+        node->skip = shared & INT32_MAX;
+        for (uint32_t i = 1; i < node->count; i++) {
+            node->hints[i] = keyindex_hint(separator_key(inner->seps[i]), node->skip);
+        }
+    }
+    node->hints[at] = keyindex_hint(separator_key(inner->seps[at]), node->skip);
+}
+
 /* ---- filling ---- */
 
 void keyindex_fill_leaf(struct keyindex_leaf *leaf, struct keyindex_entry *const *entries,
@@ -94,8 +146,10 @@ void keyindex_fill_leaf(struct keyindex_leaf *leaf, struct keyindex_entry *const
     for (uint32_t i = 0; i < count; i++) {
         __builtin_prefetch(entries[i]);
     }
+    struct bytes first = count == 0 ? (struct bytes){0} : entry_key(entries[0]);
+    struct bytes last = count == 0 ? (struct bytes){0} : entry_key(entries[count - 1]);
+    set_skip(&leaf->node, fences, first, last);
     leaf->node.count = count;
-    leaf->node.skip = common_prefix(fences->low, fences->high);
     leaf->live = 0;
     leaf->garbage_at = GENERATION_NO_GARBAGE;
     for (uint32_t i = 0; i < count; i++) {
@@ -112,8 +166,10 @@ void keyindex_fill_inner(struct keyindex_inner *inner, const struct keyindex_chi
                          uint32_t count, const struct keyindex_fences *fences)
 {
     ASSERT(count >= 1 && count <= KEYINDEX_FANOUT);
+    struct bytes first = count < 2 ? (struct bytes){0} : separator_key(children[1].sep);
+    struct bytes last = count < 2 ? (struct bytes){0} : separator_key(children[count - 1].sep);
+    set_skip(&inner->node, fences, first, last);
     inner->node.count = count;
-    inner->node.skip = common_prefix(fences->low, fences->high);
     for (uint32_t i = 0; i < count; i++) {
         inner->seps[i] = i == 0 ? NULL : children[i].sep;
         inner->children[i] = children[i].node;
@@ -172,8 +228,8 @@ static void insert_child(struct keyindex_inner *parent, unsigned at, struct keyi
     parent->seps[at] = child.sep;
     parent->children[at] = child.node;
     parent->tallies[at] = child.tally;
-    parent->node.hints[at] = keyindex_hint(separator_key(child.sep), parent->node.skip);
     parent->node.count++;
+    note_separator(parent, at);
 }
 
 /* The separator of the child that goes stays with the caller. */
@@ -312,7 +368,7 @@ static void relay_leaves(struct keyindex_inner *parent, unsigned at,
     }
     free(parent->seps[at]);
     parent->seps[at] = sep;
-    parent->node.hints[at] = keyindex_hint(separator_key(sep), parent->node.skip);
+    note_separator(parent, at);
     struct keyindex_fences low = {.low = fences->low, .high = separator_key(sep)};
     struct keyindex_fences high = {.low = separator_key(sep), .high = fences->high};
     keyindex_fill_leaf(left, entries, middle, &low);
@@ -338,7 +394,7 @@ static void relay_inners(struct keyindex_inner *parent, unsigned at,
     }
     uint32_t middle = count / 2;
     parent->seps[at] = children[middle].sep;
-    parent->node.hints[at] = keyindex_hint(separator_key(parent->seps[at]), parent->node.skip);
+    note_separator(parent, at);
     struct keyindex_fences low = {.low = fences->low, .high = separator_key(parent->seps[at])};
     struct keyindex_fences high = {.low = separator_key(parent->seps[at]), .high = fences->high};
     keyindex_fill_inner(left, children, middle, &low);
@@ -411,6 +467,7 @@ static struct keyindex_tally check_leaf(const struct keyindex_leaf *leaf,
         ASSERT(generation_last(&entry->generations) != 0);
         ASSERT(inside(key, fences));
         ASSERT(i == 0 || bytes_compare(entry_key(leaf->entries[i - 1]), key) < 0);
+        ASSERT(common_prefix(key, entry_key(leaf->entries[0])) >= leaf->node.skip);
         ASSERT(leaf->node.hints[i] == keyindex_hint(key, leaf->node.skip));
         ASSERT((leaf->live >> i & 1) == generation_alive(&entry->generations));
         int64_t at = generation_garbage_at(&entry->generations);
@@ -425,7 +482,8 @@ static struct keyindex_tally check_node(struct keyindex_node *node, unsigned dep
                                         const struct keyindex_fences *fences)
 {
     ASSERT(node->count <= KEYINDEX_FANOUT);
-    ASSERT(node->skip == common_prefix(fences->low, fences->high));
+    ASSERT(node->is_edge == (fences->low.len == 0 || fences->high.len == 0));
+    ASSERT(node->is_edge || node->skip == common_prefix(fences->low, fences->high));
     if (depth == 0) {
         return check_leaf(leaf_of(node), fences);
     }
@@ -436,6 +494,7 @@ static struct keyindex_tally check_node(struct keyindex_node *node, unsigned dep
         if (i > 0) {
             below.low = separator_key(inner->seps[i]);
             ASSERT(inside(below.low, fences));
+            ASSERT(common_prefix(below.low, separator_key(inner->seps[1])) >= node->skip);
             ASSERT(node->hints[i] == keyindex_hint(below.low, node->skip));
         }
         if (i + 1 < node->count) {
