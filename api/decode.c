@@ -171,14 +171,16 @@ static struct bytes read_field(struct reader *r, uint64_t *number)
 
 static enum err check_txn(struct bytes txn, unsigned ops_max, unsigned depth);
 
-static enum err check_op(struct bytes op, unsigned ops_max, unsigned depth)
+/* Nested lists have no more than a bound here: which of two faults is told is the converter's to
+ * say, who goes through the operations in etcd's order. */
+static enum err check_op(struct bytes op, unsigned depth)
 {
     struct reader r = reader_of(op);
     while (reader_left(&r) > 0) {
         uint64_t number;
         struct bytes value = read_field(&r, &number);
         if (number == OP_TXN_FIELD && !r.failed) {
-            TRY(check_txn(value, ops_max, depth + 1));
+            TRY(check_txn(value, TXN_OPS_MAX, depth + 1));
         }
     }
     return OK;
@@ -198,7 +200,7 @@ static enum err check_txn(struct bytes txn, unsigned ops_max, unsigned depth)
             return ERR_TOO_MANY_OPS;
         }
         if (number == TXN_SUCCESS || number == TXN_FAILURE) {
-            TRY(check_op(value, ops_max, depth));
+            TRY(check_op(value, depth));
         }
     }
     return OK;
