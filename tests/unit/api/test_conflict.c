@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/random_command.h"
 #include "tests/lib/runner.h"
 
@@ -298,6 +299,20 @@ START_TEST(many_nested_txns_are_checked_in_one_go)
 }
 END_TEST
 
+START_TEST(memory_that_ends_is_told)
+{
+    const struct txn_op ops[] = {
+        PUT("a"), DELETE_TO("b", "c"),
+        TXN(THEN(PUT("d"), DELETE("e")), ELSE(PUT("f"), TXN(THEN(PUT("g"), DELETE("h"))))),
+        TXN(ELSE(DELETE_TO("i", "j"))), TXN(THEN(PUT("k"), PUT("l"), PUT("m")))};
+    FAULT_SWEEP (sweep) {
+        enum err err = conflict_check(ops, ARRAY_LEN(ops));
+        fault_pause();
+        ck_assert_int_eq(err, fault_fired() ? ERR_NOMEM : OK);
+    }
+}
+END_TEST
+
 static Suite *conflict_suite(void)
 {
     Suite *suite = suite_create("conflict");
@@ -308,6 +323,9 @@ static Suite *conflict_suite(void)
     tc = tcase_create("model");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, random_txns_conflict_as_the_plain_rules_say, 0, 4);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("memory");
+    tcase_add_test(tc, memory_that_ends_is_told);
     suite_add_tcase(suite, tc);
     tc = tcase_create("large");
     tcase_set_timeout(tc, 5);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/runner.h"
 #include "tests/lib/store_model.h"
 
@@ -221,6 +222,28 @@ START_TEST(first_members_have_limits)
 }
 END_TEST
 
+START_TEST(memory_that_ends_is_told)
+{
+    struct cluster_member first[] = {
+        {.id = 3, .peer_urls = peers, .peer_url_count = 2},
+        {.id = 4, .peer_urls = peers + 1, .peer_url_count = 1},
+    };
+    FAULT_SWEEP (sweep) {
+        struct cluster *made = NULL;
+        enum err err = cluster_new(store, &made, NULL);
+        if (err == OK) {
+            err = cluster_bootstrap(made, first, 2);
+        }
+        if (err == OK) {
+            err = cluster_bootstrap(made, first, 2); /* what is known is written over */
+        }
+        cluster_free(made);
+        fault_pause();
+        ck_assert_int_eq(err, fault_fired() ? ERR_NOMEM : OK);
+    }
+}
+END_TEST
+
 /* ---- damage ---- */
 
 static struct buf row; /* of a member: format, learner, name, peer URLs, client URLs */
@@ -313,6 +336,7 @@ static Suite *cluster_suite(void)
     tcase_add_test(tc, the_version_is_kept);
     tcase_add_test(tc, there_are_as_many_members_as_allowed);
     tcase_add_test(tc, first_members_have_limits);
+    tcase_add_test(tc, memory_that_ends_is_told);
     tcase_add_test(tc, a_row_cut_anywhere_is_damage);
     tcase_add_test(tc, a_row_of_a_newer_format_is_told_from_damage);
     tcase_add_test(tc, flipped_bits_do_no_harm);
