@@ -299,6 +299,27 @@ void guard_before_install(struct guard *guard)
     }
 }
 
+bool guard_commit_first(const struct guard *guard, const struct raft_append_entries *append,
+                        struct raft_append_entries *ret)
+{
+    const struct raft *r = guard->core;
+    if (!guard_on(guard, GUARD_FLOW) || r->state != RAFT_FOLLOWER || append->n_entries == 0 ||
+        append->term != r->current_term || guard->verified_term != append->term) {
+        return false;
+    }
+    uint64_t index = append->leader_commit;
+    index = index < guard->verified_index ? index : guard->verified_index;
+    index = index < r->last_stored ? index : r->last_stored;
+    if (index <= r->commit_index) {
+        return false;
+    }
+    *ret = (struct raft_append_entries){.term = append->term,
+                                        .prev_log_index = index,
+                                        .prev_log_term = core_term_of(r, index),
+                                        .leader_commit = index};
+    return true;
+}
+
 void guard_fix_result(struct guard *guard, struct raft_append_entries_result *result,
                       uint64_t *received)
 {

@@ -144,6 +144,11 @@ void guard_before_tick(struct guard *guard);
 bool guard_before_recv(struct guard *guard, struct raft_message *message);
 void guard_after_recv(struct guard *guard);
 
+/* An append with entries also tells of a commit, which the core would note only when those entries
+ * are on the disk. What can be applied at once, as a message of its own; false: nothing. */
+bool guard_commit_first(const struct guard *guard, const struct raft_append_entries *append,
+                        struct raft_append_entries *ret);
+
 /* Out of it: an answer to an append on its way to the leader. RECEIVED: up to where this log
  * matches, stored or not. */
 void guard_fix_result(struct guard *guard, struct raft_append_entries_result *result,

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAFT_RAFTHEAP_H
+#define RAFT_RAFTHEAP_H
+
+/* MEMORY, or fatal when it is NULL: the core cannot go on without, so that nobody here tries to. */
+void *raftheap_must(void *memory);
+
+/* Give the core (all of them, in this process) an allocator that does the same. */
+void raftheap_set(void);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAFT_RAFTIO_STATE_H
+#define RAFT_RAFTIO_STATE_H
+
+#include <limits.h>
+
+#include "base/cleanup.h"
+#include "raft/compact.h"
+#include "raft/raftio.h"
+
+/* Private to raftio.c, which brackets the core, raftdisk.c, its methods towards the log, and
+ * raftnet.c, those towards the peers. */
+
+/* A request of the core that is done, and is told so at the end of the turn: never inside the call
+ * that made it. */
+struct finished {
+    struct raft_io_send *send;
+    struct raft_io_snapshot_get *get;
+};
+
+struct raftio {
+    struct raft_io io; /* first: the core's methods find us by it */
+    struct raft core;
+    struct raft_fsm fsm;
+    struct guard guard;
+    struct flow flow;
+    struct confhist history;
+    struct compact_limits limits;
+
+    struct env *env;
+    struct logger *log;
+    struct raftlog *raftlog;
+    struct transport *transport;
+    const struct raftio_callbacks *callbacks;
+    void *ctx;
+    struct bytes bootstrap;
+    struct raftlog_image *image; /* while opening */
+    struct why *why;             /* while opening */
+
+    raft_io_tick_cb tick;
+    raft_io_recv_cb recv;
+    raft_io_close_cb closed;
+    struct env_timer ticker;
+    uint32_t tick_ms;
+
+    int depth;  /* 1: inside the core */
+    bool muted; /* what the core answers now is not sent */
+    bool closing;
+    struct finished *finished;
+    size_t finished_count;
+    size_t finished_cap;
+    struct env_task finish;
+
+    bool snapshot_due;
+    uint64_t installing_index;
+    char address[256]; /* our own, as the configuration says */
+    struct raft_change change;
+    struct raft_transfer transfer;
+    const struct raft_server *seen_servers; /* the address was taken from these */
+};
+
+static inline struct raftio *io_of(struct raft_io *io)
+{
+    return CONTAINER_OF(io, struct raftio, io);
+}
+
+/* Each way into the core is between these two. Between them nothing is told to the node but what is
+ * applied; leaving, the guard looks what came of it. */
+void raftio_enter(struct raftio *io);
+void raftio_leave(struct raftio *io);
+
+/* At the end of the turn. */
+void raftio_finish_later(struct raftio *io, struct finished one);
+
+#define SNAPSHOT_NOT_DUE UINT_MAX /* the core's threshold: never */
+
+/* raftdisk.c */
+void raftdisk_set_methods(struct raftio *io);
+struct raft_snapshot *raftdisk_newest_snapshot(struct raftio *io); /* NULL: there is none */
+bool raftdisk_image_is_sane(const struct raftlog_image *image, struct why *why);
+
+/* raftnet.c */
+void raftnet_set_methods(struct raftio *io);
+void raftnet_deliver(struct raftio *io, struct raft_message *message);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "base/assert.h"
+#include "raft/raftheap.h"
+#include "raft/raftio_state.h"
+
+#define NO_ADDRESS ""
+
+/* struct raft_io towards the peers: frames in, through the guard, and out, each in its lane. */
+
+/* ---- in ---- */
+
+/* The part of an append that need not wait for the disk; the whole is answered, this is not. */
+static void deliver_commit(struct raftio *io, const struct raft_message *message)
+{
+    struct raft_message commit = *message;
+    if (message->type == RAFT_IO_APPEND_ENTRIES &&
+        guard_commit_first(&io->guard, &message->append_entries, &commit.append_entries)) {
+        io->muted = true;
+        io->recv(&io->io, &commit);
+        io->muted = false;
+    }
+}
+
+void raftnet_deliver(struct raftio *io, struct raft_message *message)
+{
+    deliver_commit(io, message);
+    if (guard_before_recv(&io->guard, message)) {
+        io->recv(&io->io, message);
+    }
+    guard_after_recv(&io->guard);
+}
+
+enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload, char *address,
+                         size_t address_cap)
+{
+    struct frame frame;
+    TRY(frame_decode(payload, &frame));
+    ASSERT(address_cap >= sizeof frame.address);
+    memcpy(address, frame.address, strlen(frame.address) + 1);
+    frame.message.server_id = peer;
+    frame.message.server_address = NO_ADDRESS;
+    raftio_enter(io);
+    if (frame.message.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
+        flow_before_answer(&io->flow, peer, &frame.message.append_entries_result, frame.received);
+    }
+    raftnet_deliver(io, &frame.message);
+    raftio_leave(io);
+    return OK;
+}
+
+void raftio_on_link(struct raftio *io, uint64_t peer, bool up)
+{
+    (void)up;
+    raftio_enter(io);
+    flow_on_link(&io->flow, peer);
+    raftio_leave(io);
+}
+
+/* ---- out ---- */
+
+static bool send_frame(struct raftio *io, uint64_t peer, enum transport_lane lane,
+                       const struct raft_message *message, uint64_t received)
+{
+    struct blob *frame = raftheap_must(frame_encode(message, received, io->address));
+    bool sent = io->transport->ops->send(io->transport, peer, lane, FRAME_RAFT, frame);
+    blob_unref(frame);
+    return sent;
+}
+
+static void warn_fallen_behind(struct raftio *io, const struct raft_message *message)
+{
+    LOG_WARN(io->log, "a follower needs entries that the log does not hold any more",
+             LOG_HEX("member", message->server_id),
+             LOG_U64("snapshot-index", message->install_snapshot.last_index),
+             LOG_U64("first-index", io->core.log.offset + 1));
+}
+
+/* Which lane. Timeout-now goes behind the entries that it presumes. */
+static int send_message(struct raftio *io, const struct raft_message *message)
+{
+    uint64_t peer = message->server_id;
+    struct raft_progress *progress;
+    struct raft_message fixed;
+    uint64_t received = 0;
+    bool sent;
+    switch (message->type) {
+    case RAFT_IO_APPEND_ENTRIES:
+        return flow_send_append(&io->flow, peer, &message->append_entries);
+    case RAFT_IO_APPEND_ENTRIES_RESULT:
+        fixed = *message;
+        guard_fix_result(&io->guard, &fixed.append_entries_result, &received);
+        sent = send_frame(io, peer, LANE_URGENT, &fixed, received);
+        break;
+    case RAFT_IO_INSTALL_SNAPSHOT:
+        progress = core_progress(&io->core, peer);
+        if (progress != NULL) {
+            progress->snapshot_index = message->install_snapshot.last_index;
+        }
+        warn_fallen_behind(io, message);
+        sent = send_frame(io, peer, LANE_BULK, message, 0);
+        break;
+    case RAFT_IO_TIMEOUT_NOW:
+        sent = send_frame(io, peer, LANE_BULK, message, 0);
+        break;
+    default:
+        sent = send_frame(io, peer, LANE_URGENT, message, 0);
+        break;
+    }
+    return sent || guard_on(&io->guard, GUARD_SEND_SUCCEEDS) ? 0 : RAFT_NOCONNECTION;
+}
+
+static int method_send(struct raft_io *base, struct raft_io_send *req,
+                       const struct raft_message *message, raft_io_send_cb cb)
+{
+    struct raftio *io = io_of(base);
+    int rv = message->server_id == 0 || io->muted ? 0 : send_message(io, message);
+    if (rv == 0 && cb != NULL) {
+        req->cb = cb;
+        raftio_finish_later(io, (struct finished){.send = req});
+    }
+    return rv;
+}
+
+void raftnet_set_methods(struct raftio *io)
+{
+    io->io.send = method_send;
+}
