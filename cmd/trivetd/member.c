@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -21,7 +22,12 @@
 #include "server/server.h"
 
 #define STOP_GRACE_MS 5000
-#define TRACE_EVENTS  4096
+
+/* Entries and answers of some hundred KiB come and go thousands of times a second: from the system
+ * each time, their pages would be cleared anew each time. */
+#define MALLOC_MMAP_BYTES (16 * 1024 * 1024)
+#define MALLOC_TRIM_BYTES (32 * 1024 * 1024)
+#define TRACE_EVENTS      4096
 
 /* fatal() can come from any thread and knows no member: what it shows is set once, at start. */
 static struct trace *fatal_trace;
@@ -336,6 +342,8 @@ static enum err start(struct member *member, struct why *why)
 enum err member_start(const struct settings *settings, struct member **ret, struct why *why)
 {
     signal(SIGPIPE, SIG_IGN);
+    (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM_BYTES);
     struct member *member = calloc(1, sizeof *member);
     if (member == NULL) {
         return ERR_NOMEM;
