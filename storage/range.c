@@ -42,7 +42,9 @@ enum err range_begin(struct range_walk *walk, struct store *store, const struct 
     } else if (cuts_early(query)) {
         walk->collect_max = (uint64_t)query->limit + 1; /* one more, to know that there is more */
     }
-    if (at == newest) {
+    if (query->uncounted) {
+        walk->count_known = true;
+    } else if (at == newest) {
         struct key_range range = range_of(query);
         walk->result.count = (int64_t)keyindex_count(store->index, &range);
         walk->count_known = true;
@@ -356,7 +358,7 @@ static enum err read_one(struct store *store, const struct range_query *query,
     struct range_result result = {.revision = store->state.revision};
     struct version version;
     if (keyindex_get(store->index, query->key, at, &version)) {
-        result.count = 1;
+        result.count = query->uncounted ? 0 : 1;
         struct record *record = NULL;
         if (query->keys_only && query->target != TARGET_VALUE) {
             record = record_of_version(query->key, &version);

@@ -128,7 +128,7 @@ struct range_query {
     int64_t max_create_revision;
     bool keys_only; /* records without value and lease, from the index alone */
     bool count_only;
-    bool uncounted; /* the count is not wanted, and not told: the walk may end at the limit */
+    bool uncounted; /* the count is not wanted, and 0: the walk may end at the limit */
 };
 
 struct range_result {

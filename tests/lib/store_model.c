@@ -225,9 +225,11 @@ static void sort(struct record_list *list, const struct range_query *query)
     }
 }
 
-static struct record *without_value(const struct record *record)
+/* What the index knows; the record had to be read anyway when it was sorted by value. */
+static struct record *without_value(const struct record *record, enum range_target target)
 {
     struct record *bare = must(record_new(record_key(record), bytes_of(NULL, 0)));
+    bare->lease = target == TARGET_VALUE ? record->lease : 0;
     bare->rev = record->rev;
     bare->create_revision = record->create_revision;
     bare->version = record->version;
@@ -255,8 +257,8 @@ static void build(struct record_list *found, const struct range_query *query,
     sort(&kept, query);
     ret->more = kept.count > limit;
     for (size_t i = 0; i < kept.count && i < limit; i++) {
-        push(&ret->records,
-             query->keys_only ? without_value(kept.items[i]) : record_ref(kept.items[i]));
+        push(&ret->records, query->keys_only ? without_value(kept.items[i], query->target)
+                                             : record_ref(kept.items[i]));
     }
     free(kept.items);
 }
@@ -276,7 +278,8 @@ enum err store_range(struct store *store, const struct range_query *query, struc
         return ERR_COMPACTED;
     }
     struct record_list found = live(store, query->key, query->range_end, at);
-    *ret = (struct range_result){.revision = store->revision, .count = (int64_t)found.count};
+    *ret = (struct range_result){.revision = store->revision,
+                                 .count = query->uncounted ? 0 : (int64_t)found.count};
     if (query->count_only) {
         free(found.items);
         return OK;

@@ -306,15 +306,13 @@ static struct range_query random_query(void)
         .target = one_in(r, 2) ? below(r, 5) : TARGET_KEY,
         .keys_only = one_in(r, 4),
         .count_only = one_in(r, 6),
+        .uncounted = one_in(r, 6),
     };
     if (one_in(r, 4)) {
         query.min_mod_revision = random_revision();
         query.max_mod_revision = random_revision();
         query.min_create_revision = one_in(r, 2) ? random_revision() : 0;
         query.max_create_revision = one_in(r, 2) ? random_revision() : 0;
-    }
-    if (query.target == TARGET_VALUE) {
-        query.keys_only = false; /* the model strips the lease, too */
     }
     return query;
 }
