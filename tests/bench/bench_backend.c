@@ -44,11 +44,35 @@ static struct {
     uint8_t value[1024 * 1024];
 } bench = {.compacted = -1};
 
-static double now(void)
+static double read_clock(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Wall clock and processor time: the latter holds when others use the machine as well. */
+struct span {
+    double wall;
+    double cpu;
+};
+
+static struct span now(void)
+{
+    return (struct span){.wall = read_clock(CLOCK_MONOTONIC),
+                         .cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+static struct span since(struct span start)
+{
+    struct span end = now();
+    return (struct span){.wall = end.wall - start.wall, .cpu = end.cpu - start.cpu};
+}
+
+static void tell(const char *what, uint64_t count, const char *unit, struct span took)
+{
+    printf("%-8s %11" PRIu64 " %-5s %7.2f s %10.0f /s   processor %6.2f s\n", what, count, unit,
+           took.wall, (double)count / took.wall, took.cpu);
 }
 
 static void on_durable(void *ctx, uint64_t index)
@@ -146,14 +170,12 @@ static void open_backend(const char *path)
     struct backend_state state;
     struct why why;
     bench.seen = 0;
-    double start = now();
+    struct span start = now();
     enum err err = backend_open(&config, count_rows, NULL, &state, &bench.backend, &why);
     if (err != OK) {
         fatal("%s: %s", err_text(err), why.text);
     }
-    double took = now() - start;
-    printf("open   %10" PRIu64 " rows  %6.2f s  %9.0f rows/s\n", bench.seen, took,
-           (double)bench.seen / took);
+    tell("open", bench.seen, "rows", since(start));
 }
 
 static void on_copied(struct backend_copy *copy)
@@ -166,16 +188,14 @@ static void on_copied(struct backend_copy *copy)
 
 static void bench_write(void)
 {
-    double start = now();
+    struct span start = now();
     write_until(bench.rows * 9 / 10);
-    double took = now() - start;
-    printf("write  %10" PRIu64 " rows  %6.2f s  %9.0f rows/s\n", bench.written, took,
-           (double)bench.written / took);
+    tell("write", bench.written, "rows", since(start));
 }
 
 static void bench_copy(const char *path)
 {
-    double start = now();
+    struct span start = now();
     struct backend_copy copy = {.path = path};
     backend_copy(bench.backend, &copy, on_copied);
     uint64_t before = bench.written;
@@ -189,24 +209,20 @@ static void bench_copy(const char *path)
         }
         uv_run(&bench.loop, UV_RUN_ONCE);
     }
-    double took = now() - start;
-    printf("copy   %10.0f MB    %6.2f s  %9.0f MB/s, %" PRIu64 " rows written meanwhile\n",
-           (double)copy.size_bytes / 1e6, took, (double)copy.size_bytes / 1e6 / took,
-           bench.written - before);
+    tell("copy", copy.size_bytes / 1000000, "MB", since(start));
+    printf("         %11" PRIu64 " rows written meanwhile\n", bench.written - before);
     write_until(bench.rows);
 }
 
 static void bench_compact(void)
 {
-    double start = now();
+    struct span start = now();
     int64_t revision = (int64_t)bench.written;
     write_batch(&bench.slots[0], revision);
     while (bench.compacted < revision) {
         uv_run(&bench.loop, UV_RUN_ONCE);
     }
-    double took = now() - start;
-    printf("compact %9" PRIu64 " gone  %6.2f s  %9.0f rows/s\n", bench.rows / 4, took,
-           (double)bench.rows / 4 / took);
+    tell("compact", bench.rows / 4, "rows", since(start));
 }
 
 static void on_defragmented(struct backend_copy *request)
@@ -220,22 +236,22 @@ static void on_defragmented(struct backend_copy *request)
 static void bench_defragment(void)
 {
     bench.copied = false;
-    double before = (double)backend_size_bytes(bench.backend) / 1e6;
-    double start = now();
+    uint64_t before = backend_size_bytes(bench.backend);
+    struct span start = now();
     struct backend_copy request = {.path = NULL};
     backend_defragment(bench.backend, &request, on_defragmented);
     while (!bench.copied) {
         uv_run(&bench.loop, UV_RUN_ONCE);
     }
-    printf("defrag %10.0f MB    %6.2f s  to %.0f MB\n", before, now() - start,
-           (double)backend_size_bytes(bench.backend) / 1e6);
+    tell("defrag", before / 1000000, "MB", since(start));
+    printf("         %11" PRIu64 " MB are left\n", backend_size_bytes(bench.backend) / 1000000);
 }
 
 static void bench_close(void)
 {
-    double start = now();
+    struct span start = now();
     backend_close(bench.backend);
-    printf("close                    %6.2f s\n", now() - start);
+    tell("close", 1, "", since(start));
 }
 
 int main(int argc, char **argv)
