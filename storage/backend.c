@@ -15,150 +15,9 @@
 /* 32 MiB. More make rounds rarer and reading slower; fewer make the WAL begin anew more often,
  * which costs a sync. */
 #define CHECKPOINT_FRAMES_DEFAULT 8192u
-#define FULL_RETRY_MS             500u
 /* Pages that SQLite uses without a row of ours: schema, roots, inner nodes. */
 #define OVERHEAD_PERCENT 3u
 #define PAGE_BYTES       4096u
-
-void backend_apply_report(struct backend *backend, const struct drain_report *report)
-{
-    int64_t removed_before = backend->latest.removed_revision;
-    backend->latest = *report;
-    if (report->write_ns > 0) {
-        histogram_observe(backend->commit_seconds, (double)report->write_ns / 1e9);
-    }
-    checkpoint_on_report(&backend->checkpoint, report);
-    compaction_on_report(&backend->compaction, report);
-    if (report->removed_revision > removed_before && backend->config.on_compacted != NULL) {
-        backend->config.on_compacted(backend->config.ctx, report->removed_revision);
-    }
-}
-
-/* Try again soon what found no room. */
-static void start_retry_timer(struct backend *backend)
-{
-    if (!env_timer_active(&backend->retry_timer) && !backend->closing) {
-        env_timer_start(backend->config.env, &backend->retry_timer, FULL_RETRY_MS);
-    }
-}
-
-static void on_slice_report(void *ctx, const struct drain_report *report)
-{
-    struct backend *backend = ctx;
-    backend_apply_report(backend, report);
-    if (backend->compaction.blocked) {
-        start_retry_timer(backend);
-    }
-    defrag_on_compaction_quiet(&backend->defrag);
-}
-
-/* ---- Writing ---- */
-
-static void submit_batch(struct backend *backend, struct backend_batch *batch)
-{
-    backend->batches_out++;
-    worker_submit(backend->storage, &batch->job);
-}
-
-static void set_full(struct backend *backend, bool full)
-{
-    if (backend->full == full) {
-        return;
-    }
-    backend->full = full;
-    if (full) {
-        LOG_ERROR(backend->config.log, "disk is full, writes to the database wait",
-                  LOG_STR("path", backend->path));
-    } else {
-        LOG_INFO(backend->config.log, "disk has room again", LOG_STR("path", backend->path));
-    }
-    if (backend->config.on_full != NULL) {
-        backend->config.on_full(backend->config.ctx, full);
-    }
-}
-
-static void retry_work(struct job *job)
-{
-    struct backend *backend = CONTAINER_OF(job, struct backend, retry);
-    drain_retry(&backend->drain); /* Thread: storage */
-}
-
-static void retry_done(struct job *job)
-{
-    (void)job;
-}
-
-/* Hand what waits for room to the storage thread, in order. */
-static void retry_batches(struct backend *backend)
-{
-    ASSERT(backend->batches_out == 0);
-    worker_submit(backend->storage, &backend->retry);
-    struct queue again;
-    queue_init(&again);
-    queue_splice(&again, &backend->refused);
-    queue_splice(&again, &backend->stalled);
-    struct queue *link;
-    while ((link = queue_pop_front(&again)) != NULL) {
-        submit_batch(backend, QUEUE_ELEM(link, struct backend_batch, link));
-    }
-}
-
-static bool batches_wait(const struct backend *backend)
-{
-    return !queue_empty(&backend->refused) || !queue_empty(&backend->stalled);
-}
-
-static void on_retry_timer(struct env_timer *timer)
-{
-    struct backend *backend = CONTAINER_OF(timer, struct backend, retry_timer);
-    compaction_retry(&backend->compaction);
-    if (backend->batches_out > 0) {
-        start_retry_timer(backend);
-    } else if (batches_wait(backend)) {
-        retry_batches(backend);
-    }
-}
-
-static void on_refused(struct backend *backend, struct backend_batch *batch)
-{
-    queue_push_back(&backend->refused, &batch->link);
-    set_full(backend, true);
-    start_retry_timer(backend);
-}
-
-static void batch_done(struct job *job)
-{
-    struct backend_batch *batch = CONTAINER_OF(job, struct backend_batch, job);
-    struct backend *backend = batch->backend;
-    backend->batches_out--;
-    if (batch->status == ERR_NO_SPACE) {
-        on_refused(backend, batch);
-        return;
-    }
-    ASSERT(batch->status == OK);
-    backend_apply_report(backend, &batch->report);
-    if (!batches_wait(backend)) {
-        set_full(backend, false);
-    } else if (backend->batches_out == 0) {
-        retry_batches(backend); /* those that came since the retry that has just succeeded */
-    }
-    batch->cb(batch);
-}
-
-void backend_write(struct backend *backend, struct backend_batch *batch,
-                   void (*cb)(struct backend_batch *batch))
-{
-    ASSERT(!backend->closing);
-    batch->backend = backend;
-    batch->cb = cb;
-    batch->job = (struct job){.work = drain_batch_work, .done = batch_done};
-    queue_init(&batch->link);
-    if (backend->full) {
-        queue_push_back(&backend->stalled, &batch->link);
-    } else {
-        submit_batch(backend, batch);
-    }
-}
 
 void backend_sync(struct backend *backend)
 {
@@ -440,8 +299,6 @@ static enum err new_backend(const struct backend_config *config, struct backend 
     if (backend == NULL) {
         return ERR_NOMEM;
     }
-    queue_init(&backend->refused);
-    queue_init(&backend->stalled);
     queue_init(&backend->readers.waiting);
     backend->copier.source_fd = -1;
     backend->config = *config;
@@ -459,8 +316,7 @@ static enum err new_backend(const struct backend_config *config, struct backend 
     if (config->checkpoint_frames == 0) {
         backend->config.checkpoint_frames = CHECKPOINT_FRAMES_DEFAULT;
     }
-    backend->retry = (struct job){.work = retry_work, .done = retry_done};
-    env_timer_init(&backend->retry_timer, on_retry_timer);
+    backend_writing_init(backend);
     if (backend->path == NULL || (config->vfs != NULL && backend->vfs == NULL)) {
         free_backend(backend);
         return ERR_NOMEM;
@@ -479,7 +335,7 @@ static enum err start_threads(struct backend *backend, struct conn **conn, const
     TRY(readers_init(&backend->readers, config->env, config->path, config->vfs,
                      config->reader_threads, why));
     backend->latest = backend->drain.report;
-    compaction_init(&backend->compaction, backend->storage, &backend->drain, on_slice_report,
+    compaction_init(&backend->compaction, backend->storage, &backend->drain, backend_on_slice,
                     backend);
     TRY(copier_init(&backend->copier, backend, why));
     TRY(defrag_init(&backend->defrag, backend));
@@ -544,14 +400,11 @@ void backend_close(struct backend *backend)
         return;
     }
     backend->closing = true;
-    env_timer_stop(backend->config.env, &backend->retry_timer);
     compaction_stop(&backend->compaction);
     defrag_stop(&backend->defrag);
     copier_stop(&backend->copier);
     readers_fini(&backend->readers);
-    if (batches_wait(backend) && backend->batches_out == 0) {
-        retry_batches(backend);
-    }
+    backend_writing_stop(backend);
     checkpoint_stop(&backend->checkpoint);
     worker_close(backend->storage);
     backend->storage = NULL;
@@ -562,13 +415,7 @@ void backend_close(struct backend *backend)
     if (applied_index > backend->checkpoint.durable_index && backend->config.on_durable != NULL) {
         backend->config.on_durable(backend->config.ctx, applied_index);
     }
-    queue_splice(&backend->refused, &backend->stalled);
-    struct queue *link;
-    while ((link = queue_pop_front(&backend->refused)) != NULL) {
-        struct backend_batch *batch = QUEUE_ELEM(link, struct backend_batch, link);
-        batch->status = ERR_NO_SPACE;
-        batch->cb(batch);
-    }
+    backend_writing_fini(backend);
     LOG_INFO(backend->config.log, "closed database", LOG_STR("path", backend->path),
              LOG_U64("applied-index", applied_index));
     free_backend(backend);

@@ -38,6 +38,14 @@ struct backend {
 MUST_CHECK enum err backend_open_reader(const struct backend_config *config, struct conn **ret,
                                         struct why *why);
 
+/* backend_write.c: everything but backend_write itself. */
+void backend_writing_init(struct backend *backend);
+/* No more retries but one, now. */
+void backend_writing_stop(struct backend *backend);
+/* The storage thread has ended: what found no room is called back. */
+void backend_writing_fini(struct backend *backend);
+/* A slice of compaction has ended; CTX is the backend. */
+void backend_on_slice(void *ctx, const struct drain_report *report);
 /* The storage thread has done something. */
 void backend_apply_report(struct backend *backend, const struct drain_report *report);
 

@@ -64,7 +64,7 @@ static enum err code_of(struct conn *conn, int rc)
     case SQLITE_ERROR: /* a table or column that is not there */
     case SQLITE_CONSTRAINT:
     case SQLITE_MISMATCH:
-    case SQLITE_READONLY: /* says the file's header: conn_open has asked for more */
+    case SQLITE_READONLY: /* says the header: files that may not be written are refused before */
         return ERR_CORRUPT;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
