@@ -309,6 +309,24 @@ enum err frame_decode(struct bytes bytes, struct frame *ret)
     return OK;
 }
 
+uint64_t frame_term(const struct raft_message *message)
+{
+    switch (message->type) {
+    case RAFT_IO_APPEND_ENTRIES:
+        return message->append_entries.term;
+    case RAFT_IO_APPEND_ENTRIES_RESULT:
+        return message->append_entries_result.term;
+    case RAFT_IO_REQUEST_VOTE:
+        return message->request_vote.term;
+    case RAFT_IO_REQUEST_VOTE_RESULT:
+        return message->request_vote_result.term;
+    case RAFT_IO_INSTALL_SNAPSHOT:
+        return message->install_snapshot.term;
+    default:
+        return message->timeout_now.term;
+    }
+}
+
 void frame_release(struct raft_message *message)
 {
     if (message->type == RAFT_IO_APPEND_ENTRIES) {

@@ -40,6 +40,9 @@ size_t frame_append_size(const struct raft_append_entries *append, const char *a
  * who gives it to the core or to frame_release. */
 MUST_CHECK enum err frame_decode(struct bytes bytes, struct frame *ret);
 
+/* The term that MESSAGE was sent in. */
+uint64_t frame_term(const struct raft_message *message);
+
 /* Free what the core was not given. */
 void frame_release(struct raft_message *message);
 

@@ -133,7 +133,7 @@ void guard_started(struct guard *guard)
     if (guard->role_lent) {
         guard->role_lent = false;
         core_server(r, r->id)->role = guard->role;
-        r->election_timer_start = 0;
+        r->follower_state.randomized_election_timeout = 0; /* at the first tick */
     }
     /* The core takes the newest configuration for a committed one. */
     uint64_t newest = confhist_last_index(guard->history);

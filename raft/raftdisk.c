@@ -224,17 +224,15 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
     struct raftio *io = fsm->data;
-    uint64_t index = io->image != NULL ? io->image->snapshot.index : io->installing_index;
-    struct why why = {0};
-    enum err err = io->callbacks->restore(io->ctx, index, bytes_of(buf->base, buf->len), &why);
-    if (err != OK && io->image == NULL) {
-        fatal("raft: the snapshot at index %llu, received from the leader, cannot be restored: "
-              "%s: %s",
-              (unsigned long long)index, err_text(err), why.text);
-    }
-    if (err != OK) {
-        why_set(io->why, "%s: %s", err_text(err), why.text);
-        return RAFT_INVALID;
+    if (io->image == NULL) { /* at start it was done before (raftio.c) */
+        struct why why = {0};
+        enum err err = io->callbacks->restore(io->ctx, io->installing_index,
+                                              bytes_of(buf->base, buf->len), &why);
+        if (err != OK) {
+            fatal("raft: the snapshot at index %llu, received from the leader, cannot be restored: "
+                  "%s: %s",
+                  (unsigned long long)io->installing_index, err_text(err), why.text);
+        }
     }
     raft_free(buf->base);
     return 0;
@@ -265,6 +263,11 @@ bool raftdisk_image_is_sane(const struct raftlog_image *image, struct why *why)
         (image->entry_count > 0 && last < snapshot)) {
         why_set(why, "log: entries %llu to %llu do not join the snapshot at %llu",
                 (unsigned long long)image->first_index, (unsigned long long)last,
+                (unsigned long long)snapshot);
+        return false;
+    }
+    if (snapshot != 0 && !configuration_check(image->snapshot.configuration)) {
+        why_set(why, "log: the configuration of the snapshot at %llu is damaged",
                 (unsigned long long)snapshot);
         return false;
     }
@@ -330,10 +333,7 @@ static int method_load(struct raft_io *base, raft_term *term, raft_id *vote,
     *snapshot = NULL;
     if (image->snapshot.index != 0) {
         *snapshot = snapshot_from(&image->snapshot);
-        if (*snapshot == NULL) {
-            why_set(io->why, "log: the snapshot's configuration is damaged");
-            return RAFT_CORRUPT;
-        }
+        ASSERT(*snapshot != NULL); /* it was checked */
         confhist_reset(&io->history, image->snapshot.configuration_index,
                        image->snapshot.configuration);
     } else if (image->entry_count == 0 && io->bootstrap.len > 0) {

@@ -299,12 +299,12 @@ static void set_methods(struct raftio *io)
     raftnet_set_methods(io);
 }
 
-static enum err start_core(struct raftio *io, const struct raftio_config *config)
+static enum err start_core(struct raftio *io, const struct raftio_config *config, struct why *why)
 {
     struct raft *r = &io->core;
     int rv = raft_init(r, &io->io, &io->fsm, config->id, NO_ADDRESS);
     if (rv != 0) {
-        why_set(io->why, "start the Raft core: %s", raft_strerror(rv));
+        why_set(why, "start the Raft core: %s", raft_strerror(rv));
         return ERR_INVALID;
     }
     raft_set_election_timeout(r, config->election_ms);
@@ -316,7 +316,7 @@ static enum err start_core(struct raftio *io, const struct raftio_config *config
     raft_set_max_catch_up_round_duration(r, CATCH_UP_ELECTIONS * config->election_ms);
     rv = raft_start(r);
     if (rv != 0) {
-        why_prefix(io->why, "start the Raft core: ");
+        why_set(why, "start the Raft core: %s", raft_strerror(rv));
         return ERR_CORRUPT;
     }
     guard_started(&io->guard);
@@ -324,16 +324,27 @@ static enum err start_core(struct raftio *io, const struct raftio_config *config
     return OK;
 }
 
+static enum err restore(struct raftio *io, const struct log_snapshot *snapshot, struct why *why)
+{
+    return snapshot->index == 0
+               ? OK
+               : io->callbacks->restore(io->ctx, snapshot->index, snapshot->data, why);
+}
+
+/* Whatever may be wrong with what is on disk is found before the core looks at it: its start does
+ * not clean up behind itself when it fails. */
 static enum err load_and_start(struct raftio *io, const struct raftio_config *config,
                                struct why *why)
 {
     struct raftlog_image image = {0};
     TRY(io->raftlog->ops->load(io->raftlog, &image, why));
-    io->image = &image;
-    io->why = why;
-    enum err err = raftdisk_image_is_sane(&image, why) ? start_core(io, config) : ERR_CORRUPT;
-    io->image = NULL;
-    io->why = NULL;
+    enum err err =
+        raftdisk_image_is_sane(&image, why) ? restore(io, &image.snapshot, why) : ERR_CORRUPT;
+    if (err == OK) {
+        io->image = &image;
+        err = start_core(io, config, why);
+        io->image = NULL;
+    }
     raftlog_image_fini(&image);
     return err;
 }

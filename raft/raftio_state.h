@@ -35,7 +35,6 @@ struct raftio {
     void *ctx;
     struct bytes bootstrap;
     struct raftlog_image *image; /* while opening */
-    struct why *why;             /* while opening */
 
     raft_io_tick_cb tick;
     raft_io_recv_cb recv;

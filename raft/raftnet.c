@@ -6,6 +6,9 @@
 #include "raft/raftio_state.h"
 
 #define NO_ADDRESS ""
+/* No cluster has so many elections while a member is away: somebody lies, and would take the terms
+ * that are left from all others. */
+#define TERM_JUMP_MAX (1ull << 32)
 
 /* struct raft_io towards the peers: frames in, through the guard, and out, each in its lane. */
 
@@ -38,6 +41,10 @@ enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload,
     struct frame frame;
     TRY(frame_decode(payload, &frame));
     ASSERT(address_cap >= sizeof frame.address);
+    if (frame_term(&frame.message) > io->core.current_term + TERM_JUMP_MAX) {
+        frame_release(&frame.message);
+        return ERR_MALFORMED;
+    }
     memcpy(address, frame.address, strlen(frame.address) + 1);
     frame.message.server_id = peer;
     frame.message.server_address = NO_ADDRESS;

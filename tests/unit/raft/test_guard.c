@@ -6,7 +6,7 @@
 
 #include "raft/raftio.h"
 #include "tests/lib/env_fake.h"
-#include "tests/lib/raft_fakes.h"
+#include "tests/lib/raft_talk.h"
 #include "tests/lib/runner.h"
 
 /* Member 1, with a test that plays its disk and all other members. Each rule of the guard has a
@@ -130,25 +130,10 @@ static void open_member(uint32_t off_mask)
     log_fake_finish(solo.log, SIZE_MAX);
 }
 
-static struct raft_buffer configuration_of(const char *roles)
-{
-    struct raft_configuration configuration;
-    raft_configuration_init(&configuration);
-    for (unsigned i = 0; roles[i] != 0; i++) {
-        static char address[] = "member-0";
-        address[sizeof address - 2] = (char)('1' + i);
-        int role = roles[i] == 'v' ? RAFT_VOTER : roles[i] == 'l' ? RAFT_STANDBY : RAFT_SPARE;
-        ck_assert_int_eq(raft_configuration_add(&configuration, i + 1, address, role), 0);
-    }
-    struct raft_buffer encoded = configuration_encode(&configuration);
-    raft_configuration_close(&configuration);
-    return encoded;
-}
-
 /* ROLES: of the members from 1 on, v or l. RULE is off in the second run of a scene. */
 static void begin(const char *roles, enum guard_rule rule, int run)
 {
-    solo.first = configuration_of(roles);
+    solo.first = talk_configuration(roles);
     open_member(run == WITHOUT_RULE ? 1u << rule : 0);
 }
 
@@ -186,72 +171,39 @@ static const struct raft *core(void)
 
 /* ---- the others ---- */
 
-/* COUNT entries of ENTRY_TERM behind PREV. */
-static void say_append_of(uint64_t leader, uint64_t term, uint64_t prev, uint64_t prev_term,
-                          uint64_t commit, struct raft_entry *entries, unsigned count)
-{
-    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES};
-    message.append_entries = (struct raft_append_entries){.term = term,
-                                                          .prev_log_index = prev,
-                                                          .prev_log_term = prev_term,
-                                                          .leader_commit = commit,
-                                                          .entries = entries,
-                                                          .n_entries = count};
-    net_fake_say(solo.net, leader, &message, 0);
-    env_fake_run(solo.env);
-}
-
 static void say_append(uint64_t leader, uint64_t term, uint64_t prev, uint64_t prev_term,
                        uint64_t commit, uint64_t entry_term, unsigned count)
 {
-    static char payload[] = "command";
-    struct raft_entry entries[64];
-    for (unsigned i = 0; i < count; i++) {
-        entries[i] = (struct raft_entry){
-            .term = entry_term, .type = RAFT_COMMAND, .buf = {payload, sizeof payload}};
-    }
-    say_append_of(leader, term, prev, prev_term, commit, entries, count);
+    talk_append(solo.net, leader, term, prev, prev_term, commit, entry_term, count);
+    env_fake_run(solo.env);
 }
 
 static void say_configuration(uint64_t leader, uint64_t term, uint64_t prev, uint64_t prev_term,
                               const char *roles)
 {
-    struct raft_buffer encoded = configuration_of(roles);
+    struct raft_buffer encoded = talk_configuration(roles);
     struct raft_entry entry = {.term = term, .type = RAFT_CHANGE, .buf = encoded};
-    say_append_of(leader, term, prev, prev_term, 0, &entry, 1);
+    talk_append_of(solo.net, leader, term, prev, prev_term, 0, &entry, 1);
     raft_free(encoded.base);
+    env_fake_run(solo.env);
 }
 
 static void say_result(uint64_t peer, uint64_t term, uint64_t rejected, uint64_t last)
 {
-    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
-    message.append_entries_result = (struct raft_append_entries_result){
-        .term = term, .rejected = rejected, .last_log_index = last};
-    net_fake_say(solo.net, peer, &message, last);
+    talk_result(solo.net, peer, term, rejected, last);
     env_fake_run(solo.env);
 }
 
 static void ask_vote(uint64_t candidate, uint64_t term, uint64_t last, uint64_t last_term,
                      bool disrupt)
 {
-    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE};
-    message.request_vote = (struct raft_request_vote){.term = term,
-                                                      .candidate_id = candidate,
-                                                      .last_log_index = last,
-                                                      .last_log_term = last_term,
-                                                      .disrupt_leader = disrupt};
-    net_fake_say(solo.net, candidate, &message, 0);
+    talk_ask_vote(solo.net, candidate, term, last, last_term, disrupt);
     env_fake_run(solo.env);
 }
 
 static void grant(uint64_t peer, uint64_t term, bool pre_vote)
 {
-    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE_RESULT};
-    message.request_vote_result = (struct raft_request_vote_result){
-        .term = term,
-        .vote_granted = true,
-        .pre_vote = pre_vote ? raft_tribool_true : raft_tribool_false};
-    net_fake_say(solo.net, peer, &message, 0);
+    talk_grant(solo.net, peer, term, pre_vote);
     env_fake_run(solo.env);
 }
 
@@ -699,7 +651,7 @@ START_TEST(a_snapshot_has_the_configuration_of_its_index)
     log_fake_finish(solo.log, SIZE_MAX);
     env_fake_run(solo.env);
     ck_assert_uint_eq(solo.log->snapshot.index, 8);
-    struct raft_buffer want = configuration_of(_i == WITH_RULE ? "vvvl" : "vvvv");
+    struct raft_buffer want = talk_configuration(_i == WITH_RULE ? "vvvl" : "vvvv");
     ck_assert(bytes_equal(solo.log->snapshot.configuration, bytes_of(want.base, want.len)));
     raft_free(want.base);
 }

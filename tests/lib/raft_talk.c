@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/raft_talk.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/cleanup.h"
+#include "raft/confhist.h"
+
+void talk_append_of(struct net_fake *net, uint64_t leader, uint64_t term, uint64_t prev,
+                    uint64_t prev_term, uint64_t commit, struct raft_entry *entries, unsigned count)
+{
+    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES};
+    message.append_entries = (struct raft_append_entries){.term = term,
+                                                          .prev_log_index = prev,
+                                                          .prev_log_term = prev_term,
+                                                          .leader_commit = commit,
+                                                          .entries = entries,
+                                                          .n_entries = count};
+    net_fake_say(net, leader, &message, 0);
+}
+
+void talk_append(struct net_fake *net, uint64_t leader, uint64_t term, uint64_t prev,
+                 uint64_t prev_term, uint64_t commit, uint64_t entry_term, unsigned count)
+{
+    static char payload[] = "command";
+    struct raft_entry entries[64];
+    ASSERT(count <= ARRAY_LEN(entries));
+    for (unsigned i = 0; i < count; i++) {
+        entries[i] = (struct raft_entry){
+            .term = entry_term, .type = RAFT_COMMAND, .buf = {payload, sizeof payload}};
+    }
+    talk_append_of(net, leader, term, prev, prev_term, commit, entries, count);
+}
+
+void talk_result(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t rejected,
+                 uint64_t last)
+{
+    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
+    message.append_entries_result = (struct raft_append_entries_result){
+        .term = term, .rejected = rejected, .last_log_index = last};
+    net_fake_say(net, peer, &message, last);
+}
+
+void talk_ask_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint64_t last,
+                   uint64_t last_term, bool disrupt)
+{
+    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE};
+    message.request_vote = (struct raft_request_vote){.term = term,
+                                                      .candidate_id = candidate,
+                                                      .last_log_index = last,
+                                                      .last_log_term = last_term,
+                                                      .disrupt_leader = disrupt};
+    net_fake_say(net, candidate, &message, 0);
+}
+
+void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vote)
+{
+    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE_RESULT};
+    message.request_vote_result = (struct raft_request_vote_result){
+        .term = term,
+        .vote_granted = true,
+        .pre_vote = pre_vote ? raft_tribool_true : raft_tribool_false};
+    net_fake_say(net, peer, &message, 0);
+}
+
+struct raft_buffer talk_configuration(const char *roles)
+{
+    struct raft_configuration configuration;
+    raft_configuration_init(&configuration);
+    for (unsigned i = 0; roles[i] != 0; i++) {
+        static char address[] = "member-0";
+        address[sizeof address - 2] = (char)('1' + i);
+        int role = roles[i] == 'v' ? RAFT_VOTER : roles[i] == 'l' ? RAFT_STANDBY : RAFT_SPARE;
+        int rv = raft_configuration_add(&configuration, i + 1, address, role);
+        ASSERT(rv == 0);
+    }
+    struct raft_buffer encoded = configuration_encode(&configuration);
+    raft_configuration_close(&configuration);
+    return encoded;
+}

@@ -1,0 +1,726 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "raft/node.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/codec.h"
+#include "base/limits.h"
+#include "tests/lib/env_fake.h"
+#include "tests/lib/raft_talk.h"
+#include "tests/lib/runner.h"
+
+/* Member 1 through its door; the test plays the disk and the others. */
+
+#define HEARTBEAT_MS 100
+#define ELECTION_MS  1000
+
+struct written {
+    struct proposal proposal;
+    unsigned calls;
+    enum err status;
+    uint64_t applied_at_call; /* the last applied index when it was called back */
+};
+
+struct outcome {
+    unsigned calls;
+    enum err status;
+};
+
+static struct {
+    struct env_fake *env;
+    struct log_fake *log;
+    struct net_fake *net;
+    struct node *node;
+    bool closed;
+    uint64_t applied_index;
+    uint64_t applied_count;
+    uint64_t durable_index;
+    uint64_t snapshot_entries;
+    enum err restore_status;
+    uint64_t restored_index;
+    unsigned states;
+    enum node_role role;
+    uint64_t term;
+    uint64_t leader_id;
+    uint64_t frame_peer;
+    uint8_t frame_byte;
+    struct written writes[8];
+} solo;
+
+/* ---- the member ---- */
+
+static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entry)
+{
+    (void)ctx;
+    (void)term;
+    (void)entry;
+    ck_assert_uint_gt(index, solo.applied_index);
+    solo.applied_index = index;
+    solo.applied_count++;
+}
+
+static uint64_t on_durable_index(void *ctx)
+{
+    (void)ctx;
+    return solo.durable_index;
+}
+
+static void on_manifest(void *ctx, uint64_t index, struct buf *data)
+{
+    (void)ctx;
+    ck_assert_uint_le(index, solo.durable_index);
+    write_u64(data, index);
+}
+
+static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
+{
+    (void)ctx;
+    ck_assert_uint_eq(manifest.len, 8);
+    ck_assert_uint_eq(get_u64(manifest.data), index);
+    solo.restored_index = index;
+    solo.applied_index = index;
+    why_set(why, "the store is behind");
+    return solo.restore_status;
+}
+
+static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
+{
+    (void)ctx;
+    solo.states++;
+    solo.role = role;
+    solo.term = term;
+    solo.leader_id = leader_id;
+}
+
+static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload)
+{
+    (void)ctx;
+    ck_assert(kind == FRAME_APP || kind == FRAME_FORWARD);
+    solo.frame_peer = peer_id;
+    solo.frame_byte = payload.data[0];
+}
+
+static const struct node_callbacks callbacks = {
+    .apply = on_apply,
+    .durable_index = on_durable_index,
+    .manifest = on_manifest,
+    .restore = on_restore,
+    .state_changed = on_state_changed,
+    .on_frame = on_frame,
+};
+
+static struct node_config config_of(const struct node_member *members, size_t count)
+{
+    return (struct node_config){
+        .env = env_fake_env(solo.env),
+        .raftlog = log_fake_raftlog(solo.log),
+        .transport = &solo.net->base,
+        .id = 1,
+        .bootstrap = members,
+        .bootstrap_count = count,
+        .heartbeat_ms = HEARTBEAT_MS,
+        .election_ms = ELECTION_MS,
+        .snapshot_entries = solo.snapshot_entries,
+        .snapshot_bytes = UINT64_MAX,
+        .trailing_entries = 2,
+        .trailing_bytes = 1000000,
+    };
+}
+
+static const struct node_member three[] = {
+    {1, "member-1", MEMBER_VOTER}, {2, "member-2", MEMBER_VOTER}, {3, "member-3", MEMBER_VOTER}};
+
+static void open_with(const struct node_member *members, size_t count)
+{
+    struct node_config config = config_of(members, count);
+    struct why why = {0};
+    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
+    ck_assert_msg(err == OK, "%s: %s", err_text(err), why.text);
+    solo.closed = false;
+    env_fake_run(solo.env);
+}
+
+static void open_three(void)
+{
+    open_with(three, 3);
+    log_fake_finish(solo.log, SIZE_MAX);
+}
+
+static void on_closed(void *ctx)
+{
+    (void)ctx;
+    solo.closed = true;
+}
+
+static void close_member(void)
+{
+    node_close(solo.node, on_closed, NULL);
+    ck_assert(solo.closed);
+    ck_assert(solo.log->closed);
+    ck_assert(solo.net->closed);
+}
+
+static void setup(void)
+{
+    memset(&solo, 0, sizeof solo);
+    solo.env = env_fake_new(5);
+    solo.log = log_fake_new();
+    solo.net = net_fake_new();
+    solo.snapshot_entries = UINT64_MAX;
+    solo.closed = true;
+}
+
+static void teardown(void)
+{
+    if (!solo.closed) {
+        close_member();
+    }
+    log_fake_free(solo.log);
+    net_fake_free(solo.net);
+    env_fake_free(solo.env);
+}
+
+static void settle(void)
+{
+    while (log_fake_finish(solo.log, SIZE_MAX) > 0) {
+        env_fake_run(solo.env);
+    }
+    env_fake_run(solo.env);
+}
+
+static void lead(void)
+{
+    while (node_role(solo.node) != NODE_CANDIDATE) {
+        env_fake_advance(solo.env, HEARTBEAT_MS);
+    }
+    uint64_t term = node_term(solo.node) + 1;
+    talk_grant(solo.net, 2, term, true);
+    talk_grant(solo.net, 2, term, false);
+    settle();
+    ck_assert_int_eq(node_role(solo.node), NODE_LEADER);
+    talk_result(solo.net, 2, term, 0, node_last_index(solo.node));
+    settle();
+    ck_assert(node_ready(solo.node));
+    net_fake_skip(solo.net);
+}
+
+static void follow(uint64_t leader, uint64_t term)
+{
+    talk_append(solo.net, leader, term, 1, 1, 1, 0, 0);
+    settle();
+}
+
+/* ---- writes ---- */
+
+static void on_written(struct proposal *proposal, enum err status)
+{
+    struct written *written = CONTAINER_OF(proposal, struct written, proposal);
+    written->calls++;
+    written->status = status;
+    written->applied_at_call = solo.applied_index;
+}
+
+static void put(unsigned i)
+{
+    struct blob *entry = blob_copy(bytes_of_str("entry"));
+    node_propose(solo.node, &solo.writes[i].proposal, entry, on_written);
+    blob_unref(entry); /* what is needed of it was taken */
+}
+
+static void ended(unsigned i, enum err status)
+{
+    ck_assert_msg(solo.writes[i].calls == 1, "write %u was called back %u times", i,
+                  solo.writes[i].calls);
+    ck_assert_int_eq(solo.writes[i].status, status);
+}
+
+START_TEST(a_write_is_answered_when_it_is_applied)
+{
+    open_three();
+    lead();
+    put(0);
+    put(1);
+    ck_assert_uint_eq(solo.writes[0].proposal.index, 3);
+    ck_assert_uint_eq(solo.writes[1].proposal.index, 4);
+    settle();
+    ck_assert_uint_eq(solo.writes[0].calls, 0); /* on our disk only */
+    talk_result(solo.net, 3, node_term(solo.node), 0, 3);
+    ck_assert_uint_eq(solo.writes[0].calls, 0); /* not inside anything */
+    env_fake_run(solo.env);
+    ended(0, OK);
+    ck_assert_uint_ge(solo.writes[0].applied_at_call, 3);
+    ck_assert_uint_eq(solo.writes[1].calls, 0);
+    talk_result(solo.net, 3, node_term(solo.node), 0, 4);
+    env_fake_run(solo.env);
+    ended(1, OK);
+    ck_assert_uint_eq(solo.applied_count, 2);
+}
+END_TEST
+
+START_TEST(the_only_member_writes_alone)
+{
+    open_with(three, 1);
+    settle();
+    env_fake_advance(solo.env, HEARTBEAT_MS);
+    settle();
+    ck_assert_int_eq(node_role(solo.node), NODE_LEADER);
+    put(0);
+    env_fake_run(solo.env);
+    ck_assert_uint_eq(solo.writes[0].calls, 0); /* not on the disk */
+    settle();
+    ended(0, OK);
+}
+END_TEST
+
+START_TEST(who_does_not_lead_refuses_writes)
+{
+    open_three();
+    follow(2, 2);
+    put(0);
+    ck_assert_uint_eq(solo.writes[0].calls, 0);
+    ck_assert_uint_eq(solo.writes[0].proposal.index, 0);
+    env_fake_run(solo.env);
+    ended(0, ERR_NOT_LEADER);
+    ck_assert_uint_eq(node_last_index(solo.node), 1);
+}
+END_TEST
+
+START_TEST(a_leader_that_is_deposed_does_not_know)
+{
+    open_three();
+    lead();
+    put(0);
+    follow(3, node_term(solo.node) + 1);
+    ended(0, ERR_LEADER_CHANGED);
+}
+END_TEST
+
+START_TEST(closing_ends_every_write)
+{
+    open_three();
+    lead();
+    put(0);
+    close_member();
+    ended(0, ERR_STOPPED);
+}
+END_TEST
+
+/* ---- state ---- */
+
+START_TEST(who_leads_is_told)
+{
+    open_three();
+    ck_assert(!node_ready(solo.node));
+    follow(2, 4);
+    ck_assert_int_eq(solo.role, NODE_FOLLOWER);
+    ck_assert_uint_eq(solo.term, 4);
+    ck_assert_uint_eq(solo.leader_id, 2);
+    ck_assert_uint_eq(node_leader(solo.node), 2);
+    ck_assert(node_ready(solo.node));
+    env_fake_advance(solo.env, 3 * ELECTION_MS);
+    ck_assert_uint_eq(solo.leader_id, 0);
+    lead();
+    ck_assert_int_eq(solo.role, NODE_LEADER);
+    ck_assert_uint_eq(solo.leader_id, 1);
+    unsigned states = solo.states;
+    env_fake_advance(solo.env, ELECTION_MS / 2);
+    ck_assert_uint_eq(solo.states, states); /* nothing new */
+}
+END_TEST
+
+START_TEST(members_are_those_of_the_configuration)
+{
+    open_three();
+    const struct node_member *members;
+    ck_assert_uint_eq(node_members(solo.node, &members), 3);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_uint_eq(members[i].id, three[i].id);
+        ck_assert_str_eq(members[i].address, three[i].address);
+        ck_assert_int_eq(members[i].role, MEMBER_VOTER);
+    }
+    ck_assert(!solo.net->known[1]);
+    ck_assert(solo.net->known[2] && solo.net->known[3]);
+}
+END_TEST
+
+/* Members are given the first configuration in any order, and make the same entry of it. */
+START_TEST(the_first_configuration_is_the_same_for_all)
+{
+    static const struct node_member shuffled[] = {{3, "member-3", MEMBER_VOTER},
+                                                  {1, "member-1", MEMBER_VOTER},
+                                                  {2, "member-2", MEMBER_VOTER}};
+    open_with(shuffled, 3);
+    struct raft_buffer want = talk_configuration("vvv");
+    ck_assert(bytes_equal(blob_bytes(solo.log->entries[0].data), bytes_of(want.base, want.len)));
+    ck_assert_uint_eq(solo.log->entries[0].term, 1);
+    raft_free(want.base);
+}
+END_TEST
+
+/* A first configuration that is none. */
+static const struct {
+    const char *name;
+    struct node_member members[2];
+    size_t count;
+} impossible[] = {
+    {"one id twice", {{2, "a", MEMBER_VOTER}, {2, "b", MEMBER_VOTER}}, 2},
+    {"one address twice", {{1, "a", MEMBER_VOTER}, {2, "a", MEMBER_VOTER}}, 2},
+    {"too many", {{1, "a", MEMBER_VOTER}}, MEMBERS_MAX + 1},
+};
+
+START_TEST(impossible_configurations_are_refused)
+{
+    struct node_config config = config_of(impossible[_i].members, impossible[_i].count);
+    struct why why = {0};
+    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
+    ck_assert_msg(err != OK, "%s", impossible[_i].name);
+    ck_assert_str_ne(why.text, "");
+    ck_assert(solo.log->closed);
+    ck_assert(solo.net->closed);
+    ck_assert_uint_eq(solo.log->count, 0);
+}
+END_TEST
+
+START_TEST(a_member_that_joins_learns_who_is_there)
+{
+    open_with(NULL, 0);
+    const struct node_member *members;
+    ck_assert_uint_eq(node_members(solo.node, &members), 0);
+    env_fake_advance(solo.env, 5 * ELECTION_MS);
+    ck_assert_int_eq(node_role(solo.node), NODE_FOLLOWER); /* it waits */
+    struct raft_buffer first = talk_configuration("lvv");
+    struct raft_entry entry = {.term = 1, .type = RAFT_CHANGE, .buf = first};
+    talk_append_of(solo.net, 2, 2, 0, 0, 1, &entry, 1);
+    settle();
+    raft_free(first.base);
+    ck_assert(solo.net->known[2]); /* by the address in its message, then by the configuration */
+    ck_assert(solo.net->known[3]);
+    ck_assert_uint_eq(node_members(solo.node, &members), 3);
+    ck_assert_int_eq(members[0].role, MEMBER_LEARNER);
+}
+END_TEST
+
+/* ---- restarts and snapshots ---- */
+
+START_TEST(entries_come_again_after_a_restart)
+{
+    open_three();
+    lead();
+    put(0);
+    settle();
+    talk_result(solo.net, 2, node_term(solo.node), 0, 3);
+    settle();
+    ended(0, OK);
+    close_member();
+    net_fake_skip(solo.net);
+    solo.applied_index = 0;
+    open_three();
+    ck_assert_uint_eq(node_last_index(solo.node), 3);
+    ck_assert_uint_eq(solo.applied_count, 1);
+    lead();
+    ck_assert_uint_eq(solo.applied_count, 2);
+    ck_assert_uint_eq(solo.applied_index, 3);
+}
+END_TEST
+
+/* Write and commit COUNT entries. */
+static void put_many(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        put(i);
+    }
+    settle();
+    talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
+    settle();
+    memset(solo.writes, 0, sizeof solo.writes);
+}
+
+START_TEST(the_log_is_compacted_up_to_what_is_durable)
+{
+    solo.snapshot_entries = 4;
+    open_three();
+    lead();
+    put_many(8); /* 3 ... 10 */
+    env_fake_advance(solo.env, HEARTBEAT_MS);
+    put_many(1);
+    ck_assert_uint_eq(solo.log->snapshot.index, 0); /* nothing of it is durable */
+    solo.durable_index = 7;
+    env_fake_advance(solo.env, HEARTBEAT_MS);
+    ck_assert_uint_eq(solo.log->snapshot.index, 0);
+    put_many(1);
+    ck_assert_uint_eq(solo.log->snapshot.index, 7);
+    ck_assert_uint_eq(solo.log->first_index, 6); /* 2 stay */
+    ck_assert_uint_eq(node_last_index(solo.node), 12);
+    close_member();
+    net_fake_skip(solo.net);
+    solo.applied_index = 0;
+    open_three();
+    ck_assert_uint_eq(solo.restored_index, 7);
+    ck_assert_uint_eq(node_applied_index(solo.node), 7);
+    lead();
+    ck_assert_uint_eq(solo.applied_index, 12);
+}
+END_TEST
+
+START_TEST(a_store_that_is_behind_its_snapshot_does_not_start)
+{
+    solo.snapshot_entries = 4;
+    open_three();
+    lead();
+    put_many(8);
+    solo.durable_index = 7;
+    env_fake_advance(solo.env, HEARTBEAT_MS);
+    put_many(1);
+    ck_assert_uint_eq(solo.log->snapshot.index, 7);
+    close_member();
+    solo.restore_status = ERR_CORRUPT;
+    struct node_config config = config_of(three, 3);
+    struct why why = {0};
+    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
+    ck_assert_int_ne(err, OK);
+    ck_assert_msg(strstr(why.text, "the store is behind") != NULL, "%s", why.text);
+}
+END_TEST
+
+START_TEST(a_damaged_log_does_not_start)
+{
+    log_fake_put(solo.log, 1, LOG_ENTRY_COMMAND, bytes_of_str("not a configuration"));
+    struct node_config config = config_of(three, 3);
+    struct why why = {0};
+    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
+    ck_assert_int_eq(err, ERR_CORRUPT);
+    ck_assert_str_ne(why.text, "");
+}
+END_TEST
+
+/* ---- changes ---- */
+
+static void on_outcome(void *ctx, enum err status)
+{
+    struct outcome *outcome = ctx;
+    outcome->calls++;
+    outcome->status = status;
+}
+
+static void change_ended(const struct outcome *outcome, enum err status)
+{
+    ck_assert_uint_eq(outcome->calls, 1);
+    ck_assert_int_eq(outcome->status, status);
+}
+
+static void others_have_everything(void)
+{
+    settle();
+    env_fake_advance(solo.env, 2 * HEARTBEAT_MS);
+    settle();
+    talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
+    talk_result(solo.net, 3, node_term(solo.node), 0, node_last_index(solo.node));
+    settle();
+}
+
+START_TEST(a_learner_is_added_in_two_steps)
+{
+    open_three();
+    lead();
+    struct outcome outcome = {0};
+    node_change(solo.node, CHANGE_ADD_LEARNER, 4, "member-4", on_outcome, &outcome);
+    others_have_everything();
+    ck_assert_uint_eq(outcome.calls, 0); /* it is a spare */
+    others_have_everything();
+    change_ended(&outcome, OK);
+    const struct node_member *members;
+    ck_assert_uint_eq(node_members(solo.node, &members), 4);
+    ck_assert_int_eq(members[3].role, MEMBER_LEARNER);
+    ck_assert_str_eq(members[3].address, "member-4");
+    ck_assert(solo.net->known[4]);
+    struct outcome removed = {0};
+    node_change(solo.node, CHANGE_REMOVE, 4, NULL, on_outcome, &removed);
+    others_have_everything();
+    change_ended(&removed, OK);
+    ck_assert_uint_eq(node_members(solo.node, &members), 3);
+    ck_assert(!solo.net->known[4]);
+}
+END_TEST
+
+/* What a leader of {1 2 3} refuses. */
+static const struct {
+    const char *name;
+    enum change_kind kind;
+    uint64_t id;
+    enum err want;
+} refused[] = {
+    {"demoting itself", CHANGE_DEMOTE, 1, ERR_INVALID},
+    {"removing itself", CHANGE_REMOVE, 1, ERR_INVALID},
+    {"removing nobody", CHANGE_REMOVE, 9, ERR_NOT_FOUND},
+    {"promoting nobody", CHANGE_PROMOTE, 9, ERR_NOT_FOUND},
+    {"promoting a voter", CHANGE_PROMOTE, 2, ERR_INVALID},
+    {"adding a member again", CHANGE_ADD_LEARNER, 2, ERR_EXISTS},
+};
+
+START_TEST(impossible_changes_are_refused)
+{
+    open_three();
+    lead();
+    struct outcome outcome = {0};
+    node_change(solo.node, refused[_i].kind, refused[_i].id, "somewhere", on_outcome, &outcome);
+    ck_assert_uint_eq(outcome.calls, 0);
+    env_fake_run(solo.env);
+    ck_assert_msg(outcome.status == refused[_i].want, "%s: %s", refused[_i].name,
+                  err_text(outcome.status));
+    const struct node_member *members;
+    ck_assert_uint_eq(node_members(solo.node, &members), 3);
+}
+END_TEST
+
+START_TEST(one_change_at_a_time)
+{
+    open_three();
+    lead();
+    struct outcome first = {0};
+    struct outcome second = {0};
+    node_change(solo.node, CHANGE_DEMOTE, 3, NULL, on_outcome, &first);
+    node_change(solo.node, CHANGE_DEMOTE, 2, NULL, on_outcome, &second);
+    env_fake_run(solo.env);
+    change_ended(&second, ERR_TOO_MANY_REQUESTS);
+    others_have_everything();
+    change_ended(&first, OK);
+}
+END_TEST
+
+START_TEST(a_change_ends_with_the_leadership)
+{
+    open_three();
+    lead();
+    struct outcome outcome = {0};
+    node_change(solo.node, CHANGE_DEMOTE, 3, NULL, on_outcome, &outcome);
+    settle();
+    follow(3, node_term(solo.node) + 1);
+    change_ended(&outcome, ERR_LEADER_CHANGED);
+}
+END_TEST
+
+START_TEST(leadership_is_handed_over)
+{
+    open_three();
+    lead();
+    struct outcome outcome = {0};
+    node_transfer(solo.node, 0, on_outcome, &outcome);
+    env_fake_run(solo.env);
+    struct frame frame;
+    ck_assert(net_fake_take_message(solo.net, 2, RAFT_IO_TIMEOUT_NOW, &frame)); /* the furthest */
+    put(0); /* refused meanwhile, for certain */
+    env_fake_run(solo.env);
+    ended(0, ERR_NOT_LEADER);
+    ck_assert_uint_eq(outcome.calls, 0);
+    talk_append(solo.net, 2, node_term(solo.node) + 1, 2, 2, 2, 0, 0);
+    settle();
+    change_ended(&outcome, OK);
+    ck_assert_uint_eq(node_leader(solo.node), 2);
+}
+END_TEST
+
+START_TEST(a_successor_that_does_not_come_is_told)
+{
+    open_three();
+    lead();
+    struct outcome outcome = {0};
+    node_transfer(solo.node, 3, on_outcome, &outcome);
+    for (int i = 0; i < 20; i++) {
+        env_fake_advance(solo.env, HEARTBEAT_MS);
+        talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
+    }
+    change_ended(&outcome, ERR_TIMEOUT);
+    ck_assert_int_eq(node_role(solo.node), NODE_LEADER);
+    put(0); /* it goes on */
+    others_have_everything();
+    ended(0, OK);
+}
+END_TEST
+
+START_TEST(only_the_leader_hands_over)
+{
+    open_three();
+    follow(2, 2);
+    struct outcome outcome = {0};
+    node_transfer(solo.node, 3, on_outcome, &outcome);
+    env_fake_run(solo.env);
+    change_ended(&outcome, ERR_NOT_LEADER);
+}
+END_TEST
+
+/* ---- frames ---- */
+
+START_TEST(frames_of_the_layers_above_pass_through)
+{
+    open_three();
+    struct blob *payload = blob_copy(bytes_of_str("x"));
+    ck_assert(node_send(solo.node, 2, LANE_BULK, FRAME_FORWARD, payload));
+    blob_unref(payload);
+    const struct net_fake_frame *frame = net_fake_take(solo.net, 2, FRAME_FORWARD);
+    ck_assert_ptr_nonnull(frame);
+    ck_assert_int_eq(frame->lane, LANE_BULK);
+    solo.net->callbacks->on_frame(solo.net->ctx, 3, FRAME_APP, bytes_of_str("y"));
+    ck_assert_uint_eq(solo.frame_peer, 3);
+    ck_assert_uint_eq(solo.frame_byte, 'y');
+}
+END_TEST
+
+START_TEST(malformed_messages_are_dropped)
+{
+    open_three();
+    static const uint8_t garbage[96] = {9, 255, 255};
+    for (size_t len = 0; len <= sizeof garbage; len++) {
+        solo.net->callbacks->on_frame(solo.net->ctx, 2, FRAME_RAFT, bytes_of(garbage, len));
+    }
+    talk_append(solo.net, 2, 1ull << 40, 1, 1, 1, 0, 0); /* a term that no cluster reaches */
+    settle();
+    ck_assert_uint_eq(node_term(solo.node), 1);
+    follow(2, 2);
+    ck_assert_uint_eq(node_leader(solo.node), 2);
+}
+END_TEST
+
+static Suite *node_suite(void)
+{
+    const TTest *const tests[] = {
+        a_write_is_answered_when_it_is_applied,
+        the_only_member_writes_alone,
+        who_does_not_lead_refuses_writes,
+        a_leader_that_is_deposed_does_not_know,
+        closing_ends_every_write,
+        who_leads_is_told,
+        members_are_those_of_the_configuration,
+        the_first_configuration_is_the_same_for_all,
+        a_member_that_joins_learns_who_is_there,
+        entries_come_again_after_a_restart,
+        the_log_is_compacted_up_to_what_is_durable,
+        a_store_that_is_behind_its_snapshot_does_not_start,
+        a_damaged_log_does_not_start,
+        a_learner_is_added_in_two_steps,
+        one_change_at_a_time,
+        a_change_ends_with_the_leadership,
+        leadership_is_handed_over,
+        a_successor_that_does_not_come_is_told,
+        only_the_leader_hands_over,
+        frames_of_the_layers_above_pass_through,
+        malformed_messages_are_dropped,
+    };
+    Suite *suite = suite_create("node");
+    TCase *tc = tcase_create("node");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
+        tcase_add_test(tc, tests[i]);
+    }
+    tcase_add_loop_test(tc, impossible_configurations_are_refused, 0,
+                        (int)(sizeof impossible / sizeof impossible[0]));
+    tcase_add_loop_test(tc, impossible_changes_are_refused, 0,
+                        (int)(sizeof refused / sizeof refused[0]));
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(node_suite);
+}
