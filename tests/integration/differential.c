@@ -17,10 +17,9 @@
  * Endpoints rotate at random. What a member answers from its own state (serializable, HashKV) is
  * asked where the last write went, or after a linearizable read there, so that it cannot lag. */
 
-#define TIMEOUT_MS       10000u
+#define TIMEOUT_MS       300000u /* a machine that stands still for minutes makes no difference */
 #define HASHES_PER_ROUND 4u
 #define REMOVAL_MS       5000u
-#define READS_AGAIN      3u
 #define HASH_PATH        "/etcdserverpb.Maintenance/HashKV"
 
 struct options {
@@ -189,20 +188,10 @@ static ProtobufCMessage *ask_both(const size_t slots[2], const char *path,
     return read_answer(&t.sides[0], message, descriptor);
 }
 
-static bool is_timeout(const struct side *side)
-{
-    return side->status == GRPC_DEADLINE_EXCEEDED || side->status == GRPC_UNAVAILABLE;
-}
-
 static ProtobufCMessage *compare(const size_t slots[2], const struct kv_request *request)
 {
     ProtobufCMessage *left =
         ask_both(slots, request->path, request->message, request->answer_descriptor);
-    /* etcd 3.4 loses a linearizable read now and then: it times out, and the next one does not. */
-    for (unsigned i = 0; i < READS_AGAIN && request->kind == KV_RANGE && is_timeout(&t.sides[0]);
-         i++) {
-        left = ask_both(slots, request->path, request->message, request->answer_descriptor);
-    }
     report_unless_alike(slots, request->path, request->message);
     return left;
 }
