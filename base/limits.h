@@ -77,7 +77,7 @@
 #define MEMBER_URLS_MAX       64
 
 /* The store. */
-#define RING_BYTES_DEFAULT (32u * 1024 * 1024)  /* newest records kept in memory */
+#define RING_BYTES_DEFAULT (16u * 1024 * 1024)  /* newest records kept in memory */
 #define RING_BYTES_MAX     (256u * 1024 * 1024) /* not yet in SQLite: beyond, too many requests */
 #define KEY_BYTES_MAX      REQUEST_BYTES_MAX
 #define REVISION_SUB_BITS  20

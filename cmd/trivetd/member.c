@@ -26,7 +26,7 @@
 /* Entries and answers of some hundred KiB come and go thousands of times a second: from the system
  * each time, their pages would be cleared anew each time. */
 #define MALLOC_MMAP_BYTES (16 * 1024 * 1024)
-#define MALLOC_TRIM_BYTES (32 * 1024 * 1024)
+#define MALLOC_TRIM_BYTES (8 * 1024 * 1024)
 #define TRACE_EVENTS      4096
 
 /* fatal() can come from any thread and knows no member: what it shows is set once, at start. */
