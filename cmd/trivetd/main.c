@@ -4,6 +4,7 @@
  *   flags -> settings -> data directory -> log, store, peers -> server -> services -> ports
  *
  * Whatever fails before the member runs ends with one message and exit status 1. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,8 +34,17 @@ static int fail(const struct why *why)
     return EXIT_FAILURE;
 }
 
+/* Small pieces that are freed join their neighbours at once. Otherwise the allocator saves them up,
+ * and joins a million of them in one go (10 to 25 ms of the loop) some time after a compaction has
+ * freed them. */
+static void set_up_allocator(void)
+{
+    (void)mallopt(M_MXFAST, 0);
+}
+
 int main(int argc, char **argv)
 {
+    set_up_allocator();
     struct config config;
     struct why why = {{0}};
     switch (flags_parse(argc, (const char *const *)argv, (const char *const *)environ, &config,

@@ -260,6 +260,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: %s DIRECTORY [KEYS] [VALUE_BYTES] [ENTRY_PUTS]\n", argv[0]);
         return 2;
     }
+    (void)mallopt(M_MXFAST, 0); /* as trivetd */
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/store.db", argv[1]);
     b.keys = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000;
