@@ -30,10 +30,11 @@ struct crowd {
     struct member *members;
     uint64_t busy;    /* members with a call or a pause */
     uint64_t started; /* operations */
+    bool exhausted;   /* there is nothing more to ask; what is under way still counts */
     bool stopping;
     bool measuring;
     double cpu_begin;
-    struct env_timer phase; /* end of the warm-up, then of the measurement */
+    struct env_timer phase; /* end of the warm-up, then of the measurement, then of all */
     /* Progress. */
     struct env_timer progress;
     struct latency *recent;
@@ -88,13 +89,10 @@ static void on_poll_closed(uv_handle_t *handle)
     be_done(CONTAINER_OF((uv_poll_t *)handle, struct crowd, poll));
 }
 
-static void end_if_idle(struct crowd *crowd)
+static void end(struct crowd *crowd)
 {
-    if (!crowd->stopping || crowd->busy > 0) {
-        return;
-    }
+    env_timer_stop(crowd->config.env, &crowd->progress);
     if (crowd->config.progress) {
-        env_timer_stop(crowd->config.env, &crowd->progress);
         fprintf(stderr, "\r\033[K");
     }
     if (crowd->config.rate != 0) {
@@ -104,33 +102,43 @@ static void end_if_idle(struct crowd *crowd)
     }
 }
 
+/* The end comes in a turn of its own, through on_phase. */
+static void end_if_idle(struct crowd *crowd)
+{
+    if (crowd->stopping && crowd->busy == 0) {
+        env_timer_start(crowd->config.env, &crowd->phase, 0);
+    }
+}
+
 void crowd_stop(struct crowd *crowd)
 {
     if (crowd->stopping) {
         return;
     }
+    crowd->exhausted = true;
+    struct report *report = crowd->config.report;
     crowd->stopping = true;
-    crowd->config.report->end_ns = now_ns(crowd);
-    crowd->config.report->cpu_seconds = cpu_seconds() - crowd->cpu_begin;
+    report->end_ns = now_ns(crowd);
+    report->begin_ns = crowd->measuring ? report->begin_ns : report->end_ns;
+    report->cpu_seconds = crowd->measuring ? cpu_seconds() - crowd->cpu_begin : 0;
     crowd->measuring = false;
     env_timer_stop(crowd->config.env, &crowd->phase);
     if (crowd->config.rate != 0) {
         uv_poll_stop(&crowd->poll);
     }
+    end_if_idle(crowd);
 }
 
 /* Starting operations. */
-
-static bool is_exhausted(const struct crowd *crowd)
-{
-    return crowd->stopping || (crowd->config.total != 0 && crowd->started == crowd->config.total);
-}
 
 /* False: there is nothing more to ask. */
 static bool start_operation(struct member *member, uint64_t start_ns)
 {
     struct crowd *crowd = member->crowd;
-    if (is_exhausted(crowd) || !workload_next(crowd->config.workload, &member->ask)) {
+    crowd->exhausted = crowd->stopping ||
+                       (crowd->config.total != 0 && crowd->started == crowd->config.total) ||
+                       !workload_next(crowd->config.workload, &member->ask);
+    if (crowd->exhausted) {
         return false;
     }
     crowd->started++;
@@ -164,15 +172,22 @@ static void start_due(struct crowd *crowd)
     uint64_t now = now_ns(crowd);
     while (!queue_empty(&crowd->idle)) {
         uint64_t at = intended_ns(crowd, crowd->started);
-        if (at > now && !is_exhausted(crowd)) {
+        if (at > now && !crowd->exhausted) {
             arm(crowd);
             return;
         }
         struct member *member = QUEUE_ELEM(queue_pop_front(&crowd->idle), struct member, idle);
         if (!start_operation(member, at)) {
-            crowd_stop(crowd);
+            queue_push_back(&crowd->idle, &member->idle);
             return;
         }
+    }
+}
+
+static void stop_if_exhausted(struct crowd *crowd)
+{
+    if (crowd->exhausted && crowd->busy == 0) {
+        crowd_stop(crowd);
     }
 }
 
@@ -185,7 +200,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     ssize_t n = read(crowd->timer_fd, &count, sizeof count);
     ASSERT(n == sizeof count || errno == EAGAIN);
     start_due(crowd);
-    end_if_idle(crowd);
+    stop_if_exhausted(crowd);
 }
 
 static void go_on(struct member *member)
@@ -194,12 +209,11 @@ static void go_on(struct member *member)
     crowd->busy--;
     if (crowd->config.rate != 0) {
         queue_push_back(&crowd->idle, &member->idle);
-        if (!crowd->stopping) {
-            start_due(crowd);
-        }
-    } else if (!start_operation(member, now_ns(crowd)) && crowd->busy == 0) {
-        crowd_stop(crowd);
+        start_due(crowd);
+    } else {
+        (void)start_operation(member, now_ns(crowd));
     }
+    stop_if_exhausted(crowd);
     end_if_idle(crowd);
 }
 
@@ -272,11 +286,12 @@ static void begin_measuring(struct crowd *crowd)
 static void on_phase(struct env_timer *timer)
 {
     struct crowd *crowd = CONTAINER_OF(timer, struct crowd, phase);
-    if (!crowd->measuring) {
-        begin_measuring(crowd);
-    } else {
+    if (crowd->stopping) {
+        end(crowd);
+    } else if (crowd->measuring) {
         crowd_stop(crowd);
-        end_if_idle(crowd);
+    } else {
+        begin_measuring(crowd);
     }
 }
 

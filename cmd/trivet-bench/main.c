@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -80,12 +80,23 @@ struct program {
     struct client *client;
     struct workload workload;
     struct report *report;
-    bool done;
+    struct crowd *crowd; /* NULL when it is done */
+    uv_signal_t interrupt;
 };
 
 static void on_done(void *ctx)
 {
-    ((struct program *)ctx)->done = true;
+    ((struct program *)ctx)->crowd = NULL;
+}
+
+/* Ctrl-C: report what has been measured. */
+static void on_interrupt(uv_signal_t *signal, int number)
+{
+    (void)number;
+    struct program *program = CONTAINER_OF(signal, struct program, interrupt);
+    if (program->crowd != NULL) {
+        crowd_stop(program->crowd);
+    }
 }
 
 static enum err parse(struct program *program, int argc, char **argv, struct why *why)
@@ -159,9 +170,8 @@ static enum err measure(struct program *program, struct why *why)
                                         .report = program->report,
                                         .on_done = on_done,
                                         .ctx = program};
-    struct crowd *crowd;
-    TRY(crowd_start(&config, &crowd, why));
-    while (!program->done) {
+    TRY(crowd_start(&config, &program->crowd, why));
+    while (program->crowd != NULL) {
         uv_run(&program->loop, UV_RUN_ONCE);
     }
     return OK;
@@ -206,6 +216,7 @@ static void close_all(struct program *program)
         client_close_sync(program->client);
     }
     workload_fini(&program->workload);
+    uv_close((uv_handle_t *)&program->interrupt, NULL);
     env_real_close(program->real);
     while (uv_run(&program->loop, UV_RUN_ONCE) != 0) {
     }
@@ -236,6 +247,10 @@ int main(int argc, char **argv)
     }
     if (env_real_new(&program.loop, &program.real, &why) != OK) {
         fatal("%s", why.text);
+    }
+    if (uv_signal_init(&program.loop, &program.interrupt) != 0 ||
+        uv_signal_start_oneshot(&program.interrupt, on_interrupt, SIGINT) != 0) {
+        fatal("watch for SIGINT: out of memory");
     }
     int status = run(&program);
     close_all(&program);

@@ -88,6 +88,7 @@ void workload_fini(struct workload *workload)
 {
     free(workload->value);
     free(workload->key);
+    buf_fini(&workload->failed_keys);
     *workload = (struct workload){0};
 }
 
@@ -178,12 +179,14 @@ static void ask_txn(struct workload *workload, struct ask *ask)
 
 static bool ask_load(struct workload *workload, struct ask *ask)
 {
-    if (!ask->load_again) {
-        if (workload->next_key == workload->options.keys) {
-            return false;
-        }
+    struct buf *failed = &workload->failed_keys;
+    if (failed->len > 0) {
+        failed->len -= sizeof ask->load_key;
+        memcpy(&ask->load_key, failed->data + failed->len, sizeof ask->load_key);
+    } else if (workload->next_key < workload->options.keys) {
         ask->load_key = workload->next_key++;
-        ask->load_again = true;
+    } else {
+        return false;
     }
     ask_put(workload, ask, ask->load_key);
     return true;
@@ -302,7 +305,6 @@ bool workload_check(struct workload *workload, struct ask *ask, struct bytes mes
     if (!check_revision(workload, ask, &answer, why)) {
         return false;
     }
-    ask->load_again = false;
     switch (ask->kind) {
     case WIRE_RANGE:
         return check_range(workload, ask, &answer, why);
@@ -316,9 +318,13 @@ bool workload_check(struct workload *workload, struct ask *ask, struct bytes mes
 
 void workload_failed(struct workload *workload, struct ask *ask)
 {
-    (void)workload;
     if (ask->kind == WIRE_TXN) {
         ask->own_revision = -1;
         ask->own_unsure = true;
+    } else if (workload->options.kind == WORKLOAD_LOAD) {
+        buf_append(&workload->failed_keys, &ask->load_key, sizeof ask->load_key);
+        if (!buf_ok(&workload->failed_keys)) {
+            fatal("out of memory");
+        }
     }
 }

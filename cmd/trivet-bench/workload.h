@@ -32,7 +32,8 @@ struct workload_options {
 struct workload {
     struct workload_options options;
     uint64_t random;
-    uint64_t next_key; /* of load */
+    uint64_t next_key;      /* of load */
+    struct buf failed_keys; /* of load: numbers to be put again */
     uint8_t *value;
     char *key;              /* scratch */
     int64_t acked_revision; /* the highest that any write or linearizable read has told */
@@ -51,7 +52,6 @@ struct ask {
     int64_t own_revision; /* its mod_revision; 0: not there; -1: not known, ask first */
     bool own_unsure;      /* an earlier txn may still be applied */
     uint64_t load_key;
-    bool load_again;
 };
 
 MUST_CHECK enum err workload_kind_parse(const char *name, enum workload_kind *ret);
@@ -70,7 +70,8 @@ bool workload_next(struct workload *workload, struct ask *ask);
 /* Judge the answer. False: it is wrong, and why says how. */
 MUST_CHECK bool workload_check(struct workload *workload, struct ask *ask, struct bytes answer,
                                struct why *why);
-/* The call failed: it may or may not have been carried out. */
+/* The call failed: it may or may not have been carried out. What must be done will be asked again.
+ */
 void workload_failed(struct workload *workload, struct ask *ask);
 
 #endif
