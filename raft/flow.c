@@ -216,15 +216,28 @@ static unsigned chunk_count(const struct flow *flow, const struct raft_append_en
     return count;
 }
 
-/* Send as much as the window allows; true: all. */
+/* The highest index that the peer is known to have, at least in memory. */
+static uint64_t arrived_index(const struct flow_peer *peer, const struct raft_progress *progress)
+{
+    return peer->received_index > progress->match_index ? peer->received_index
+                                                        : progress->match_index;
+}
+
+/* Nothing at or above what we sent from has come back. */
+static bool is_searching(const struct flow_peer *peer, const struct raft_progress *progress)
+{
+    return arrived_index(peer, progress) < peer->base_index;
+}
+
+/* Send as much as the window allows, or one message while it may be refused; true: all. */
 static bool send_chunks(struct flow *flow, struct flow_peer *peer,
-                        const struct raft_append_entries *append)
+                        const struct raft_append_entries *append, bool searching)
 {
     unsigned at = 0;
     while (at < append->n_entries) {
         uint64_t bytes;
         unsigned count = chunk_count(flow, append, at, &bytes);
-        if (count == 0 || window_is_full(peer)) {
+        if (count == 0 || window_is_full(peer) || (searching && at > 0)) {
             return false;
         }
         uint64_t prev = append->prev_log_index + at;
@@ -271,10 +284,13 @@ int flow_send_append(struct flow *flow, uint64_t id, const struct raft_append_en
         forget_sent(flow, peer, append->prev_log_index); /* the core goes back, or begins */
     }
     bool connected = flow->transport->ops->connected(flow->transport, id);
-    if (!connected || !send_chunks(flow, peer, append)) {
+    bool searching = is_searching(peer, progress);
+    if (!connected || !send_chunks(flow, peer, append, searching)) {
         peer->held = true;
         return RAFT_NOCONNECTION;
     }
+    /* The core would send it all once more at the next heartbeat. */
+    peer->held = progress->state == CORE_PROBE && !searching;
     return 0;
 }
 
@@ -293,22 +309,19 @@ void flow_before_answer(struct flow *flow, uint64_t id,
         return;
     }
     if (received > peer->received_index) {
-        peer->received_index = received;
         peer->moved_at_ms = env_now_ms(flow->env);
     }
+    peer->received_index = received; /* less than before: it has begun a new life */
     if (result->rejected != 0) {
         progress->last_send = 0; /* the core may answer at once, not at the next heartbeat */
+        if (progress->state == CORE_PROBE && result->rejected > progress->match_index &&
+            result->rejected <= peer->sent_index) {
+            progress->next_index = result->rejected + 1; /* what the core takes it for */
+        }
     } else if (progress->state == CORE_PROBE && progress->next_index <= peer->sent_index &&
                progress->match_index < result->last_log_index) {
         progress->next_index = peer->sent_index + 1;
     }
-}
-
-/* The highest index that the peer is known to have, at least in memory. */
-static uint64_t arrived_index(const struct flow_peer *peer, const struct raft_progress *progress)
-{
-    return peer->received_index > progress->match_index ? peer->received_index
-                                                        : progress->match_index;
 }
 
 /* Go back to what is known to have arrived; when that is nothing, the core is still searching, and
@@ -317,7 +330,7 @@ static void send_again(struct flow *flow, struct flow_peer *peer, struct raft_pr
 {
     progress->last_send = 0;
     uint64_t from = arrived_index(peer, progress);
-    if (from < peer->base_index || core_term_of(flow->core, from) == 0) {
+    if (is_searching(peer, progress) || core_term_of(flow->core, from) == 0) {
         return;
     }
     TRACE(flow->env, "flow: sent again", peer->id, from);
@@ -372,9 +385,9 @@ void flow_after(struct flow *flow)
         peer->held = false;
         struct raft_progress *progress = core_progress(r, peer->id);
         if (progress != NULL && progress->state != CORE_SNAPSHOT) {
-            bool searching = arrived_index(peer, progress) < peer->base_index;
             progress->state = CORE_PROBE;
-            progress->next_index = (searching ? peer->base_index : peer->sent_index) + 1;
+            progress->next_index =
+                (is_searching(peer, progress) ? peer->base_index : peer->sent_index) + 1;
             progress->last_send = r->io->time(r->io);
         }
     }
@@ -389,5 +402,6 @@ void flow_on_link(struct flow *flow, uint64_t id)
     if (peer == NULL || !guard_on(flow->guard, GUARD_FLOW) || progress->state == CORE_SNAPSHOT) {
         return;
     }
+    peer->received_index = progress->match_index; /* it may have begun a new life */
     send_again(flow, peer, progress);
 }

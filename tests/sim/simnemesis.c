@@ -63,8 +63,8 @@ static void stand_still(struct sim *sim)
 {
     struct simmember *member = sim->members[some_member(sim)];
     uint64_t until = sim->now_us + sim_between(sim, 100, 3000) * SIM_MS;
-    /* What waits for the end of a standstill has been put there: it is never made shorter. */
-    if (until < member->paused_until_us || until > sim->options.faults_ms * SIM_MS) {
+    /* What waits for the end of a standstill has been put there, in order: the end is not moved. */
+    if (member->paused_until_us > sim->now_us || until > sim->options.faults_ms * SIM_MS) {
         return;
     }
     member->paused_until_us = until;

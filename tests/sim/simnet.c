@@ -104,6 +104,7 @@ static void on_link_event(struct sim *sim, const struct sim_event *event)
         return;
     }
     sim->net->down[transport->member][peer] = !up;
+    sim_note(sim, up ? "net: link up" : "net: link down", transport->member, peer);
     if (transport->callbacks != NULL && transport->callbacks->on_link != NULL) {
         transport->callbacks->on_link(transport->ctx, peer, up);
     }

@@ -6,14 +6,10 @@
 
 #include "base/codec.h"
 #include "base/limits.h"
-#include "tests/lib/env_fake.h"
-#include "tests/lib/raft_talk.h"
+#include "tests/lib/raft_solo.h"
 #include "tests/lib/runner.h"
 
 /* Member 1 through its door; the test plays the disk and the others. */
-
-#define HEARTBEAT_MS 100
-#define ELECTION_MS  1000
 
 struct written {
     struct proposal proposal;
@@ -27,188 +23,12 @@ struct outcome {
     enum err status;
 };
 
-static struct {
-    struct env_fake *env;
-    struct log_fake *log;
-    struct net_fake *net;
-    struct node *node;
-    bool closed;
-    uint64_t applied_index;
-    uint64_t applied_count;
-    uint64_t durable_index;
-    uint64_t snapshot_entries;
-    enum err restore_status;
-    uint64_t restored_index;
-    unsigned states;
-    enum node_role role;
-    uint64_t term;
-    uint64_t leader_id;
-    uint64_t frame_peer;
-    uint8_t frame_byte;
-    struct written writes[8];
-} solo;
-
-/* ---- the member ---- */
-
-static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entry)
-{
-    (void)ctx;
-    (void)term;
-    (void)entry;
-    ck_assert_uint_gt(index, solo.applied_index);
-    solo.applied_index = index;
-    solo.applied_count++;
-}
-
-static uint64_t on_durable_index(void *ctx)
-{
-    (void)ctx;
-    return solo.durable_index;
-}
-
-static void on_manifest(void *ctx, uint64_t index, struct buf *data)
-{
-    (void)ctx;
-    ck_assert_uint_le(index, solo.durable_index);
-    write_u64(data, index);
-}
-
-static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
-{
-    (void)ctx;
-    ck_assert_uint_eq(manifest.len, 8);
-    ck_assert_uint_eq(get_u64(manifest.data), index);
-    solo.restored_index = index;
-    solo.applied_index = index;
-    why_set(why, "the store is behind");
-    return solo.restore_status;
-}
-
-static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
-{
-    (void)ctx;
-    solo.states++;
-    solo.role = role;
-    solo.term = term;
-    solo.leader_id = leader_id;
-}
-
-static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload)
-{
-    (void)ctx;
-    ck_assert(kind == FRAME_APP || kind == FRAME_FORWARD);
-    solo.frame_peer = peer_id;
-    solo.frame_byte = payload.data[0];
-}
-
-static const struct node_callbacks callbacks = {
-    .apply = on_apply,
-    .durable_index = on_durable_index,
-    .manifest = on_manifest,
-    .restore = on_restore,
-    .state_changed = on_state_changed,
-    .on_frame = on_frame,
-};
-
-static struct node_config config_of(const struct node_member *members, size_t count)
-{
-    return (struct node_config){
-        .env = env_fake_env(solo.env),
-        .raftlog = log_fake_raftlog(solo.log),
-        .transport = &solo.net->base,
-        .id = 1,
-        .bootstrap = members,
-        .bootstrap_count = count,
-        .heartbeat_ms = HEARTBEAT_MS,
-        .election_ms = ELECTION_MS,
-        .snapshot_entries = solo.snapshot_entries,
-        .snapshot_bytes = UINT64_MAX,
-        .trailing_entries = 2,
-        .trailing_bytes = 1000000,
-    };
-}
-
-static const struct node_member three[] = {
-    {1, "member-1", MEMBER_VOTER}, {2, "member-2", MEMBER_VOTER}, {3, "member-3", MEMBER_VOTER}};
-
-static void open_with(const struct node_member *members, size_t count)
-{
-    struct node_config config = config_of(members, count);
-    struct why why = {0};
-    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
-    ck_assert_msg(err == OK, "%s: %s", err_text(err), why.text);
-    solo.closed = false;
-    env_fake_run(solo.env);
-}
-
-static void open_three(void)
-{
-    open_with(three, 3);
-    log_fake_finish(solo.log, SIZE_MAX);
-}
-
-static void on_closed(void *ctx)
-{
-    (void)ctx;
-    solo.closed = true;
-}
-
-static void close_member(void)
-{
-    node_close(solo.node, on_closed, NULL);
-    ck_assert(solo.closed);
-    ck_assert(solo.log->closed);
-    ck_assert(solo.net->closed);
-}
+static struct written writes[8];
 
 static void setup(void)
 {
-    memset(&solo, 0, sizeof solo);
-    solo.env = env_fake_new(5);
-    solo.log = log_fake_new();
-    solo.net = net_fake_new();
-    solo.snapshot_entries = UINT64_MAX;
-    solo.closed = true;
-}
-
-static void teardown(void)
-{
-    if (!solo.closed) {
-        close_member();
-    }
-    log_fake_free(solo.log);
-    net_fake_free(solo.net);
-    env_fake_free(solo.env);
-}
-
-static void settle(void)
-{
-    while (log_fake_finish(solo.log, SIZE_MAX) > 0) {
-        env_fake_run(solo.env);
-    }
-    env_fake_run(solo.env);
-}
-
-static void lead(void)
-{
-    while (node_role(solo.node) != NODE_CANDIDATE) {
-        env_fake_advance(solo.env, HEARTBEAT_MS);
-    }
-    uint64_t term = node_term(solo.node) + 1;
-    talk_grant(solo.net, 2, term, true);
-    talk_grant(solo.net, 2, term, false);
-    settle();
-    ck_assert_int_eq(node_role(solo.node), NODE_LEADER);
-    talk_result(solo.net, 2, term, 0, node_last_index(solo.node));
-    settle();
-    ck_assert(node_ready(solo.node));
-    net_fake_skip(solo.net);
-}
-
-static void follow(uint64_t leader, uint64_t term)
-{
-    talk_append(solo.net, leader, term, 1, 1, 1, 0, 0);
-    settle();
+    memset(writes, 0, sizeof writes);
+    solo_setup();
 }
 
 /* ---- writes ---- */
@@ -224,33 +44,32 @@ static void on_written(struct proposal *proposal, enum err status)
 static void put(unsigned i)
 {
     struct blob *entry = blob_copy(bytes_of_str("entry"));
-    node_propose(solo.node, &solo.writes[i].proposal, entry, on_written);
+    node_propose(solo.node, &writes[i].proposal, entry, on_written);
     blob_unref(entry); /* what is needed of it was taken */
 }
 
 static void ended(unsigned i, enum err status)
 {
-    ck_assert_msg(solo.writes[i].calls == 1, "write %u was called back %u times", i,
-                  solo.writes[i].calls);
-    ck_assert_int_eq(solo.writes[i].status, status);
+    ck_assert_msg(writes[i].calls == 1, "write %u was called back %u times", i, writes[i].calls);
+    ck_assert_int_eq(writes[i].status, status);
 }
 
 START_TEST(a_write_is_answered_when_it_is_applied)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     put(0);
     put(1);
-    ck_assert_uint_eq(solo.writes[0].proposal.index, 3);
-    ck_assert_uint_eq(solo.writes[1].proposal.index, 4);
-    settle();
-    ck_assert_uint_eq(solo.writes[0].calls, 0); /* on our disk only */
+    ck_assert_uint_eq(writes[0].proposal.index, 3);
+    ck_assert_uint_eq(writes[1].proposal.index, 4);
+    solo_settle();
+    ck_assert_uint_eq(writes[0].calls, 0); /* on our disk only */
     talk_result(solo.net, 3, node_term(solo.node), 0, 3);
-    ck_assert_uint_eq(solo.writes[0].calls, 0); /* not inside anything */
+    ck_assert_uint_eq(writes[0].calls, 0); /* not inside anything */
     env_fake_run(solo.env);
     ended(0, OK);
-    ck_assert_uint_ge(solo.writes[0].applied_at_call, 3);
-    ck_assert_uint_eq(solo.writes[1].calls, 0);
+    ck_assert_uint_ge(writes[0].applied_at_call, 3);
+    ck_assert_uint_eq(writes[1].calls, 0);
     talk_result(solo.net, 3, node_term(solo.node), 0, 4);
     env_fake_run(solo.env);
     ended(1, OK);
@@ -260,26 +79,26 @@ END_TEST
 
 START_TEST(the_only_member_writes_alone)
 {
-    open_with(three, 1);
-    settle();
-    env_fake_advance(solo.env, HEARTBEAT_MS);
-    settle();
+    solo_open(solo_three, 1);
+    solo_settle();
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
+    solo_settle();
     ck_assert_int_eq(node_role(solo.node), NODE_LEADER);
     put(0);
     env_fake_run(solo.env);
-    ck_assert_uint_eq(solo.writes[0].calls, 0); /* not on the disk */
-    settle();
+    ck_assert_uint_eq(writes[0].calls, 0); /* not on the disk */
+    solo_settle();
     ended(0, OK);
 }
 END_TEST
 
 START_TEST(who_does_not_lead_refuses_writes)
 {
-    open_three();
-    follow(2, 2);
+    solo_open(solo_three, 3);
+    solo_follow(2, 2);
     put(0);
-    ck_assert_uint_eq(solo.writes[0].calls, 0);
-    ck_assert_uint_eq(solo.writes[0].proposal.index, 0);
+    ck_assert_uint_eq(writes[0].calls, 0);
+    ck_assert_uint_eq(writes[0].proposal.index, 0);
     env_fake_run(solo.env);
     ended(0, ERR_NOT_LEADER);
     ck_assert_uint_eq(node_last_index(solo.node), 1);
@@ -288,20 +107,20 @@ END_TEST
 
 START_TEST(a_leader_that_is_deposed_does_not_know)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     put(0);
-    follow(3, node_term(solo.node) + 1);
+    solo_follow(3, node_term(solo.node) + 1);
     ended(0, ERR_LEADER_CHANGED);
 }
 END_TEST
 
 START_TEST(closing_ends_every_write)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     put(0);
-    close_member();
+    solo_close();
     ended(0, ERR_STOPPED);
 }
 END_TEST
@@ -310,33 +129,33 @@ END_TEST
 
 START_TEST(who_leads_is_told)
 {
-    open_three();
+    solo_open(solo_three, 3);
     ck_assert(!node_ready(solo.node));
-    follow(2, 4);
+    solo_follow(2, 4);
     ck_assert_int_eq(solo.role, NODE_FOLLOWER);
     ck_assert_uint_eq(solo.term, 4);
     ck_assert_uint_eq(solo.leader_id, 2);
     ck_assert_uint_eq(node_leader(solo.node), 2);
     ck_assert(node_ready(solo.node));
-    env_fake_advance(solo.env, 3 * ELECTION_MS);
+    env_fake_advance(solo.env, 3 * SOLO_ELECTION_MS);
     ck_assert_uint_eq(solo.leader_id, 0);
-    lead();
+    solo_lead(true);
     ck_assert_int_eq(solo.role, NODE_LEADER);
     ck_assert_uint_eq(solo.leader_id, 1);
     unsigned states = solo.states;
-    env_fake_advance(solo.env, ELECTION_MS / 2);
+    env_fake_advance(solo.env, SOLO_ELECTION_MS / 2);
     ck_assert_uint_eq(solo.states, states); /* nothing new */
 }
 END_TEST
 
 START_TEST(members_are_those_of_the_configuration)
 {
-    open_three();
+    solo_open(solo_three, 3);
     const struct node_member *members;
     ck_assert_uint_eq(node_members(solo.node, &members), 3);
     for (size_t i = 0; i < 3; i++) {
-        ck_assert_uint_eq(members[i].id, three[i].id);
-        ck_assert_str_eq(members[i].address, three[i].address);
+        ck_assert_uint_eq(members[i].id, solo_three[i].id);
+        ck_assert_str_eq(members[i].address, solo_three[i].address);
         ck_assert_int_eq(members[i].role, MEMBER_VOTER);
     }
     ck_assert(!solo.net->known[1]);
@@ -350,7 +169,7 @@ START_TEST(the_first_configuration_is_the_same_for_all)
     static const struct node_member shuffled[] = {{3, "member-3", MEMBER_VOTER},
                                                   {1, "member-1", MEMBER_VOTER},
                                                   {2, "member-2", MEMBER_VOTER}};
-    open_with(shuffled, 3);
+    solo_open(shuffled, 3);
     struct raft_buffer want = talk_configuration("vvv");
     ck_assert(bytes_equal(blob_bytes(solo.log->entries[0].data), bytes_of(want.base, want.len)));
     ck_assert_uint_eq(solo.log->entries[0].term, 1);
@@ -371,9 +190,8 @@ static const struct {
 
 START_TEST(impossible_configurations_are_refused)
 {
-    struct node_config config = config_of(impossible[_i].members, impossible[_i].count);
     struct why why = {0};
-    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
+    enum err err = solo_try_open(impossible[_i].members, impossible[_i].count, &why);
     ck_assert_msg(err != OK, "%s", impossible[_i].name);
     ck_assert_str_ne(why.text, "");
     ck_assert(solo.log->closed);
@@ -384,15 +202,15 @@ END_TEST
 
 START_TEST(a_member_that_joins_learns_who_is_there)
 {
-    open_with(NULL, 0);
+    solo_open(NULL, 0);
     const struct node_member *members;
     ck_assert_uint_eq(node_members(solo.node, &members), 0);
-    env_fake_advance(solo.env, 5 * ELECTION_MS);
+    env_fake_advance(solo.env, 5 * SOLO_ELECTION_MS);
     ck_assert_int_eq(node_role(solo.node), NODE_FOLLOWER); /* it waits */
     struct raft_buffer first = talk_configuration("lvv");
     struct raft_entry entry = {.term = 1, .type = RAFT_CHANGE, .buf = first};
     talk_append_of(solo.net, 2, 2, 0, 0, 1, &entry, 1);
-    settle();
+    solo_settle();
     raft_free(first.base);
     ck_assert(solo.net->known[2]); /* by the address in its message, then by the configuration */
     ck_assert(solo.net->known[3]);
@@ -405,20 +223,19 @@ END_TEST
 
 START_TEST(entries_come_again_after_a_restart)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     put(0);
-    settle();
+    solo_settle();
     talk_result(solo.net, 2, node_term(solo.node), 0, 3);
-    settle();
+    solo_settle();
     ended(0, OK);
-    close_member();
-    net_fake_skip(solo.net);
+    solo_close();
     solo.applied_index = 0;
-    open_three();
+    solo_open(solo_three, 3);
     ck_assert_uint_eq(node_last_index(solo.node), 3);
     ck_assert_uint_eq(solo.applied_count, 1);
-    lead();
+    solo_lead(true);
     ck_assert_uint_eq(solo.applied_count, 2);
     ck_assert_uint_eq(solo.applied_index, 3);
 }
@@ -430,35 +247,34 @@ static void put_many(unsigned count)
     for (unsigned i = 0; i < count; i++) {
         put(i);
     }
-    settle();
+    solo_settle();
     talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
-    settle();
-    memset(solo.writes, 0, sizeof solo.writes);
+    solo_settle();
+    memset(writes, 0, sizeof writes);
 }
 
 START_TEST(the_log_is_compacted_up_to_what_is_durable)
 {
     solo.snapshot_entries = 4;
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     put_many(8); /* 3 ... 10 */
-    env_fake_advance(solo.env, HEARTBEAT_MS);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
     put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, 0); /* nothing of it is durable */
     solo.durable_index = 7;
-    env_fake_advance(solo.env, HEARTBEAT_MS);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
     ck_assert_uint_eq(solo.log->snapshot.index, 0);
     put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, 7);
     ck_assert_uint_eq(solo.log->first_index, 6); /* 2 stay */
     ck_assert_uint_eq(node_last_index(solo.node), 12);
-    close_member();
-    net_fake_skip(solo.net);
+    solo_close();
     solo.applied_index = 0;
-    open_three();
+    solo_open(solo_three, 3);
     ck_assert_uint_eq(solo.restored_index, 7);
     ck_assert_uint_eq(node_applied_index(solo.node), 7);
-    lead();
+    solo_lead(true);
     ck_assert_uint_eq(solo.applied_index, 12);
 }
 END_TEST
@@ -466,18 +282,17 @@ END_TEST
 START_TEST(a_store_that_is_behind_its_snapshot_does_not_start)
 {
     solo.snapshot_entries = 4;
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     put_many(8);
     solo.durable_index = 7;
-    env_fake_advance(solo.env, HEARTBEAT_MS);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
     put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, 7);
-    close_member();
+    solo_close();
     solo.restore_status = ERR_CORRUPT;
-    struct node_config config = config_of(three, 3);
     struct why why = {0};
-    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
+    enum err err = solo_try_open(solo_three, 3, &why);
     ck_assert_int_ne(err, OK);
     ck_assert_msg(strstr(why.text, "the store is behind") != NULL, "%s", why.text);
 }
@@ -486,9 +301,8 @@ END_TEST
 START_TEST(a_damaged_log_does_not_start)
 {
     log_fake_put(solo.log, 1, LOG_ENTRY_COMMAND, bytes_of_str("not a configuration"));
-    struct node_config config = config_of(three, 3);
     struct why why = {0};
-    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
+    enum err err = solo_try_open(solo_three, 3, &why);
     ck_assert_int_eq(err, ERR_CORRUPT);
     ck_assert_str_ne(why.text, "");
 }
@@ -511,18 +325,18 @@ static void change_ended(const struct outcome *outcome, enum err status)
 
 static void others_have_everything(void)
 {
-    settle();
-    env_fake_advance(solo.env, 2 * HEARTBEAT_MS);
-    settle();
+    solo_settle();
+    env_fake_advance(solo.env, 2 * SOLO_HEARTBEAT_MS);
+    solo_settle();
     talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
     talk_result(solo.net, 3, node_term(solo.node), 0, node_last_index(solo.node));
-    settle();
+    solo_settle();
 }
 
 START_TEST(a_learner_is_added_in_two_steps)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     struct outcome outcome = {0};
     node_change(solo.node, CHANGE_ADD_LEARNER, 4, "member-4", on_outcome, &outcome);
     others_have_everything();
@@ -560,8 +374,8 @@ static const struct {
 
 START_TEST(impossible_changes_are_refused)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     struct outcome outcome = {0};
     node_change(solo.node, refused[_i].kind, refused[_i].id, "somewhere", on_outcome, &outcome);
     ck_assert_uint_eq(outcome.calls, 0);
@@ -575,8 +389,8 @@ END_TEST
 
 START_TEST(one_change_at_a_time)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     struct outcome first = {0};
     struct outcome second = {0};
     node_change(solo.node, CHANGE_DEMOTE, 3, NULL, on_outcome, &first);
@@ -590,20 +404,20 @@ END_TEST
 
 START_TEST(a_change_ends_with_the_leadership)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     struct outcome outcome = {0};
     node_change(solo.node, CHANGE_DEMOTE, 3, NULL, on_outcome, &outcome);
-    settle();
-    follow(3, node_term(solo.node) + 1);
+    solo_settle();
+    solo_follow(3, node_term(solo.node) + 1);
     change_ended(&outcome, ERR_LEADER_CHANGED);
 }
 END_TEST
 
 START_TEST(leadership_is_handed_over)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     struct outcome outcome = {0};
     node_transfer(solo.node, 0, on_outcome, &outcome);
     env_fake_run(solo.env);
@@ -614,7 +428,7 @@ START_TEST(leadership_is_handed_over)
     ended(0, ERR_NOT_LEADER);
     ck_assert_uint_eq(outcome.calls, 0);
     talk_append(solo.net, 2, node_term(solo.node) + 1, 2, 2, 2, 0, 0);
-    settle();
+    solo_settle();
     change_ended(&outcome, OK);
     ck_assert_uint_eq(node_leader(solo.node), 2);
 }
@@ -622,12 +436,12 @@ END_TEST
 
 START_TEST(a_successor_that_does_not_come_is_told)
 {
-    open_three();
-    lead();
+    solo_open(solo_three, 3);
+    solo_lead(true);
     struct outcome outcome = {0};
     node_transfer(solo.node, 3, on_outcome, &outcome);
     for (int i = 0; i < 20; i++) {
-        env_fake_advance(solo.env, HEARTBEAT_MS);
+        env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
         talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
     }
     change_ended(&outcome, ERR_TIMEOUT);
@@ -640,8 +454,8 @@ END_TEST
 
 START_TEST(only_the_leader_hands_over)
 {
-    open_three();
-    follow(2, 2);
+    solo_open(solo_three, 3);
+    solo_follow(2, 2);
     struct outcome outcome = {0};
     node_transfer(solo.node, 3, on_outcome, &outcome);
     env_fake_run(solo.env);
@@ -653,7 +467,7 @@ END_TEST
 
 START_TEST(frames_of_the_layers_above_pass_through)
 {
-    open_three();
+    solo_open(solo_three, 3);
     struct blob *payload = blob_copy(bytes_of_str("x"));
     ck_assert(node_send(solo.node, 2, LANE_BULK, FRAME_FORWARD, payload));
     blob_unref(payload);
@@ -668,15 +482,15 @@ END_TEST
 
 START_TEST(malformed_messages_are_dropped)
 {
-    open_three();
+    solo_open(solo_three, 3);
     static const uint8_t garbage[96] = {9, 255, 255};
     for (size_t len = 0; len <= sizeof garbage; len++) {
         solo.net->callbacks->on_frame(solo.net->ctx, 2, FRAME_RAFT, bytes_of(garbage, len));
     }
     talk_append(solo.net, 2, 1ull << 40, 1, 1, 1, 0, 0); /* a term that no cluster reaches */
-    settle();
+    solo_settle();
     ck_assert_uint_eq(node_term(solo.node), 1);
-    follow(2, 2);
+    solo_follow(2, 2);
     ck_assert_uint_eq(node_leader(solo.node), 2);
 }
 END_TEST
@@ -708,7 +522,7 @@ static Suite *node_suite(void)
     };
     Suite *suite = suite_create("node");
     TCase *tc = tcase_create("node");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup, solo_teardown);
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tcase_add_test(tc, tests[i]);
     }

@@ -5,16 +5,11 @@
 #include <string.h>
 
 #include "base/codec.h"
-#include "raft/node.h"
-#include "tests/lib/env_fake.h"
-#include "tests/lib/raft_talk.h"
+#include "tests/lib/raft_solo.h"
 #include "tests/lib/runner.h"
 
 /* Member 1 of three; the test plays the others, and says what the frames are from what the header
  * promises. */
-
-#define HEARTBEAT_MS 100
-#define ELECTION_MS  1000
 
 enum { CONFIRM = 1, CONFIRMED = 2, ASK = 3, ANSWER = 4 };
 
@@ -32,159 +27,24 @@ struct read {
     uint64_t index;
 };
 
-static struct {
-    struct env_fake *env;
-    struct log_fake *log;
-    struct net_fake *net;
-    struct node *node;
-    struct read reads[8];
-    bool closed;
-} solo;
+static struct read reads[8];
 
 /* ---- the member ---- */
 
-static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entry)
+static void setup(void)
 {
-    (void)ctx;
-    (void)index;
-    (void)term;
-    (void)entry;
+    memset(reads, 0, sizeof reads);
+    solo_setup();
 }
 
-static uint64_t on_durable_index(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void on_manifest(void *ctx, uint64_t index, struct buf *data)
-{
-    (void)ctx;
-    write_u64(data, index);
-}
-
-static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
-{
-    (void)ctx;
-    (void)index;
-    (void)manifest;
-    (void)why;
-    return OK;
-}
-
-static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
-{
-    (void)ctx;
-    (void)role;
-    (void)term;
-    (void)leader_id;
-}
-
-static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload)
-{
-    (void)ctx;
-    (void)peer_id;
-    (void)kind;
-    (void)payload;
-    ck_abort_msg("a frame for the layers above");
-}
-
+/* Three voters and a learner, or the only one. */
 static void open_member(unsigned voters)
 {
-    static const struct node_callbacks callbacks = {
-        .apply = on_apply,
-        .durable_index = on_durable_index,
-        .manifest = on_manifest,
-        .restore = on_restore,
-        .state_changed = on_state_changed,
-        .on_frame = on_frame,
-    };
     static const struct node_member members[] = {{1, "member-1", MEMBER_VOTER},
                                                  {2, "member-2", MEMBER_VOTER},
                                                  {3, "member-3", MEMBER_VOTER},
                                                  {4, "member-4", MEMBER_LEARNER}};
-    struct node_config config = {
-        .env = env_fake_env(solo.env),
-        .raftlog = log_fake_raftlog(solo.log),
-        .transport = &solo.net->base,
-        .id = 1,
-        .bootstrap = members,
-        .bootstrap_count = voters == 1 ? 1 : 4,
-        .heartbeat_ms = HEARTBEAT_MS,
-        .election_ms = ELECTION_MS,
-        .snapshot_entries = UINT64_MAX,
-        .snapshot_bytes = UINT64_MAX,
-        .trailing_entries = 1,
-        .trailing_bytes = 1,
-    };
-    struct why why = {0};
-    enum err err = node_open(&config, &callbacks, NULL, &solo.node, &why);
-    ck_assert_msg(err == OK, "%s: %s", err_text(err), why.text);
-    log_fake_finish(solo.log, SIZE_MAX);
-    env_fake_run(solo.env);
-}
-
-static void setup(void)
-{
-    memset(&solo, 0, sizeof solo);
-    solo.env = env_fake_new(3);
-    solo.log = log_fake_new();
-    solo.net = net_fake_new();
-}
-
-static void on_closed(void *ctx)
-{
-    (void)ctx;
-    solo.closed = true;
-}
-
-static void close_member(void)
-{
-    node_close(solo.node, on_closed, NULL);
-    env_fake_run(solo.env);
-    ck_assert(solo.closed);
-}
-
-static void teardown(void)
-{
-    if (!solo.closed) {
-        close_member();
-    }
-    log_fake_free(solo.log);
-    net_fake_free(solo.net);
-    env_fake_free(solo.env);
-}
-
-static void settle(void)
-{
-    log_fake_finish(solo.log, SIZE_MAX);
-    env_fake_run(solo.env);
-}
-
-/* Elected, and its barrier stored and applied when COMMITTED. */
-static void lead(bool committed)
-{
-    while (node_role(solo.node) != NODE_CANDIDATE) {
-        env_fake_advance(solo.env, HEARTBEAT_MS);
-    }
-    talk_grant(solo.net, 2, 2, true);
-    talk_grant(solo.net, 2, 2, false);
-    settle();
-    ck_assert_int_eq(node_role(solo.node), NODE_LEADER);
-    if (committed) {
-        talk_result(solo.net, 2, 2, 0, 2);
-        settle();
-        ck_assert_uint_eq(node_applied_index(solo.node), 2);
-    }
-    net_fake_skip(solo.net);
-}
-
-static void follow(uint64_t leader, uint64_t term)
-{
-    talk_append(solo.net, leader, term, 1, 1, 1, 0, 0);
-    settle();
-    ck_assert_uint_eq(node_leader(solo.node), leader);
-    net_fake_skip(solo.net);
+    solo_open(members, voters == 1 ? 1 : 4);
 }
 
 /* ---- reads ---- */
@@ -199,22 +59,21 @@ static void on_read(struct read_index *request, enum err status, uint64_t index)
 
 static void begin(unsigned i)
 {
-    node_read_index(solo.node, &solo.reads[i].request, on_read);
+    node_read_index(solo.node, &reads[i].request, on_read);
 }
 
 static void ended(unsigned i, enum err status, uint64_t index)
 {
-    ck_assert_msg(solo.reads[i].calls == 1, "read %u was called back %u times", i,
-                  solo.reads[i].calls);
-    ck_assert_int_eq(solo.reads[i].status, status);
+    ck_assert_msg(reads[i].calls == 1, "read %u was called back %u times", i, reads[i].calls);
+    ck_assert_int_eq(reads[i].status, status);
     if (status == OK) {
-        ck_assert_uint_eq(solo.reads[i].index, index);
+        ck_assert_uint_eq(reads[i].index, index);
     }
 }
 
 static void pending(unsigned i)
 {
-    ck_assert_msg(solo.reads[i].calls == 0, "read %u ended: %s", i, err_text(solo.reads[i].status));
+    ck_assert_msg(reads[i].calls == 0, "read %u ended: %s", i, err_text(reads[i].status));
 }
 
 /* ---- frames ---- */
@@ -252,8 +111,8 @@ static void say(uint64_t peer, uint8_t kind, uint64_t term, uint64_t number, uin
 START_TEST(the_only_voter_proceeds_at_once)
 {
     open_member(1);
-    env_fake_advance(solo.env, 2 * ELECTION_MS);
-    settle();
+    env_fake_advance(solo.env, 2 * SOLO_ELECTION_MS);
+    solo_settle();
     begin(0);
     pending(0); /* never inside the call */
     env_fake_run(solo.env);
@@ -266,7 +125,7 @@ END_TEST
 START_TEST(all_reads_of_a_round_share_one_question)
 {
     open_member(3);
-    lead(true);
+    solo_lead(true);
     begin(0);
     begin(1);
     begin(2);
@@ -290,7 +149,7 @@ END_TEST
 START_TEST(a_read_during_a_round_takes_the_next)
 {
     open_member(3);
-    lead(true);
+    solo_lead(true);
     begin(0);
     env_fake_run(solo.env);
     struct question first;
@@ -330,14 +189,14 @@ static const struct {
 START_TEST(worthless_answers_confirm_nothing)
 {
     open_member(3);
-    lead(true);
+    solo_lead(true);
     begin(0);
     env_fake_run(solo.env);
     struct question question;
     ck_assert(take(2, &question));
     say(worthless[_i].peer, CONFIRMED, worthless[_i].term,
         question.number + (uint64_t)worthless[_i].number, 0);
-    ck_assert_msg(solo.reads[0].calls == 0, "an answer %s counts", worthless[_i].name);
+    ck_assert_msg(reads[0].calls == 0, "an answer %s counts", worthless[_i].name);
     say(2, CONFIRMED, 2, question.number, 0);
     ended(0, OK, 2);
 }
@@ -346,13 +205,13 @@ END_TEST
 START_TEST(no_round_before_the_barrier_is_applied)
 {
     open_member(3);
-    lead(false);
+    solo_lead(false);
     begin(0);
     env_fake_run(solo.env);
     struct question question;
     ck_assert(!take(0, &question));
     talk_result(solo.net, 2, 2, 0, 2);
-    settle();
+    solo_settle();
     ck_assert(take(3, &question));
     say(3, CONFIRMED, 2, question.number, 0);
     ended(0, OK, 2);
@@ -362,14 +221,14 @@ END_TEST
 START_TEST(lost_questions_are_put_again)
 {
     open_member(3);
-    lead(true);
+    solo_lead(true);
     begin(0);
     env_fake_run(solo.env);
     struct question first;
     struct question again;
     ck_assert(take(2, &first));
     net_fake_skip(solo.net);
-    env_fake_advance(solo.env, HEARTBEAT_MS);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
     ck_assert(take(2, &again));
     ck_assert_uint_eq(again.number, first.number);
     say(2, CONFIRMED, 2, again.number, 0);
@@ -380,13 +239,13 @@ END_TEST
 START_TEST(who_leads_no_more_answers_no_read)
 {
     open_member(3);
-    lead(true);
+    solo_lead(true);
     begin(0);
     env_fake_run(solo.env);
     struct question question;
     ck_assert(take(2, &question));
     talk_result(solo.net, 2, 9, 0, 0); /* somebody is in a later term */
-    settle();
+    solo_settle();
     ck_assert_int_eq(node_role(solo.node), NODE_FOLLOWER);
     ended(0, ERR_NO_LEADER, 0);
     say(2, CONFIRMED, 2, question.number, 0);
@@ -397,7 +256,7 @@ END_TEST
 START_TEST(followers_are_answered_by_a_round)
 {
     open_member(3);
-    lead(true);
+    solo_lead(true);
     say(3, ASK, 0, 77, 0);
     struct question question;
     ck_assert(take(2, &question));
@@ -413,7 +272,7 @@ END_TEST
 START_TEST(a_follower_that_asks_during_a_round_is_answered_by_the_next)
 {
     open_member(3);
-    lead(true);
+    solo_lead(true);
     begin(0);
     env_fake_run(solo.env);
     struct question first;
@@ -438,7 +297,7 @@ END_TEST
 START_TEST(a_follower_asks_its_leader_once_for_many)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     begin(0);
     begin(1);
     env_fake_run(solo.env);
@@ -456,7 +315,7 @@ END_TEST
 START_TEST(a_follower_waits_until_it_has_applied_the_index)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     begin(0);
     env_fake_run(solo.env);
     struct question ask;
@@ -464,10 +323,10 @@ START_TEST(a_follower_waits_until_it_has_applied_the_index)
     say(2, ANSWER, 2, ask.number, 3);
     pending(0);
     talk_append(solo.net, 2, 2, 1, 1, 1, 2, 2);
-    settle();
+    solo_settle();
     pending(0); /* stored, not committed */
     talk_append(solo.net, 2, 2, 3, 2, 3, 0, 0);
-    settle();
+    solo_settle();
     ended(0, OK, 3);
 }
 END_TEST
@@ -475,7 +334,7 @@ END_TEST
 START_TEST(answers_of_others_and_to_other_questions_are_none)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     begin(0);
     env_fake_run(solo.env);
     struct question ask;
@@ -492,13 +351,13 @@ END_TEST
 START_TEST(a_question_that_is_lost_is_put_again)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     begin(0);
     env_fake_run(solo.env);
     struct question ask;
     struct question again;
     ck_assert(take(2, &ask));
-    env_fake_advance(solo.env, HEARTBEAT_MS);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
     ck_assert(take(2, &again));
     ck_assert_uint_eq(again.number, ask.number);
 }
@@ -507,13 +366,13 @@ END_TEST
 START_TEST(a_new_leader_is_asked_anew)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     begin(0);
     env_fake_run(solo.env);
     struct question ask;
     ck_assert(take(2, &ask));
     talk_append(solo.net, 3, 3, 1, 1, 1, 0, 0);
-    settle();
+    solo_settle();
     struct question again;
     ck_assert(take(3, &again));
     ck_assert_uint_eq(again.kind, ASK);
@@ -538,7 +397,7 @@ END_TEST
 START_TEST(a_voter_says_in_which_term_it_is)
 {
     open_member(3);
-    follow(2, 5);
+    solo_follow(2, 5);
     say(3, CONFIRM, 4, 12, 0);
     struct question answer;
     ck_assert(take(3, &answer));
@@ -553,13 +412,13 @@ END_TEST
 START_TEST(a_cancelled_read_is_not_called_back)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     begin(0);
     begin(1);
     env_fake_run(solo.env);
     struct question ask;
     ck_assert(take(2, &ask));
-    node_read_index_cancel(solo.node, &solo.reads[0].request);
+    node_read_index_cancel(solo.node, &reads[0].request);
     say(2, ANSWER, 2, ask.number, 1);
     pending(0);
     ended(1, OK, 1);
@@ -569,7 +428,7 @@ END_TEST
 START_TEST(closing_ends_every_read)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     begin(0);
     env_fake_run(solo.env);
     struct question ask;
@@ -577,7 +436,7 @@ START_TEST(closing_ends_every_read)
     begin(1); /* waits */
     begin(2);
     say(2, ANSWER, 2, ask.number, 100); /* confirmed, not applied */
-    close_member();
+    solo_close();
     for (unsigned i = 0; i < 3; i++) {
         ended(i, ERR_STOPPED, 0);
     }
@@ -587,7 +446,7 @@ END_TEST
 START_TEST(frames_that_make_no_sense_are_dropped)
 {
     open_member(3);
-    follow(2, 2);
+    solo_follow(2, 2);
     static const uint8_t garbage[64] = {9, 1, 2, 3};
     for (size_t len = 0; len <= sizeof garbage; len++) {
         solo.net->callbacks->on_frame(solo.net->ctx, 2, FRAME_READ_INDEX, bytes_of(garbage, len));
@@ -602,7 +461,7 @@ static Suite *readindex_suite(void)
 {
     Suite *suite = suite_create("readindex");
     TCase *tc = tcase_create("leader");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup, solo_teardown);
     tcase_add_test(tc, the_only_voter_proceeds_at_once);
     tcase_add_test(tc, all_reads_of_a_round_share_one_question);
     tcase_add_test(tc, a_read_during_a_round_takes_the_next);
@@ -615,7 +474,7 @@ static Suite *readindex_suite(void)
     tcase_add_test(tc, a_follower_that_asks_during_a_round_is_answered_by_the_next);
     suite_add_tcase(suite, tc);
     tc = tcase_create("follower");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup, solo_teardown);
     tcase_add_test(tc, a_follower_asks_its_leader_once_for_many);
     tcase_add_test(tc, a_follower_waits_until_it_has_applied_the_index);
     tcase_add_test(tc, answers_of_others_and_to_other_questions_are_none);
@@ -625,7 +484,7 @@ static Suite *readindex_suite(void)
     tcase_add_test(tc, a_voter_says_in_which_term_it_is);
     suite_add_tcase(suite, tc);
     tc = tcase_create("ends");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup, solo_teardown);
     tcase_add_test(tc, a_cancelled_read_is_not_called_back);
     tcase_add_test(tc, closing_ends_every_read);
     tcase_add_test(tc, frames_that_make_no_sense_are_dropped);
