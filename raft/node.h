@@ -86,8 +86,9 @@ struct proposal {
 };
 
 /* Propose an entry (leader only). status OK: committed and applied on this member, in that order;
- * ERR_NOT_LEADER: certainly not proposed; ERR_LEADER_CHANGED: outcome unknown. The entry is shared,
- * not copied, until cb. */
+ * ERR_NOT_LEADER: certainly not proposed, also while leadership is being handed over;
+ * ERR_LEADER_CHANGED: outcome unknown. What is needed of the entry is copied. Not from within
+ * apply. */
 void node_propose(struct node *node, struct proposal *proposal, struct blob *entry,
                   void (*cb)(struct proposal *proposal, enum err status));
 
@@ -127,7 +128,10 @@ size_t node_members(const struct node *node, const struct node_member **ret);
 void node_transfer(struct node *node, uint64_t peer_id, void (*cb)(void *ctx, enum err status),
                    void *ctx);
 
-/* Membership changes, one at a time; the simulator uses them now. */
+/* Membership changes, one at a time (ERR_TOO_MANY_REQUESTS, also before the first entry of the term
+ * is committed). A promotion waits until the learner has caught up, or fails with ERR_TIMEOUT. The
+ * leader neither demotes nor removes itself (ERR_INVALID): leadership is handed over before. cb as
+ * for a proposal. */
 enum change_kind { CHANGE_ADD_LEARNER, CHANGE_PROMOTE, CHANGE_DEMOTE, CHANGE_REMOVE };
 void node_change(struct node *node, enum change_kind kind, uint64_t member_id, const char *address,
                  void (*cb)(void *ctx, enum err status), void *ctx);
