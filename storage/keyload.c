@@ -8,6 +8,7 @@
 
 #define LEAF_FILL  58u /* entries of a leaf, children of an inner node: some room to grow */
 #define ROWS_FIRST 4096u
+#define AHEAD      16u /* entries that are fetched before they are looked at */
 
 /* A row that was read, and whose it is; in the order of revisions. */
 struct row {
@@ -347,17 +348,24 @@ static bool comes_again(const struct keyload *load, size_t i)
 }
 
 /* Lives that a compaction has removed logically may still be among the rows, and their key may have
- * begun anew without knowing them. Everything else occurs once. */
-static enum err check_lives(const struct keyload *load, int64_t compacted, struct why *why)
+ * begun anew without knowing them; AGAIN tells how many. Everything else occurs once. */
+static enum err check_lives(const struct keyload *load, int64_t compacted, size_t *again,
+                            struct why *why)
 {
     for (size_t i = 0; i < load->entry_count; i++) {
+        if (i + AHEAD < load->entry_count) {
+            __builtin_prefetch(load->entries[i + AHEAD]);
+        }
+        if (!comes_again(load, i)) {
+            continue;
+        }
         const struct generations *g = &load->entries[i]->generations;
-        bool gone = !generation_alive(g) && revision_main(generation_last(g)) < compacted;
-        if (comes_again(load, i) && !gone) {
+        if (generation_alive(g) || revision_main(generation_last(g)) >= compacted) {
             why_set(why, "a key that is known at revision %lld begins again",
                     (long long)revision_main(generation_last(g)));
             return ERR_CORRUPT;
         }
+        *again += 1;
     }
     return OK;
 }
@@ -409,8 +417,11 @@ enum err keyload_finish(struct keyload *load, int64_t compacted, struct keyindex
     if (!sort_entries(load)) {
         return ERR_NOMEM;
     }
-    TRY(check_lives(load, compacted, why));
-    drop_earlier_lives(load);
+    size_t again = 0;
+    TRY(check_lives(load, compacted, &again, why));
+    if (again > 0) {
+        drop_earlier_lives(load);
+    }
     struct keyindex *ki = keyindex_new();
     if (ki == NULL || !build(ki, load->entries, load->entry_count)) {
         keyindex_free(ki);
