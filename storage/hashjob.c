@@ -175,16 +175,25 @@ static void on_stop(struct store_reader *reader)
     }
 }
 
+/* There was no memory to begin with. */
+static void on_refused(struct store_wait *wait)
+{
+    struct store_hash_request *request = CONTAINER_OF(wait, struct store_hash_request, refused);
+    request->status = ERR_NOMEM;
+    request->cb(request);
+}
+
 void store_hash_start(struct store *store, struct store_hash_request *request,
                       void (*cb)(struct store_hash_request *request))
 {
     struct hash_job *job = calloc(1, sizeof *job);
-    if (job == NULL) {
-        fatal("storage: no memory for a hash");
-    }
-    int64_t newest = store->state.revision;
     request->cb = cb;
     request->private_state = job;
+    if (job == NULL) {
+        upkeep_commit_wait(store, &request->refused, 0, on_refused);
+        return;
+    }
+    int64_t newest = store->state.revision;
     request->hash_revision = request->revision <= 0 ? newest : request->revision;
     request->compact_revision = store->state.compacted_revision;
     request->current_revision = newest;

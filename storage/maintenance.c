@@ -24,28 +24,39 @@ static void on_copied(struct backend_copy *copy)
     request->cb(request);
 }
 
-static struct copy_job *job_new(struct store_copy_request *request,
-                                void (*cb)(struct store_copy_request *request))
+/* There was no memory to begin with. */
+static void on_refused(struct store_wait *wait)
+{
+    struct store_copy_request *request = CONTAINER_OF(wait, struct store_copy_request, refused);
+    request->status = ERR_NOMEM;
+    request->cb(request);
+}
+
+static void start(struct store *store, struct store_copy_request *request,
+                  void (*cb)(struct store_copy_request *request),
+                  void (*begin)(struct backend *backend, struct backend_copy *copy,
+                                void (*cb)(struct backend_copy *copy)))
 {
     struct copy_job *job = calloc(1, sizeof *job);
+    request->cb = cb;
+    request->private_state = job;
     if (job == NULL) {
-        fatal("storage: no memory for a copy");
+        upkeep_commit_wait(store, &request->refused, 0, on_refused);
+        return;
     }
     job->request = request;
     job->copy.path = request->path;
-    request->cb = cb;
-    request->private_state = job;
-    return job;
+    begin(store->backend, &job->copy, on_copied);
 }
 
 void store_copy_start(struct store *store, struct store_copy_request *request,
                       void (*cb)(struct store_copy_request *request))
 {
-    backend_copy(store->backend, &job_new(request, cb)->copy, on_copied);
+    start(store, request, cb, backend_copy);
 }
 
 void store_defragment_start(struct store *store, struct store_copy_request *request,
                             void (*cb)(struct store_copy_request *request))
 {
-    backend_defragment(store->backend, &job_new(request, cb)->copy, on_copied);
+    start(store, request, cb, backend_defragment);
 }

@@ -225,15 +225,25 @@ static void on_stop(struct store_reader *reader)
     }
 }
 
+/* There was no memory to begin with. */
+static void on_refused(struct store_wait *wait)
+{
+    struct store_range_request *request = CONTAINER_OF(wait, struct store_range_request, refused);
+    request->status = ERR_NOMEM;
+    request->result = (struct range_result){0};
+    request->cb(request);
+}
+
 void store_range_start(struct store *store, struct store_range_request *request,
                        void (*cb)(struct store_range_request *request))
 {
     struct range_job *job = calloc(1, sizeof *job);
-    if (job == NULL) {
-        fatal("storage: no memory for a range");
-    }
     request->cb = cb;
     request->private_state = job;
+    if (job == NULL) {
+        upkeep_commit_wait(store, &request->refused, 0, on_refused);
+        return;
+    }
     job->store = store;
     job->request = request;
     queue_init(&job->link);

@@ -110,6 +110,13 @@ MUST_CHECK enum err store_table_foreach(struct store *store, enum store_table ta
                                                        struct bytes value),
                                         void *ctx, struct why *why);
 
+/* Somebody who waits for something; embedded in its owner. The store that closes forgets it. */
+struct store_wait {
+    struct queue link;
+    void (*cb)(struct store_wait *wait);
+    uint64_t target;
+};
+
 /* ---- Reading ---- */
 
 enum range_sort { SORT_NONE, SORT_ASCEND, SORT_DESCEND };
@@ -157,6 +164,7 @@ struct store_range_request {
     enum err status;
     void (*cb)(struct store_range_request *request);
     void *private_state;
+    struct store_wait refused; /* private: no memory to begin */
 };
 void store_range_start(struct store *store, struct store_range_request *request,
                        void (*cb)(struct store_range_request *request));
@@ -188,16 +196,12 @@ struct store_hash_request {
     enum err status;
     void (*cb)(struct store_hash_request *request);
     void *private_state;
+    struct store_wait refused; /* private */
 };
 void store_hash_start(struct store *store, struct store_hash_request *request,
                       void (*cb)(struct store_hash_request *request));
 
 /* cb when all that is compacted now is gone from disk too (Compact with physical). */
-struct store_wait {
-    struct queue link;
-    void (*cb)(struct store_wait *wait);
-    uint64_t target;
-};
 void store_compact_wait(struct store *store, struct store_wait *wait,
                         void (*cb)(struct store_wait *wait));
 /* cb when the entry at INDEX is durable in SQLite. */
@@ -235,6 +239,7 @@ struct store_copy_request {
     struct why why;
     void (*cb)(struct store_copy_request *request);
     void *private_state;
+    struct store_wait refused; /* private */
 };
 void store_copy_start(struct store *store, struct store_copy_request *request,
                       void (*cb)(struct store_copy_request *request));

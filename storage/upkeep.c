@@ -173,6 +173,7 @@ void upkeep_fini(struct store *store)
 {
     ASSERT(queue_empty(&store->pins));
     env_timer_stop(store->env, &store->upkeep_timer);
+    call_waits(&store->commit_waits, (uint64_t)store->committed_revision);
     forget_waits(&store->compact_waits);
     forget_waits(&store->durable_waits);
     forget_waits(&store->commit_waits);
