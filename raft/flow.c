@@ -360,6 +360,20 @@ static void tick_peer(struct flow *flow, const struct raft_server *server)
     }
 }
 
+void flow_before_tick(struct flow *flow)
+{
+    const struct raft *r = flow->core;
+    if (r->state != RAFT_LEADER || !guard_on(flow->guard, GUARD_FLOW)) {
+        return;
+    }
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        uint64_t id = r->configuration.servers[i].id;
+        if (id != r->id && !flow->transport->ops->connected(flow->transport, id)) {
+            r->leader_state.progress[i].last_send = r->io->time(r->io);
+        }
+    }
+}
+
 void flow_tick(struct flow *flow)
 {
     const struct raft *r = flow->core;

@@ -69,6 +69,9 @@ int flow_send_append(struct flow *flow, uint64_t peer, const struct raft_append_
 void flow_before_answer(struct flow *flow, uint64_t peer,
                         const struct raft_append_entries_result *result, uint64_t received);
 
+/* Before the core's tick: it need not prepare the log's tail for a peer that is not connected. */
+void flow_before_tick(struct flow *flow);
+
 /* After the core's tick: heartbeats, and what did not arrive again. */
 void flow_tick(struct flow *flow);
 

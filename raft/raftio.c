@@ -109,6 +109,7 @@ static void on_tick(struct env_timer *timer)
     consider_snapshot(io);
     raftio_enter(io);
     guard_before_tick(&io->guard);
+    flow_before_tick(&io->flow);
     io->tick(&io->io);
     flow_tick(&io->flow);
     raftio_leave(io);
