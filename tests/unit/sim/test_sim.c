@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/sim.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "raft/guard.h"
 #include "tests/lib/runner.h"
 #include "tests/sim/simrun.h"
@@ -65,6 +68,16 @@ static const struct {
     {GUARD_SOLE_VOTER_TERM, 3, true, 200}, {GUARD_VOTERS_VOTE, 3, true, 500},
 };
 
+/* Valgrind survives what ends a process otherwise, such as memory that is freed twice; and it takes
+ * minutes. */
+static void not_under_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload != NULL && strstr(preload, "vgpreload") != NULL) {
+        runner_skip("not under valgrind");
+    }
+}
+
 /* Run seeds until one ends badly. */
 static uint64_t first_bad_seed(struct sim_options options, uint64_t seeds)
 {
@@ -107,6 +120,7 @@ static Suite *sim_suite(void)
 {
     Suite *suite = suite_create("sim");
     TCase *tc = tcase_create("sim");
+    tcase_add_checked_fixture(tc, not_under_valgrind, NULL);
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, the_same_seed_is_the_same_run);
     tcase_add_loop_test(tc, a_rule_that_is_off_is_missed, 0,
