@@ -29,17 +29,24 @@ bool compact_due(const struct raft *r, const struct compact_limits *limits, uint
     return log_bytes >= limits->snapshot_bytes && bytes_between(r, snapshot, to, enough) >= enough;
 }
 
-unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits, uint64_t index)
+/* The entry at the replicated index stays, too: an append names the term of the entry before it. */
+unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits, uint64_t index,
+                          uint64_t replicated_index)
 {
     uint64_t bytes = 0;
     uint64_t count = 0;
-    while (count < limits->trailing_entries && count < UINT_MAX && count < index) {
+    for (; count < UINT_MAX && count < index; count++) {
         const struct raft_entry *entry = core_entry(r, index - count);
-        if (entry == NULL || bytes + entry->buf.len > limits->trailing_bytes) {
+        if (entry == NULL) {
             break;
         }
         bytes += entry->buf.len;
-        count++;
+        bool trails = count < limits->trailing_entries && bytes <= limits->trailing_bytes;
+        bool held = index - count >= replicated_index && count < limits->held_entries &&
+                    bytes <= limits->held_bytes;
+        if (!trails && !held) {
+            break;
+        }
     }
     return count == 0 ? 1 : (unsigned)count;
 }

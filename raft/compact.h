@@ -13,6 +13,11 @@
  *                      ├─ enough to go? ┤
  *               trailing ├──────────────┤ stays in the log for slow followers
  *
+ * What somebody lacks stays longer: entries behind the replicated index, up to which the log of
+ * every member of the configuration reaches. The leader knows it from the answers and tells it with
+ * each append, so that a follower that comes to lead has kept them as well. `held` bounds that: a
+ * member that is away for long shall not fill the others' memory.
+ *
  * The core takes a snapshot of what it has applied, when that is far enough from the last one. Ours
  * is of what the store has proven durable, which under load is always a little less. So the core's
  * threshold is out of reach until there is enough between the last snapshot and the durable index,
@@ -23,6 +28,8 @@ struct compact_limits {
     uint64_t snapshot_bytes;
     uint64_t trailing_entries;
     uint64_t trailing_bytes;
+    uint64_t held_entries; /* at most, for a member that is behind; the trailing at least */
+    uint64_t held_bytes;
 };
 
 /* Whether it is worth it now. LOG_BYTES: what the log holds on disk. */
@@ -30,7 +37,7 @@ bool compact_due(const struct raft *r, const struct compact_limits *limits, uint
                  uint64_t log_bytes);
 
 /* How many entries up to INDEX stay: at least 1, because 0 means all to the core. */
-unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits,
-                          uint64_t index);
+unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits, uint64_t index,
+                          uint64_t replicated_index);
 
 #endif

@@ -67,6 +67,28 @@ static void drop_gone_peers(struct flow *flow)
     flow->peer_count = kept;
 }
 
+/* Our own disk may be the last that has an entry. A member that is sent a snapshot goes on behind
+ * it. */
+uint64_t flow_replicated_index(const struct flow *flow)
+{
+    const struct raft *r = flow->core;
+    uint64_t least = guard_last_stored(flow->guard);
+    for (unsigned i = 0; i < r->configuration.n && r->state == RAFT_LEADER; i++) {
+        const struct raft_server *server = &r->configuration.servers[i];
+        const struct raft_progress *progress = &r->leader_state.progress[i];
+        bool catches_up = r->leader_state.promotee_id == server->id;
+        if (server->id == r->id || (server->role == RAFT_SPARE && !catches_up)) {
+            continue;
+        }
+        uint64_t reaches = progress->match_index;
+        if (progress->state == CORE_SNAPSHOT && progress->snapshot_index > reaches) {
+            reaches = progress->snapshot_index;
+        }
+        least = reaches < least ? reaches : least;
+    }
+    return least;
+}
+
 static bool send_frame(struct flow *flow, uint64_t peer, enum transport_lane lane,
                        const struct raft_append_entries *append)
 {
@@ -78,7 +100,8 @@ static bool send_frame(struct flow *flow, uint64_t peer, enum transport_lane lan
     if (!same) {
         struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES, .append_entries = *append};
         forget_blob(flow);
-        flow->last_blob = frame_encode(&message, 0, flow->address);
+        struct frame_notes notes = {.replicated_index = flow_replicated_index(flow)};
+        flow->last_blob = frame_encode(&message, &notes, flow->address);
         if (flow->last_blob == NULL) {
             return false;
         }
@@ -296,9 +319,23 @@ int flow_send_append(struct flow *flow, uint64_t id, const struct raft_append_en
 
 /* ---- answers and time ---- */
 
-void flow_before_answer(struct flow *flow, uint64_t id,
-                        const struct raft_append_entries_result *result, uint64_t received)
+/* A follower's entry at INDEX is of TERM: ours, of later terms, are not in its log up to there.
+ * With what the follower does (guard.c, may_match) a search takes as many answers as there are
+ * terms. */
+static uint64_t may_match(const struct flow *flow, const struct raft_progress *progress,
+                          uint64_t index, uint64_t term)
 {
+    const struct raft *r = flow->core;
+    while (term != 0 && index > progress->match_index && core_term_of(r, index) > term) {
+        index--;
+    }
+    return index;
+}
+
+void flow_before_answer(struct flow *flow, uint64_t id, struct raft_append_entries_result *result,
+                        const struct frame_notes *notes)
+{
+    uint64_t received = notes->received_index;
     struct raft_progress *progress = core_progress(flow->core, id);
     if (!guard_on(flow->guard, GUARD_FLOW) || progress == NULL ||
         result->term != flow->core->current_term) {
@@ -313,6 +350,8 @@ void flow_before_answer(struct flow *flow, uint64_t id,
     }
     peer->received_index = received; /* less than before: it has begun a new life */
     if (result->rejected != 0) {
+        result->last_log_index =
+            may_match(flow, progress, result->last_log_index, notes->last_term);
         progress->last_send = 0; /* the core may answer at once, not at the next heartbeat */
         if (progress->state == CORE_PROBE && result->rejected > progress->match_index &&
             result->rejected <= peer->sent_index) {

@@ -66,14 +66,17 @@ void flow_fini(struct flow *flow);
 int flow_send_append(struct flow *flow, uint64_t peer, const struct raft_append_entries *append);
 
 /* Leader: PEER answered. Before the core sees it. */
-void flow_before_answer(struct flow *flow, uint64_t peer,
-                        const struct raft_append_entries_result *result, uint64_t received);
+void flow_before_answer(struct flow *flow, uint64_t peer, struct raft_append_entries_result *result,
+                        const struct frame_notes *notes);
 
 /* Before the core's tick: it need not prepare the log's tail for a peer that is not connected. */
 void flow_before_tick(struct flow *flow);
 
 /* After the core's tick: heartbeats, and what did not arrive again. */
 void flow_tick(struct flow *flow);
+
+/* Leader: up to here the log of every member of the configuration reaches, as far as we know. */
+uint64_t flow_replicated_index(const struct flow *flow);
 
 /* After each call into the core. */
 void flow_after(struct flow *flow);

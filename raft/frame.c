@@ -28,7 +28,7 @@ static struct bytes address_of(const char *address)
 size_t frame_append_size(const struct raft_append_entries *append, const char *address)
 {
     size_t address_len = strlen(address);
-    size_t size = 1 + 4 * 8 + varint_size(address_len) + address_len + 4;
+    size_t size = 1 + 5 * 8 + varint_size(address_len) + address_len + 4;
     for (unsigned i = 0; i < append->n_entries; i++) {
         size += ENTRY_HEAD_BYTES + append->entries[i].buf.len;
     }
@@ -36,12 +36,13 @@ size_t frame_append_size(const struct raft_append_entries *append, const char *a
 }
 
 static void encode_append(struct buf *buf, const struct raft_append_entries *append,
-                          const char *address)
+                          uint64_t replicated_index, const char *address)
 {
     write_u64(buf, append->term);
     write_u64(buf, append->prev_log_index);
     write_u64(buf, append->prev_log_term);
     write_u64(buf, append->leader_commit);
+    write_u64(buf, replicated_index);
     write_var_bytes(buf, address_of(address));
     write_u32(buf, append->n_entries);
     for (unsigned i = 0; i < append->n_entries; i++) {
@@ -80,19 +81,20 @@ static void encode_snapshot(struct buf *buf, const struct raft_install_snapshot 
     write_var_bytes(buf, address_of(address));
 }
 
-static void encode(struct buf *buf, const struct raft_message *message, uint64_t received,
-                   const char *address)
+static void encode(struct buf *buf, const struct raft_message *message,
+                   const struct frame_notes *notes, const char *address)
 {
     write_u8(buf, (uint8_t)message->type);
     switch (message->type) {
     case RAFT_IO_APPEND_ENTRIES:
-        encode_append(buf, &message->append_entries, address);
+        encode_append(buf, &message->append_entries, notes->replicated_index, address);
         break;
     case RAFT_IO_APPEND_ENTRIES_RESULT:
         write_u64(buf, message->append_entries_result.term);
         write_u64(buf, message->append_entries_result.rejected);
         write_u64(buf, message->append_entries_result.last_log_index);
-        write_u64(buf, received);
+        write_u64(buf, notes->last_term);
+        write_u64(buf, notes->received_index);
         break;
     case RAFT_IO_REQUEST_VOTE:
         encode_vote(buf, &message->request_vote, address);
@@ -116,7 +118,7 @@ static void encode(struct buf *buf, const struct raft_message *message, uint64_t
 }
 
 /* Large messages are written where they stay; the small ones go by way of the stack. */
-struct blob *frame_encode(const struct raft_message *message, uint64_t received,
+struct blob *frame_encode(const struct raft_message *message, const struct frame_notes *notes,
                           const char *address)
 {
     if (message->type == RAFT_IO_APPEND_ENTRIES) {
@@ -126,12 +128,12 @@ struct blob *frame_encode(const struct raft_message *message, uint64_t received,
             return NULL;
         }
         struct buf buf = {.data = blob->data, .cap = size};
-        encode(&buf, message, received, address);
+        encode(&buf, message, notes, address);
         ASSERT(buf.data == blob->data && buf.len == size);
         return blob;
     }
     struct buf buf = {0};
-    encode(&buf, message, received, address);
+    encode(&buf, message, notes, address);
     struct blob *blob = buf_ok(&buf) ? blob_copy(buf_bytes(&buf)) : NULL;
     buf_fini(&buf);
     return blob;
@@ -192,6 +194,7 @@ static void decode_append(struct reader *r, struct frame *frame)
     append->prev_log_index = read_u64(r);
     append->prev_log_term = read_u64(r);
     append->leader_commit = read_u64(r);
+    frame->notes.replicated_index = read_u64(r);
     decode_address(r, frame);
     uint32_t count = read_u32(r);
     bool sane = (append->prev_log_index == 0) == (append->prev_log_term == 0) &&
@@ -210,7 +213,8 @@ static void decode_result(struct reader *r, struct frame *frame)
     result->term = read_u64(r);
     result->rejected = read_u64(r);
     result->last_log_index = read_u64(r);
-    frame->received = read_u64(r);
+    frame->notes.last_term = read_u64(r);
+    frame->notes.received_index = read_u64(r);
     if (result->rejected >= INDEX_MAX || result->last_log_index >= INDEX_MAX) {
         reader_fail(r);
     }
@@ -291,7 +295,7 @@ enum err frame_decode(struct bytes bytes, struct frame *ret)
     };
     struct frame frame;
     memset(&frame.message, 0, sizeof frame.message);
-    frame.received = 0;
+    frame.notes = (struct frame_notes){0};
     frame.address[0] = 0;
     struct reader r = reader_of(bytes);
     uint8_t type = read_u8(&r);

@@ -9,9 +9,9 @@
 /* Raft's messages as bytes (FRAME_RAFT) and back. All integers little-endian, fixed size.
  *
  *   every message   u8 type, u64 term
- *   1 append        u64 prev index, u64 prev term, u64 commit, address, u32 count,
+ *   1 append        u64 prev index, u64 prev term, u64 commit, u64 replicated, address, u32 count,
  *                   count times: u64 term, u8 kind, u32 length, bytes
- *   2 answer        u64 rejected, u64 last index, u64 received
+ *   2 answer        u64 rejected, u64 last index, u64 last term, u64 received
  *   3 vote          u64 candidate, u64 last index, u64 last term, u8 flags, address
  *   4 vote's answer u8 granted, u8 pre-vote
  *   5 snapshot      u64 index, u64 term, u64 configuration index, configuration, data, address
@@ -19,14 +19,20 @@
  *
  * Address, configuration and data are varint length and bytes. The address is the sender's own
  * peer listener: a member that knows nobody yet learns from it where to answer. */
+struct frame_notes {
+    uint64_t replicated_index; /* append: up to here the log of every member reaches (compact.h) */
+    uint64_t received_index;   /* answer: up to here the entries match and are in memory */
+    uint64_t last_term;        /* answer: of the entry at its last index; 0: unknown */
+};
+
 struct frame {
     struct raft_message message; /* server_id, server_address: to be set by whoever knows them */
-    uint64_t received;           /* answer: up to here the entries match and are in memory */
+    struct frame_notes notes;    /* what the core has no field for; zero in other messages */
     char address[256];           /* append, vote, snapshot: the sender's; else empty */
 };
 
 /* ADDRESS: our own. NULL: no memory. */
-struct blob *frame_encode(const struct raft_message *message, uint64_t received,
+struct blob *frame_encode(const struct raft_message *message, const struct frame_notes *notes,
                           const char *address);
 
 /* The bytes of an append message with these entries. */

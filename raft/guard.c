@@ -320,13 +320,26 @@ bool guard_commit_first(const struct guard *guard, const struct raft_append_entr
     return true;
 }
 
+/* The entry at REJECTED is known not to match. Where an entry before it may: not among those of
+ * terms after that which the leader's log has at REJECTED; and at the latest at what is committed.
+ * One answer passes over a whole term. */
+static uint64_t may_match(const struct guard *guard, uint64_t rejected)
+{
+    const struct raft *r = guard->core;
+    uint64_t index = rejected - 1;
+    while (index > r->commit_index && core_term_of(r, index) > guard->asked_term) {
+        index--;
+    }
+    return index > r->commit_index ? index : r->commit_index;
+}
+
 void guard_fix_result(struct guard *guard, struct raft_append_entries_result *result,
-                      uint64_t *received)
+                      struct frame_notes *notes)
 {
     const struct raft *r = guard->core;
     uint64_t verified = guard->verified_term == r->current_term ? guard->verified_index : 0;
     uint64_t last = core_last_index(r);
-    *received = verified < last ? verified : last;
+    notes->received_index = verified < last ? verified : last;
     if (!guard_on(guard, GUARD_VERIFIED_ACK)) {
         return;
     }
@@ -336,9 +349,12 @@ void guard_fix_result(struct guard *guard, struct raft_append_entries_result *re
             result->last_log_index = most;
         }
     } else {
-        /* Where to go on: behind our end, or when that is known not to match, at what is
-         * committed. */
-        result->last_log_index = last < result->rejected ? last : r->commit_index;
+        /* Where to go on: at our end, or before what is known not to match. A log that was
+         * restarted knows little of what is committed, and the leader may have forgotten what is
+         * there. */
+        result->last_log_index =
+            last < result->rejected ? last : may_match(guard, result->rejected);
+        notes->last_term = core_term_of(r, result->last_log_index);
     }
 }
 
@@ -419,6 +435,7 @@ bool guard_before_recv(struct guard *guard, struct raft_message *message)
     bool deliver = true;
     switch (message->type) {
     case RAFT_IO_APPEND_ENTRIES:
+        guard->asked_term = message->append_entries.prev_log_term;
         deliver = before_append(guard, &message->append_entries);
         break;
     case RAFT_IO_APPEND_ENTRIES_RESULT:

@@ -8,6 +8,7 @@
 #include "base/logger.h"
 #include "raft/abi.h"
 #include "raft/confhist.h"
+#include "raft/frame.h"
 
 /* The faults of libraft 0.15, and what mends each from outside.
  *
@@ -107,6 +108,9 @@ struct guard {
     uint64_t verified_term;
     uint64_t verified_index;
 
+    /* Follower: the term that the append asked about last gives to the entry before its own. */
+    uint64_t asked_term;
+
     unsigned appends; /* own appends on their way to the disk; raftio counts */
 
     /* Leader: the first entry of its term. */
@@ -149,10 +153,9 @@ void guard_after_recv(struct guard *guard);
 bool guard_commit_first(const struct guard *guard, const struct raft_append_entries *append,
                         struct raft_append_entries *ret);
 
-/* Out of it: an answer to an append on its way to the leader. RECEIVED: up to where this log
- * matches, stored or not. */
+/* Out of it: an answer to an append on its way to the leader, and what goes with it. */
 void guard_fix_result(struct guard *guard, struct raft_append_entries_result *result,
-                      uint64_t *received);
+                      struct frame_notes *notes);
 
 /* A received snapshot is about to replace the log. */
 void guard_before_install(struct guard *guard);

@@ -308,6 +308,8 @@ static enum err open_io(struct node *node, const struct node_config *config, str
         .snapshot_bytes = config->snapshot_bytes,
         .trailing_entries = config->trailing_entries,
         .trailing_bytes = config->trailing_bytes,
+        .held_entries = config->held_entries,
+        .held_bytes = config->held_bytes,
         .guard_off_mask = config->unguarded ? GUARD_ALL_OFF : config->guard_off_mask,
     };
     return raftio_open(&io_config, &callbacks, node, &node->io, why);

@@ -61,11 +61,13 @@ struct node_config {
     uint32_t heartbeat_ms;
     uint32_t election_ms;
     /* A manifest snapshot is taken when the log has grown by either; the log then keeps TRAILING of
-     * each for slow followers. */
+     * each for slow followers, and up to HELD of what a member of the configuration lacks. */
     uint64_t snapshot_entries;
     uint64_t snapshot_bytes;
     uint64_t trailing_entries;
     uint64_t trailing_bytes;
+    uint64_t held_entries;
+    uint64_t held_bytes;
     bool unguarded; /* the simulator's switch: rules of the guard off, see raft/guard.h for one by
                        one */
     uint32_t guard_off_mask;

@@ -215,7 +215,9 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
         memcpy((*bufs)[0].base, manifest.data, manifest.len);
     }
     buf_fini(&manifest);
-    raft_set_snapshot_trailing(r, compact_trailing(r, &io->limits, index));
+    uint64_t replicated_index =
+        r->state == RAFT_LEADER ? flow_replicated_index(&io->flow) : io->replicated_index;
+    raft_set_snapshot_trailing(r, compact_trailing(r, &io->limits, index, replicated_index));
     raft_set_snapshot_threshold(r, SNAPSHOT_NOT_DUE);
     io->snapshot_due = false;
     return 0;

@@ -365,7 +365,9 @@ enum err raftio_open(const struct raftio_config *config, const struct raftio_cal
     io->limits = (struct compact_limits){.snapshot_entries = config->snapshot_entries,
                                          .snapshot_bytes = config->snapshot_bytes,
                                          .trailing_entries = config->trailing_entries,
-                                         .trailing_bytes = config->trailing_bytes};
+                                         .trailing_bytes = config->trailing_bytes,
+                                         .held_entries = config->held_entries,
+                                         .held_bytes = config->held_bytes};
     strncpy(io->address, config->address, sizeof io->address - 1);
     env_timer_init(&io->ticker, on_tick);
     env_task_init(&io->finish, PHASE_RAFT, on_finish);

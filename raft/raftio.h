@@ -54,6 +54,8 @@ struct raftio_config {
     uint64_t snapshot_bytes;
     uint64_t trailing_entries;
     uint64_t trailing_bytes;
+    uint64_t held_entries;
+    uint64_t held_bytes;
     uint32_t guard_off_mask;
 };
 

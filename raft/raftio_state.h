@@ -51,6 +51,7 @@ struct raftio {
     struct env_task finish;
 
     bool snapshot_due;
+    uint64_t replicated_index; /* as the leader said last */
     uint64_t installing_index;
     char address[256]; /* our own, as the configuration says */
     struct raft_change change;

@@ -50,7 +50,11 @@ enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload,
     frame.message.server_address = NO_ADDRESS;
     raftio_enter(io);
     if (frame.message.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
-        flow_before_answer(&io->flow, peer, &frame.message.append_entries_result, frame.received);
+        flow_before_answer(&io->flow, peer, &frame.message.append_entries_result, &frame.notes);
+    }
+    if (frame.message.type == RAFT_IO_APPEND_ENTRIES &&
+        frame.message.append_entries.term == io->core.current_term) {
+        io->replicated_index = frame.notes.replicated_index;
     }
     raftnet_deliver(io, &frame.message);
     raftio_leave(io);
@@ -68,9 +72,9 @@ void raftio_on_link(struct raftio *io, uint64_t peer, bool up)
 /* ---- out ---- */
 
 static bool send_frame(struct raftio *io, uint64_t peer, enum transport_lane lane,
-                       const struct raft_message *message, uint64_t received)
+                       const struct raft_message *message, const struct frame_notes *notes)
 {
-    struct blob *frame = raftheap_must(frame_encode(message, received, io->address));
+    struct blob *frame = raftheap_must(frame_encode(message, notes, io->address));
     bool sent = io->transport->ops->send(io->transport, peer, lane, FRAME_RAFT, frame);
     blob_unref(frame);
     return sent;
@@ -90,15 +94,15 @@ static int send_message(struct raftio *io, const struct raft_message *message)
     uint64_t peer = message->server_id;
     struct raft_progress *progress;
     struct raft_message fixed;
-    uint64_t received = 0;
+    struct frame_notes notes = {0};
     bool sent;
     switch (message->type) {
     case RAFT_IO_APPEND_ENTRIES:
         return flow_send_append(&io->flow, peer, &message->append_entries);
     case RAFT_IO_APPEND_ENTRIES_RESULT:
         fixed = *message;
-        guard_fix_result(&io->guard, &fixed.append_entries_result, &received);
-        sent = send_frame(io, peer, LANE_URGENT, &fixed, received);
+        guard_fix_result(&io->guard, &fixed.append_entries_result, &notes);
+        sent = send_frame(io, peer, LANE_URGENT, &fixed, &notes);
         break;
     case RAFT_IO_INSTALL_SNAPSHOT:
         progress = core_progress(&io->core, peer);
@@ -106,13 +110,13 @@ static int send_message(struct raftio *io, const struct raft_message *message)
             progress->snapshot_index = message->install_snapshot.last_index;
         }
         warn_fallen_behind(io, message);
-        sent = send_frame(io, peer, LANE_BULK, message, 0);
+        sent = send_frame(io, peer, LANE_BULK, message, &notes);
         break;
     case RAFT_IO_TIMEOUT_NOW:
-        sent = send_frame(io, peer, LANE_BULK, message, 0);
+        sent = send_frame(io, peer, LANE_BULK, message, &notes);
         break;
     default:
-        sent = send_frame(io, peer, LANE_URGENT, message, 0);
+        sent = send_frame(io, peer, LANE_URGENT, message, &notes);
         break;
     }
     return sent || guard_on(&io->guard, GUARD_SEND_SUCCEEDS) ? 0 : RAFT_NOCONNECTION;

@@ -315,9 +315,10 @@ void net_fake_skip(struct net_fake *net)
 }
 
 void net_fake_say(struct net_fake *net, uint64_t peer, const struct raft_message *message,
-                  uint64_t received)
+                  const struct frame_notes *notes)
 {
-    struct blob *frame = frame_encode(message, received, "somewhere:1");
+    static const struct frame_notes none;
+    struct blob *frame = frame_encode(message, notes != NULL ? notes : &none, "somewhere:1");
     ASSERT(frame != NULL);
     net->callbacks->on_frame(net->ctx, peer, FRAME_RAFT, blob_bytes(frame));
     blob_unref(frame);

@@ -86,8 +86,8 @@ bool net_fake_take_message(struct net_fake *net, uint64_t peer, unsigned short t
                            struct frame *ret);
 void net_fake_skip(struct net_fake *net);
 
-/* PEER says MESSAGE; by way of the codec. */
+/* PEER says MESSAGE; by way of the codec. NOTES: NULL: none. */
 void net_fake_say(struct net_fake *net, uint64_t peer, const struct raft_message *message,
-                  uint64_t received);
+                  const struct frame_notes *notes);
 
 #endif

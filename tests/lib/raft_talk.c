@@ -17,7 +17,7 @@ void talk_append_of(struct net_fake *net, uint64_t leader, uint64_t term, uint64
                                                           .leader_commit = commit,
                                                           .entries = entries,
                                                           .n_entries = count};
-    net_fake_say(net, leader, &message, 0);
+    net_fake_say(net, leader, &message, NULL);
 }
 
 void talk_append(struct net_fake *net, uint64_t leader, uint64_t term, uint64_t prev,
@@ -39,7 +39,18 @@ void talk_result(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t re
     struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
     message.append_entries_result = (struct raft_append_entries_result){
         .term = term, .rejected = rejected, .last_log_index = last};
-    net_fake_say(net, peer, &message, last);
+    struct frame_notes notes = {.received_index = last};
+    net_fake_say(net, peer, &message, &notes);
+}
+
+void talk_refuse(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t rejected,
+                 uint64_t last, uint64_t last_term)
+{
+    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
+    message.append_entries_result = (struct raft_append_entries_result){
+        .term = term, .rejected = rejected, .last_log_index = last};
+    struct frame_notes notes = {.last_term = last_term};
+    net_fake_say(net, peer, &message, &notes);
 }
 
 void talk_ask_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint64_t last,
@@ -51,7 +62,7 @@ void talk_ask_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint
                                                       .last_log_index = last,
                                                       .last_log_term = last_term,
                                                       .disrupt_leader = disrupt};
-    net_fake_say(net, candidate, &message, 0);
+    net_fake_say(net, candidate, &message, NULL);
 }
 
 void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vote)
@@ -61,7 +72,7 @@ void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vot
         .term = term,
         .vote_granted = true,
         .pre_vote = pre_vote ? raft_tribool_true : raft_tribool_false};
-    net_fake_say(net, peer, &message, 0);
+    net_fake_say(net, peer, &message, NULL);
 }
 
 struct raft_buffer talk_configuration(const char *roles)

@@ -14,6 +14,9 @@ void talk_append_of(struct net_fake *net, uint64_t leader, uint64_t term, uint64
                     unsigned count);
 void talk_result(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t rejected,
                  uint64_t last);
+/* The entry at REJECTED does not match; one at LAST, of LAST_TERM, may. */
+void talk_refuse(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t rejected,
+                 uint64_t last, uint64_t last_term);
 void talk_ask_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint64_t last,
                    uint64_t last_term, bool disrupt);
 void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vote);

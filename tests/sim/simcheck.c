@@ -218,6 +218,14 @@ void simcheck_restored(struct sim *sim, unsigned member, const struct simstate *
     }
 }
 
+void simcheck_fell_behind(struct sim *sim, unsigned member, uint64_t held_entries)
+{
+    bool guarded = !sim->options.unguarded && sim->options.guard_off_mask == 0;
+    if (held_entries == SIM_HELD_ALL && !sim->options.churn && guarded) {
+        sim_fail(sim, "member %u is sent a snapshot: the log has forgotten what it lacks", member);
+    }
+}
+
 void simcheck_acked(struct sim *sim, uint64_t id, uint64_t index)
 {
     struct write_known *write = write_at(sim->check, id);

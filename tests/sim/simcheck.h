@@ -14,7 +14,8 @@
  *      what was refused is not
  *   6. a read sees what was acknowledged before it began, and what an earlier read saw
  *   7. nobody votes twice in a term, and no term goes back (simdisk)
- *   8. after the last fault all catch up in time (simclients) */
+ *   8. a log that holds what members lack never forces one of them to a snapshot
+ *   9. after the last fault all catch up in time (simclients) */
 struct simcheck;
 
 void simcheck_init(struct sim *sim);
@@ -29,6 +30,9 @@ void simcheck_snapshot(struct sim *sim, unsigned member, const struct log_snapsh
 void simcheck_applied(struct sim *sim, unsigned member, uint64_t index, uint64_t term, uint64_t id,
                       const struct simstate *state);
 void simcheck_restored(struct sim *sim, unsigned member, const struct simstate *state);
+/* It was sent a state because the log had no more what it lacked: not where members hold it all,
+ * and nobody comes new. */
+void simcheck_fell_behind(struct sim *sim, unsigned member, uint64_t held_entries);
 
 /* The state after all commands up to INDEX, as whoever applied them first had it. */
 const struct simstate *simcheck_state_at(struct sim *sim, uint64_t index);

@@ -97,6 +97,7 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
     }
     simcheck_restored(member->sim, member->id, &restored);
     if (state->index < restored.index) {
+        simcheck_fell_behind(member->sim, member->id, member->settings.held_entries);
         *state = restored;
         member->durable = restored;
     }
@@ -163,6 +164,8 @@ static void open_node(struct simmember *member)
         .snapshot_bytes = 1024 * 1024,
         .trailing_entries = member->settings.trailing_entries,
         .trailing_bytes = 1024 * 1024,
+        .held_entries = member->settings.held_entries,
+        .held_bytes = UINT64_MAX,
         .unguarded = sim->options.unguarded,
         .guard_off_mask = sim->options.guard_off_mask,
     };
@@ -209,15 +212,17 @@ void simmember_settle(struct simmember *member)
 }
 
 /* Snapshots that come often and leave little, so that followers fall behind the log, or seldom, so
- * that they catch up with a long one. */
+ * that they catch up with a long one; and logs that hold what a follower lacks. */
 static struct simsettings choose_settings(struct sim *sim)
 {
     static const uint64_t snapshots[] = {20, 40, 40, 150, 1000};
     static const uint64_t trailings[] = {1, 5, 15, 15, 60, 400};
+    static const uint64_t held[] = {0, 0, 30, SIM_HELD_ALL};
     struct simsettings settings = {
         .election_ms = (uint32_t)sim_between(sim, 5, 10) * 100,
         .snapshot_entries = snapshots[sim_between(sim, 0, ARRAY_LEN(snapshots) - 1)],
         .trailing_entries = trailings[sim_between(sim, 0, ARRAY_LEN(trailings) - 1)],
+        .held_entries = held[sim_between(sim, 0, ARRAY_LEN(held) - 1)],
     };
     settings.heartbeat_ms = settings.election_ms / 10;
     return settings;

@@ -26,12 +26,15 @@ struct simlife {
     uint64_t applied_index;
 };
 
+#define SIM_HELD_ALL 1000000u /* entries: more than a run has */
+
 /* What all members of a run are set to. */
 struct simsettings {
     uint32_t heartbeat_ms;
     uint32_t election_ms;
     uint64_t snapshot_entries;
     uint64_t trailing_entries;
+    uint64_t held_entries;
 };
 
 struct simmember {

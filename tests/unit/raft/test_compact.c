@@ -71,14 +71,39 @@ START_TEST(due_when_enough_is_durable)
 }
 END_TEST
 
+/* 101 ... of the first case: the entry before the first that is lacked stays, too. */
+START_TEST(what_a_member_lacks_is_held)
+{
+    limits.held_entries = 1000;
+    limits.held_bytes = 1000000;
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 100), 41);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 130), 20); /* the trailing at least */
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST + 5), 20);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0), LAST - OFFSET);
+    limits.trailing_entries = 0;
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 130), 11);
+}
+END_TEST
+
+START_TEST(what_is_held_is_bounded)
+{
+    limits.held_entries = 30;
+    limits.held_bytes = 1000000;
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0), 30);
+    limits.held_entries = 1000;
+    limits.held_bytes = 255;
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0), 25);
+}
+END_TEST
+
 START_TEST(trailing_is_the_smaller_of_entries_and_bytes)
 {
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST), 20);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 20);
     limits.trailing_bytes = 75;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST), 7);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 7);
     limits.trailing_entries = 1000;
     limits.trailing_bytes = 1000000;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST), LAST - OFFSET);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), LAST - OFFSET);
 }
 END_TEST
 
@@ -86,10 +111,10 @@ END_TEST
 START_TEST(trailing_is_never_nothing)
 {
     limits.trailing_entries = 0;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST), 1);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 1);
     limits.trailing_entries = 20;
     limits.trailing_bytes = 0;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST), 1);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 1);
 }
 END_TEST
 
@@ -100,6 +125,8 @@ static Suite *compact_suite(void)
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_test(tc, the_ring_is_read_right);
     tcase_add_loop_test(tc, due_when_enough_is_durable, 0, (int)(sizeof cases / sizeof cases[0]));
+    tcase_add_test(tc, what_a_member_lacks_is_held);
+    tcase_add_test(tc, what_is_held_is_bounded);
     tcase_add_test(tc, trailing_is_the_smaller_of_entries_and_bytes);
     tcase_add_test(tc, trailing_is_never_nothing);
     suite_add_tcase(suite, tc);

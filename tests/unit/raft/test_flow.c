@@ -21,6 +21,13 @@ static void setup(void)
     solo_lead(true);
 }
 
+static void setup_follower(void)
+{
+    proposed = 0;
+    solo_setup();
+    solo_open(solo_three, 3);
+}
+
 static void on_written(struct proposal *proposal, enum err status)
 {
     (void)proposal;
@@ -221,7 +228,9 @@ START_TEST(what_has_arrived_and_is_not_stored_is_not_sent_again)
         struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
         message.append_entries_result =
             (struct raft_append_entries_result){.term = term(), .last_log_index = 2};
-        net_fake_say(solo.net, 3, &message, 3); /* received, on its way to the disk */
+        net_fake_say(
+            solo.net, 3, &message,
+            &(struct frame_notes){.received_index = 3}); /* received, on its way to the disk */
         solo_settle();
     }
     struct frame frame;
@@ -252,6 +261,46 @@ START_TEST(a_refusal_is_answered_at_once)
     talk_result(solo.net, 3, term(), 3, 2); /* it has no 3: the first message was lost */
     unsigned messages;
     ck_assert_uint_eq(take_all(3, 3, &messages), 4);
+}
+END_TEST
+
+/* Our log: 1 of term 1, 2 ... 6 of term 2, 7 ... 26 of term 3, then what we lead with. */
+START_TEST(a_search_passes_over_terms_that_cannot_match)
+{
+    talk_append(solo.net, 2, 2, 1, 1, 1, 2, 5);
+    solo_settle();
+    talk_append(solo.net, 2, 3, 6, 2, 1, 3, 20);
+    solo_settle();
+    solo_lead(false);
+    talk_refuse(solo.net, 3, term(), 26, 25,
+                2); /* its 25 is of term 2: so ours from 7 on is not there */
+    struct frame frame;
+    ck_assert(take_append(3, &frame));
+    ck_assert_uint_eq(frame.message.append_entries.prev_log_index, 6);
+    frame_release(&frame.message);
+    talk_refuse(solo.net, 3, term(), 6, 4, 0); /* it does not know of what term its 4 is */
+    ck_assert(take_append(3, &frame));
+    ck_assert_uint_eq(frame.message.append_entries.prev_log_index, 4);
+    frame_release(&frame.message);
+    solo_settle();
+}
+END_TEST
+
+START_TEST(an_append_tells_how_far_all_logs_reach)
+{
+    put(8);
+    put(8);
+    solo_settle();
+    talk_result(solo.net, 2, term(), 0, 4);
+    talk_result(solo.net, 3, term(), 0, 3);
+    solo_settle();
+    net_fake_skip(solo.net);
+    put(8);
+    struct frame frame;
+    ck_assert(take_append(2, &frame));
+    ck_assert_uint_eq(frame.notes.replicated_index, 3);
+    frame_release(&frame.message);
+    solo_settle();
 }
 END_TEST
 
@@ -301,6 +350,7 @@ static Suite *flow_suite(void)
         what_has_arrived_and_is_not_stored_is_not_sent_again,
         a_new_connection_begins_with_what_the_old_one_lost,
         a_refusal_is_answered_at_once,
+        an_append_tells_how_far_all_logs_reach,
         heartbeats_are_urgent_and_as_often_as_they_should,
         a_commit_is_told_at_once,
     };
@@ -311,6 +361,10 @@ static Suite *flow_suite(void)
         tcase_add_test(tc, tests[i]);
     }
     suite_add_tcase(suite, tc);
+    TCase *search = tcase_create("search");
+    tcase_add_checked_fixture(search, setup_follower, solo_teardown);
+    tcase_add_test(search, a_search_passes_over_terms_that_cannot_match);
+    suite_add_tcase(suite, search);
     return suite;
 }
 

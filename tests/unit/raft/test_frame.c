@@ -120,10 +120,13 @@ static void same_snapshot(const struct raft_install_snapshot *a,
     ck_assert_mem_eq(a->data.base, b->data.base, b->data.len);
 }
 
+static const struct frame_notes notes = {
+    .replicated_index = 3, .received_index = 11, .last_term = 5};
+
 START_TEST(what_is_encoded_is_decoded)
 {
     struct raft_message message = message_of(_i);
-    struct blob *blob = frame_encode(&message, 11, "me:2380");
+    struct blob *blob = frame_encode(&message, &notes, "me:2380");
     ck_assert_ptr_nonnull(blob);
     struct frame frame;
     enum err err = frame_decode(blob_bytes(blob), &frame);
@@ -132,12 +135,14 @@ START_TEST(what_is_encoded_is_decoded)
     switch (message.type) {
     case RAFT_IO_APPEND_ENTRIES:
         same_append(&frame.message.append_entries, &message.append_entries);
+        ck_assert_uint_eq(frame.notes.replicated_index, 3);
         ck_assert_str_eq(frame.address, "me:2380");
         break;
     case RAFT_IO_APPEND_ENTRIES_RESULT:
         ck_assert_mem_eq(&frame.message.append_entries_result, &message.append_entries_result,
                          sizeof message.append_entries_result);
-        ck_assert_uint_eq(frame.received, 11);
+        ck_assert_uint_eq(frame.notes.received_index, 11);
+        ck_assert_uint_eq(frame.notes.last_term, 5);
         break;
     case RAFT_IO_REQUEST_VOTE:
         ck_assert_uint_eq(frame.message.request_vote.candidate_id, 2);
@@ -164,7 +169,7 @@ END_TEST
 START_TEST(every_truncation_is_refused)
 {
     struct raft_message message = message_of(_i);
-    struct blob *blob = frame_encode(&message, 11, "me:2380");
+    struct blob *blob = frame_encode(&message, &notes, "me:2380");
     for (size_t len = 0; len < blob->len; len++) {
         uint8_t *exact = malloc(len + 1); /* so that a checker sees a step too far */
         memcpy(exact, blob->data, len);
@@ -179,7 +184,7 @@ END_TEST
 START_TEST(a_byte_too_many_is_refused)
 {
     struct raft_message message = message_of(_i);
-    struct blob *blob = frame_encode(&message, 11, "me:2380");
+    struct blob *blob = frame_encode(&message, &notes, "me:2380");
     struct buf longer = {0};
     buf_append_bytes(&longer, blob_bytes(blob));
     buf_append(&longer, "", 1);
@@ -196,14 +201,14 @@ START_TEST(damaged_bytes_are_refused_or_make_a_message)
     uint64_t random = (uint64_t)_i + 1;
     for (int step = 0; step < 3000; step++) {
         struct raft_message message = message_of(step % MESSAGES);
-        struct blob *blob = frame_encode(&message, 11, "me:2380");
+        struct blob *blob = frame_encode(&message, &notes, "me:2380");
         for (unsigned flips = 0; flips <= random % 3; flips++) {
             random = mix64(random);
             blob->data[random % blob->len] ^= (uint8_t)(random >> 32);
         }
         struct frame frame;
         if (frame_decode(blob_bytes(blob), &frame) == OK) {
-            struct blob *again = frame_encode(&frame.message, frame.received, frame.address);
+            struct blob *again = frame_encode(&frame.message, &frame.notes, frame.address);
             ck_assert_ptr_nonnull(again);
             blob_unref(again);
             frame_release(&frame.message);
@@ -245,7 +250,7 @@ START_TEST(senseless_appends_are_refused)
                                      .prev_log_term = senseless[_i].prev_term,
                                      .entries = two,
                                      .n_entries = 2};
-    struct blob *blob = frame_encode(&message, 0, "");
+    struct blob *blob = frame_encode(&message, &notes, "");
     struct frame frame;
     enum err err = frame_decode(blob_bytes(blob), &frame);
     ck_assert_msg(err == ERR_MALFORMED, "%s", senseless[_i].name);

@@ -190,9 +190,10 @@ static void member_open(struct member *m)
         .election_ms = 1000,
         .snapshot_entries = 300,
         .snapshot_bytes = 1 << 20,
-        .trailing_entries =
-            2000, /* no member may fall behind the log: none can catch up from there */
+        .trailing_entries = 10,
         .trailing_bytes = 8 << 20,
+        .held_entries = 100000, /* none can catch up from behind the log */
+        .held_bytes = 64 << 20,
     };
     struct why why = {0};
     enum err err = node_open(&config, &callbacks, m, &m->node, &why);

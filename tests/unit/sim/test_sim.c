@@ -63,7 +63,7 @@ static const struct {
     bool churn;
     uint64_t seeds;
 } guard_seeds[] = {
-    {GUARD_VERIFIED_ACK, 3, false, 500},   {GUARD_OWN_TERM_COMMIT, 3, false, 100},
+    {GUARD_VERIFIED_ACK, 5, true, 50},     {GUARD_OWN_TERM_COMMIT, 3, false, 100},
     {GUARD_CONFIG_ROLLBACK, 5, true, 200}, {GUARD_SEND_SUCCEEDS, 5, true, 50},
     {GUARD_SOLE_VOTER_TERM, 3, true, 200}, {GUARD_VOTERS_VOTE, 3, true, 500},
 };
