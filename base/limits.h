@@ -78,6 +78,7 @@
 
 /* The store. */
 #define RING_BYTES_DEFAULT (16u * 1024 * 1024)  /* newest records kept in memory */
+#define VALUE_CACHE_BYTES  (16u * 1024 * 1024)  /* older records that were read, kept in memory */
 #define RING_BYTES_MAX     (256u * 1024 * 1024) /* not yet in SQLite: beyond, too many requests */
 #define KEY_BYTES_MAX      REQUEST_BYTES_MAX
 #define REVISION_SUB_BITS  20

@@ -16,15 +16,20 @@
  * Only the first life can have lost its beginning, so only its creation and the version of
  * revs[first] are stored; in the others a put's version is its place. Compaction moves `first` up.
  *
+ * `last` repeats the newest: a put and a read at head look at the header alone. The end of a long
+ * array lies elsewhere, and to wait for it costs more than all else that a put does here.
+ *
  * Invariants:
  *   1. first < end <= cap, revisions ascend; first <= life < end
  *   2. a tombstone follows a put, or is revs[first]
- *   3. life is the place behind the last tombstone before end - 1, or first */
+ *   3. life is the place behind the last tombstone before end - 1, or first
+ *   4. last == revs[end - 1] */
 #define INLINE    (1ull << 63)
 #define TOMBSTONE (1ull << 63)
-#define CAP_MIN   3u /* the history is then 56 bytes: a whole chunk of the allocator */
+#define CAP_MIN   2u /* the history is then 56 bytes: a whole chunk of the allocator */
 
 struct history {
+    uint64_t last;
     int64_t create_revision; /* of revs[first]'s life; 0 when that is a tombstone */
     int64_t version;         /* of revs[first]; 0 when that is a tombstone */
     uint32_t first;
@@ -92,6 +97,7 @@ static bool make_history(struct generations *g, uint64_t slot, const struct vers
     h->end = 1;
     h->life = 0;
     h->revs[0] = slot;
+    h->last = slot;
     set_history(g, h);
     return true;
 }
@@ -119,6 +125,7 @@ static bool append(struct generations *g, uint64_t slot)
         }
     }
     h->revs[h->end++] = slot;
+    h->last = slot;
     return true;
 }
 
@@ -129,11 +136,12 @@ bool generation_put(struct generations *g, revision_t rev)
         g->word = INLINE | rev;
         return true;
     }
+    bool alive = generation_alive(g);
     if (!append(g, rev)) {
         return false;
     }
-    struct history *h = history_of(g);
-    if (is_tombstone(h->revs[h->end - 2])) {
+    if (!alive) {
+        struct history *h = history_of(g);
         h->life = h->end - 1;
     }
     return true;
@@ -163,7 +171,7 @@ static uint64_t last_slot(const struct generations *g)
         return rev_of(g->word);
     }
     const struct history *h = history_of(g);
-    return h == NULL ? TOMBSTONE : h->revs[h->end - 1];
+    return h == NULL ? TOMBSTONE : h->last;
 }
 
 revision_t generation_last(const struct generations *g)
@@ -190,7 +198,7 @@ static uint32_t place_at(const struct history *h, int64_t at)
 {
     uint32_t low = h->first; /* places below are <= AT */
     uint32_t high = h->end;  /* from here on they are above */
-    if (revision_main(rev_of(h->revs[h->end - 1])) <= at) {
+    if (revision_main(rev_of(h->last)) <= at) {
         return h->end - 1;
     }
     while (low < high) {
@@ -204,6 +212,11 @@ static uint32_t place_at(const struct history *h, int64_t at)
     return low == h->first ? h->end : low - 1;
 }
 
+static uint64_t slot_at(const struct history *h, uint32_t place)
+{
+    return place == h->end - 1 ? h->last : h->revs[place];
+}
+
 /* What the put at PLACE is. Outside the newest life its beginning is searched backwards: only reads
  * in the past and compactions come there, and these forget what they have passed. */
 static struct version version_at(const struct history *h, uint32_t place)
@@ -212,7 +225,7 @@ static struct version version_at(const struct history *h, uint32_t place)
     while (life > h->first && life < h->life && !is_tombstone(h->revs[life - 1])) {
         life--;
     }
-    struct version v = {.rev = h->revs[place]};
+    struct version v = {.rev = slot_at(h, place)};
     if (life == h->first) {
         v.create_revision = h->create_revision;
         v.version = h->version + (place - h->first);
@@ -238,7 +251,7 @@ bool generation_find(const struct generations *g, int64_t at, struct version *re
         return false;
     }
     uint32_t place = place_at(h, at);
-    if (place == h->end || is_tombstone(h->revs[place])) {
+    if (place == h->end || is_tombstone(slot_at(h, place))) {
         return false;
     }
     *ret = version_at(h, place);
@@ -328,6 +341,7 @@ void generation_check(const struct generations *g)
         return;
     }
     const struct history *h = history_of(g);
+    ASSERT(h->last == h->revs[h->end - 1]);
     ASSERT(h->first <= h->life && h->life < h->end && h->end <= h->cap);
     uint32_t life = h->first;
     for (uint32_t i = h->first; i < h->end; i++) {

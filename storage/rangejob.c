@@ -5,7 +5,7 @@
 
 /* Large ranges, without holding the loop: the ranges that can go on take turns, a slice each, and
  * together get TURN_KEYS keys' worth of work per turn of the loop, however many they are. Records
- * that are not in the ring are read by the backend's threads, FETCH_RECORDS at a time.
+ * that are not in memory are read by the backend's threads, FETCH_RECORDS at a time.
  *
  *   start ──▶ ready ──▶ slice ──▶ ... ──▶ fetching (threads) ──▶ ready ──▶ ... ──▶ cb
  *               ▲─────────┘
@@ -23,7 +23,7 @@ struct range_job {
     struct store_pin pin;
     struct store_reader reader;
     enum err status; /* not OK: it ends as soon as nothing is out */
-    /* A fetch of items from walk.done on: places of those that are not in the ring. */
+    /* A fetch of items from walk.done on: places of those that are not in memory. */
     bool fetching;
     bool fetched; /* it has come back and waits to be put in place */
     struct backend_fetch fetch;
@@ -100,14 +100,14 @@ static void on_fetched(struct backend_fetch *fetch)
     }
 }
 
-/* Take from the ring what is there, note the rest. */
+/* Take what is in memory, note the rest. */
 static enum err look_up(struct range_job *job, size_t *budget)
 {
     struct range_walk *walk = &job->walk;
     TRY(make_fetch_room(job));
     while (job->looked_up < walk->keep && job->missing<FETCH_RECORDS && * budget> 0) {
         struct range_item *item = &walk->items[job->looked_up];
-        struct record *record = ring_get(&job->store->ring, item->rev);
+        struct record *record = store_peek(job->store, item->rev);
         if (record != NULL) {
             item->record = record_ref(record);
         } else {
@@ -140,6 +140,7 @@ static enum err take_fetched(struct range_job *job, size_t *budget)
     }
     for (size_t i = 0; i < job->missing; i++) {
         job->walk.items[job->places[i]].record = job->records[i];
+        valuecache_add(&job->store->cache, job->records[i]);
     }
     *budget -= job->missing < *budget ? job->missing : *budget;
     job->missing = 0;

@@ -166,6 +166,7 @@ static void free_store(struct store *store)
     backend_close(store->backend);
     outbox_fini(&store->outbox);
     ring_fini(&store->ring);
+    valuecache_fini(&store->cache);
     keyindex_free(store->index);
     buf_fini(&store->header);
     free(store);
@@ -193,6 +194,7 @@ enum err store_open(const struct store_config *config, struct store **ret, struc
     store->config = *config;
     store->env = config->env;
     queue_init(&store->readers);
+    valuecache_init(&store->cache, env_hash_seed(store->env), VALUE_CACHE_BYTES);
     upkeep_init(store);
     rangejob_init(store);
     enum err err = open_backend(store, &opening);
@@ -246,9 +248,15 @@ void store_close(struct store *store)
 
 /* ---- small reads ---- */
 
-enum err store_load(struct store *store, revision_t rev, struct record **ret)
+struct record *store_peek(struct store *store, revision_t rev)
 {
     struct record *record = ring_get(&store->ring, rev);
+    return record != NULL ? record : valuecache_get(&store->cache, rev);
+}
+
+enum err store_load(struct store *store, revision_t rev, struct record **ret)
+{
+    struct record *record = store_peek(store, rev);
     if (record != NULL) {
         *ret = record_ref(record);
         return OK;
@@ -263,8 +271,10 @@ enum err store_load(struct store *store, revision_t rev, struct record **ret)
     if (err != OK) {
         LOG_ERROR(store->config.log, "cannot read a record", LOG_STR("error", err_text(err)),
                   LOG_STR("why", why.text));
+        return err;
     }
-    return err;
+    valuecache_add(&store->cache, *ret);
+    return OK;
 }
 
 enum err store_check_revision(const struct store *store, int64_t revision)
@@ -356,6 +366,7 @@ void store_check(const struct store *store)
 {
     keyindex_check(store->index);
     ring_check(&store->ring);
+    valuecache_check(&store->cache);
     ASSERT(store->state.compacted_revision <= store->state.revision);
     ASSERT(store->index_compacted <= store->state.compacted_revision);
     ASSERT(revision_main(store->ring.gone) <= store->committed_revision);

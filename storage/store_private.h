@@ -6,6 +6,7 @@
 #include "storage/keyindex.h"
 #include "storage/outbox.h"
 #include "storage/ring.h"
+#include "storage/valuecache.h"
 
 /* The store's inside, for the files that implement its door: store.c (open, close, small reads),
  * apply.c (writing), range.c, events.c, hashkv.c, upkeep.c. */
@@ -33,6 +34,7 @@ struct store {
     struct backend *backend;
     struct keyindex *index;
     struct ring ring;
+    struct valuecache cache; /* of what was read from SQLite */
     struct outbox outbox;
     struct store_metrics metrics;
 
@@ -59,7 +61,9 @@ struct store {
 
 /* ---- reading records ---- */
 
-/* The record at REV, from the ring or from SQLite, with a count of its own. */
+/* The record at REV when it is in memory, borrowed, or NULL. */
+struct record *store_peek(struct store *store, revision_t rev);
+/* The record at REV, from memory or from SQLite, with a count of its own. */
 MUST_CHECK enum err store_load(struct store *store, revision_t rev, struct record **ret);
 
 /* May be read at REVISION? */
