@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "tests/lib/effort.h"
 
 #define ROUNDS_MAX 100000
 
@@ -125,7 +126,7 @@ bool fault_sweep_next(struct fault_sweep *sweep)
             return false;
         }
     }
-    sweep->k++;
+    sweep->k = effort_next(sweep->k);
     ASSERT(sweep->k < ROUNDS_MAX);
     fault_arm(sweep->k);
     return true;
