@@ -5,8 +5,6 @@
 #include <stdlib.h>
 
 #define PERCENT_ALL 100u
-/* Short sweeps are walked in full, and so is the beginning of long ones, where most paths are. */
-#define SWEEP_FULL 32u
 
 static unsigned effort_percent(void)
 {
@@ -36,8 +34,8 @@ unsigned effort_count(unsigned full, unsigned least, const char *what)
     return count;
 }
 
-unsigned long long effort_next(unsigned long long k)
+unsigned long long effort_next(unsigned long long k, unsigned dense)
 {
     unsigned step = PERCENT_ALL / effort_percent();
-    return k < SWEEP_FULL ? k + 1 : k + step;
+    return k < dense ? k + 1 : k + step;
 }

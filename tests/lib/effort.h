@@ -11,8 +11,8 @@
  * as a comment: "# effort: LEAST-or-more of FULL WHAT". WHAT: "seeds", "random keys". */
 unsigned effort_count(unsigned full, unsigned least, const char *what);
 
-/* For a sweep over cases 1, 2, 3 ... whose end is not known: the case after K. The first 32 are all
- * tried, of the others one in as many as the effort leaves out; not printed. */
-unsigned long long effort_next(unsigned long long k);
+/* For a sweep over cases 1, 2, 3 ... whose end is not known: the case after K. The first DENSE are
+ * all tried, of the others one in as many as the effort leaves out; not printed. */
+unsigned long long effort_next(unsigned long long k, unsigned dense);
 
 #endif

@@ -40,7 +40,7 @@ END_TEST
 static unsigned sweep_to(unsigned long long end)
 {
     unsigned tried = 0;
-    for (unsigned long long k = effort_next(0); k <= end; k = effort_next(k)) {
+    for (unsigned long long k = effort_next(0, 32); k <= end; k = effort_next(k, 32)) {
         tried++;
     }
     return tried;
