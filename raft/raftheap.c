@@ -14,10 +14,12 @@ void *raftheap_must(void *memory)
     return memory;
 }
 
+/* Zeroed: the core does not write all that it puts into the log. A barrier is 8 bytes of whatever
+ * was there, and what was there must not go to disks and other members. */
 static void *heap_malloc(void *data, size_t size)
 {
     (void)data;
-    return raftheap_must(malloc(size > 0 ? size : 1));
+    return raftheap_must(calloc(1, size > 0 ? size : 1));
 }
 
 static void heap_free(void *data, void *ptr)

@@ -5,7 +5,8 @@
 /* MEMORY, or fatal when it is NULL: the core cannot go on without, so that nobody here tries to. */
 void *raftheap_must(void *memory);
 
-/* Give the core (all of them, in this process) an allocator that does the same. */
+/* Give the core (all of them, in this process) an allocator that does the same, and whose memory is
+ * zero at first. */
 void raftheap_set(void);
 
 #endif

@@ -23,6 +23,7 @@ from etcd3.etcdrpc import rpc_pb2 as pb
 
 KV = "/etcdserverpb.KV/"
 CALL_SECONDS = 3
+PATIENCE_SECONDS = 90  # for what must work when nobody is killed any more
 
 
 class Member:
@@ -181,10 +182,11 @@ def leader_of(run):
 
 
 def kill_members(options, run, rng):
-    """Until the wanted number of kills is reached; the count by kind."""
+    """Until the wanted number of kills is reached, or time is over; the count by kind."""
     counts = {"one": 0, "leader": 0, "two": 0, "all": 0}
     kills = 0
-    while kills < options.kills and not run.stop.is_set():
+    end = time.monotonic() + options.seconds
+    while kills < options.kills and time.monotonic() < end and not run.stop.is_set():
         time.sleep(rng.uniform(0.3, 1.5))
         kind = rng.choice(["one", "one", "leader", "leader", "two", "all"])
         everybody = list(range(1, len(run.members) + 1))
@@ -218,12 +220,12 @@ def check_end(run, counters):
     """Everything acknowledged is there, on every member the same."""
     run.members = [Member(m.endpoint) for m in run.members]
     for number, member in enumerate(run.members, 1):
-        retry(lambda m=member: m.get(b"w"), 30)
+        retry(lambda m=member: m.get(b"w"), PATIENCE_SECONDS)
         found = {}
         key = b"w/"
         while True:
             request = pb.RangeRequest(key=key, range_end=b"w0", limit=5000)
-            answer = retry(lambda: member.call(KV + "Range", request, pb.RangeResponse, 20), 30)
+            answer = retry(lambda: member.call(KV + "Range", request, pb.RangeResponse, 20), PATIENCE_SECONDS)
             for kv in answer.kvs:
                 found[kv.key] = kv.mod_revision
                 if kv.value != kv.key:
@@ -238,14 +240,14 @@ def check_end(run, counters):
         if strange:
             run.violations.append(f"member {number}: keys that nobody wrote: {strange[:3]}")
         for name, (value, revision) in counters.items():
-            kv, _ = retry(lambda n=name: member.get(b"c/%s" % n.encode()), 30)
+            kv, _ = retry(lambda n=name: member.get(b"c/%s" % n.encode()), PATIENCE_SECONDS)
             if (int(kv.value) if kv else 0) not in (value, value + 1):
                 run.violations.append(f"member {number}: counter {name} is {kv.value}, {value} was acknowledged")
     revisions = list(run.acked.values())
     if len(set(revisions)) != len(revisions):
         run.violations.append("two acknowledged puts have the same revision")
-    newest = max(retry(lambda: m.get(b"w"), 30)[1] for m in run.members)
-    hashes = [retry(lambda m=m: m.hash(newest), 30) for m in run.members]
+    newest = max(retry(lambda: m.get(b"w"), PATIENCE_SECONDS)[1] for m in run.members)
+    hashes = [retry(lambda m=m: m.hash(newest), PATIENCE_SECONDS) for m in run.members]
     if len(set(hashes)) != 1:
         run.violations.append(f"hashes at revision {newest} differ: {hashes}")
 
@@ -255,6 +257,7 @@ def main():
     parser.add_argument("--endpoints", required=True)
     parser.add_argument("--cluster", required=True, help="the command that kills and restarts members")
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seconds", type=int, default=300, help="no more kills after that, on a machine that is busy")
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--acks-min", type=int, default=500, help="fewer acknowledged writes: the run is void")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))

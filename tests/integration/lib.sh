@@ -92,6 +92,17 @@ endpoint_of() {
     echo "127.0.0.1:$((client_port + ($1 - 1) * 2))"
 }
 
+# A command has time: how long it may take on a busy machine is not what these tests are about.
 ctl() {
-    etcdctl --endpoints="$endpoints" "$@" 2>&1
+    etcdctl --command-timeout=30s --dial-timeout=20s --endpoints="$endpoints" "$@" 2>&1
+}
+
+# wait_healthy ENDPOINT PID: until the server answers, a minute or two; or fail at once when the process has ended.
+wait_healthy() {
+    local end=$((SECONDS + 90))
+    while [ $SECONDS -lt $end ] && kill -0 "$2" 2>/dev/null; do
+        etcdctl --endpoints="$1" endpoint health >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    return 1
 }

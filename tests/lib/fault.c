@@ -7,8 +7,11 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "tests/lib/effort.h"
 
 #define ROUNDS_MAX 100000
+/* Short sweeps are walked in full at any effort. */
+#define DENSE_ROUNDS 32
 
 static _Atomic uint64_t countdown; /* allocations until one fails; 0: none will */
 static atomic_bool fired;
@@ -125,7 +128,7 @@ bool fault_sweep_next(struct fault_sweep *sweep)
             return false;
         }
     }
-    sweep->k++;
+    sweep->k = effort_next(sweep->k, DENSE_ROUNDS);
     ASSERT(sweep->k < ROUNDS_MAX);
     fault_arm(sweep->k);
     return true;

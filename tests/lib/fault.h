@@ -14,10 +14,10 @@
  *         ck_assert_int_eq(err, fault_fired() ? ERR_NOMEM : OK);
  *     }
  *
- * runs the scenario with its 1st, its 2nd, its 3rd ... allocation failing, until it gets through
- * without a failure; and ends the process (fatal) when a round kept memory that it did not have
- * before. The scenario frees what it made; Check allocates too, so its assertions stand behind
- * fault_pause. Any thread. */
+ * runs the scenario with its 1st, its 2nd, its 3rd ... allocation failing (not with all of them
+ * when the effort is small: effort.h), until it gets through without a failure; and ends the
+ * process (fatal) when a round kept memory that it did not have before. The scenario frees what it
+ * made; Check allocates too, so its assertions stand behind fault_pause. Any thread. */
 struct fault_sweep {
     uint64_t k; /* the allocation that fails in this round */
     int64_t live_before;

@@ -3,8 +3,6 @@
 
 #include "tests/lib/runner.h"
 
-#define PATIENCE_MS 30000
-
 void loop_init(struct loop *loop)
 {
     struct why why;
@@ -25,7 +23,7 @@ void loop_wait_begin(struct loop *loop)
 {
     loop->impatient = false;
     uv_update_time(&loop->uv); /* the test may have been busy elsewhere */
-    ck_assert_int_eq(uv_timer_start(&loop->patience, on_patience_over, PATIENCE_MS, 0), 0);
+    ck_assert_int_eq(uv_timer_start(&loop->patience, on_patience_over, runner_patience_ms(), 0), 0);
     uv_ref((uv_handle_t *)&loop->patience); /* a loop with nothing else to do waits all the same */
 }
 

@@ -14,7 +14,9 @@
  *     }
  *
  * Each case runs in a process of its own; CK_FORK=no keeps them in one, for a debugger or valgrind.
- * CK_RUN_CASE=name runs one test case, CK_TIMEOUT_MULTIPLIER=10 gives slow machines time. */
+ * CK_RUN_CASE=name runs one test case, CK_TIMEOUT_MULTIPLIER=10 gives slow machines time. A case
+ * that has no time limit of its own (tcase_set_timeout) has 60 s: the limit is there to end what
+ * hangs, and says nothing about how fast the code is. */
 
 /* The exit status for main: 0 when nothing failed. */
 int runner_main(Suite *(*make_suite)(void));
@@ -22,5 +24,9 @@ int runner_main(Suite *(*make_suite)(void));
 /* End this case as skipped: the machine lacks what it needs, and REASON says what. Does not return.
  */
 void runner_skip(const char *reason) __attribute__((noreturn));
+
+/* How long to wait, in ms of real time, for something that must come before a case gives up and
+ * says what it waited for: 30 s, times CK_TIMEOUT_MULTIPLIER. */
+unsigned runner_patience_ms(void);
 
 #endif

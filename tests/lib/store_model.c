@@ -35,6 +35,7 @@ struct store {
     uint32_t subs; /* changes of the open operation */
     enum err fail_range;
     bool dear;
+    bool hold;
     uint64_t size;
     size_t pending;
     struct queue answers;
@@ -503,13 +504,18 @@ enum err store_table_foreach(struct store *store, enum store_table table,
 
 /* ---- what answers later ---- */
 
+static void answer_soon(struct store *store)
+{
+    if (!store->hold && !queue_empty(&store->answers) && !env_timer_active(&store->answer_timer)) {
+        env_timer_start(store->env, &store->answer_timer, 0);
+    }
+}
+
 static struct answer *answer_later(struct store *store)
 {
     struct answer *answer = must(calloc(1, sizeof *answer));
     queue_push_back(&store->answers, &answer->link);
-    if (!env_timer_active(&store->answer_timer)) {
-        env_timer_start(store->env, &store->answer_timer, 0);
-    }
+    answer_soon(store);
     return answer;
 }
 
@@ -531,9 +537,7 @@ static void on_answer(struct env_timer *timer)
 {
     struct store *store = CONTAINER_OF(timer, struct store, answer_timer);
     struct queue *link = queue_pop_front(&store->answers);
-    if (!queue_empty(&store->answers)) {
-        env_timer_start(store->env, &store->answer_timer, 0);
-    }
+    answer_soon(store);
     finish(QUEUE_ELEM(link, struct answer, link));
 }
 
@@ -723,6 +727,16 @@ void store_model_fail_range(struct store *store, enum err err)
 void store_model_set_dear(struct store *store, bool dear)
 {
     store->dear = dear;
+}
+
+void store_model_hold(struct store *store, bool hold)
+{
+    store->hold = hold;
+    if (hold) {
+        env_timer_stop(store->env, &store->answer_timer);
+    } else {
+        answer_soon(store);
+    }
 }
 
 void store_model_compacted(struct store *store)

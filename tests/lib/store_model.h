@@ -18,6 +18,9 @@ void store_model_fail_range(struct store *store, enum err err);
 /* Only ranges of one key are cheap from now on, or (false, as at first) all of them. */
 void store_model_set_dear(struct store *store, bool dear);
 
+/* While held, nothing that answers later does. */
+void store_model_hold(struct store *store, bool hold);
+
 /* What store_compact_wait waits for has come. */
 void store_model_compacted(struct store *store);
 /* Requests and waits that have not been called back. */

@@ -5,12 +5,15 @@
 
 #include "base/cleanup.h"
 #include "proto/rpc.pb-c.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/random_command.h"
 #include "tests/lib/runner.h"
 
 /* What is written without protobuf-c is decoded again with it, and is what was meant. */
 
-#define ROUNDS 500
+/* As many as meet every kind of content many times. */
+#define SEEDS       500
+#define SEEDS_LEAST 60
 
 static struct arena arena;
 static struct random_commands random_state;
@@ -171,7 +174,8 @@ static void ck_delete(const Etcdserverpb__DeleteRangeResponse *got,
 
 START_TEST(a_put_is_what_was_meant)
 {
-    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+    unsigned seeds = effort_count(SEEDS, SEEDS_LEAST, "seeds");
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
         begin_round(seed);
         struct answer_header header = make_header();
         struct record *prev = seed % 2 == 0 ? NULL : make_record();
@@ -187,7 +191,8 @@ END_TEST
 
 START_TEST(a_delete_is_what_was_meant)
 {
-    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+    unsigned seeds = effort_count(SEEDS, SEEDS_LEAST, "seeds");
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
         begin_round(seed);
         struct answer_header header = make_header();
         struct record_list prevs = make_list(some_count());
@@ -204,7 +209,8 @@ END_TEST
 
 START_TEST(a_range_is_what_was_meant_and_as_large_as_foretold)
 {
-    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+    unsigned seeds = effort_count(SEEDS, SEEDS_LEAST, "seeds");
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
         begin_round(seed);
         struct answer_header header = make_header();
         struct range_result result = make_range(some_count());
@@ -279,7 +285,8 @@ END_TEST
 
 START_TEST(a_piece_of_a_stream_is_what_was_meant)
 {
-    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+    unsigned seeds = effort_count(SEEDS, SEEDS_LEAST, "seeds");
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
         begin_round(seed);
         struct answer_header header = make_header();
         bool last = below(2) == 0;
@@ -383,7 +390,8 @@ static void ck_txn(const Etcdserverpb__TxnResponse *got, const struct answer_hea
 
 START_TEST(a_txn_is_what_was_meant)
 {
-    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+    unsigned seeds = effort_count(SEEDS, SEEDS_LEAST, "seeds");
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
         begin_round(seed);
         struct answer_header header = make_header();
         struct txn_result result = {0};

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/fault.h"
 #include "tests/lib/random_command.h"
 #include "tests/lib/runner.h"
@@ -227,9 +228,9 @@ static bool plain_check(const struct txn_op *ops, size_t count, struct arena *ar
 
 START_TEST(random_txns_conflict_as_the_plain_rules_say)
 {
-    enum { ROUNDS = 4000 };
+    unsigned rounds = effort_count(4000, 400, "seeds");
     unsigned conflicts = 0;
-    for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
+    for (uint64_t seed = 1; seed <= rounds; seed++) {
         CLEANUP(arena_fini) struct arena arena = {0};
         struct random_commands random = {
             .state = seed + 100000ul * (unsigned)_i,
@@ -244,8 +245,8 @@ START_TEST(random_txns_conflict_as_the_plain_rules_say)
                       (unsigned long)seed, _i + 1, err_text(got));
         conflicts += !fine;
     }
-    ck_assert_uint_gt(conflicts, ROUNDS / 50);
-    ck_assert_uint_lt(conflicts, ROUNDS - ROUNDS / 50);
+    ck_assert_uint_gt(conflicts, rounds / 50);
+    ck_assert_uint_lt(conflicts, rounds - rounds / 50);
 }
 END_TEST
 

@@ -168,11 +168,11 @@ static const struct {
      store_waits, true, true},
 };
 
-/* The model store answers in a later turn: the call is found waiting between the two. */
 START_TEST(a_client_that_goes_away_leaves_nothing_behind)
 {
     put_key("k", "1");
     store_model_set_dear(served.store, true);
+    store_model_hold(served.store, true);
     served.hold_reads = waits[_i].hold_reads;
     served.hold_writes = waits[_i].hold_writes;
     call_bytes(&reply, waits[_i].path, bytes_of_str(waits[_i].message));
@@ -180,6 +180,7 @@ START_TEST(a_client_that_goes_away_leaves_nothing_behind)
     grpc_request_cancel(&reply.request);
     SERVE_UNTIL(calls_under_way() == 0);
     served.hold_writes = false;
+    store_model_hold(served.store, false);
     SERVE_UNTIL(store_model_waiting(served.store) == 0);
     ck_assert_uint_eq(node_fake_read_count(served.node), 0);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 struct element {
@@ -45,14 +46,15 @@ static void count_element(struct map_link *link, void *ctx)
 
 START_TEST(random_operations_agree_with_a_table)
 {
-    enum { N = 3000, STEPS = 20000 };
+    enum { N = 3000 };
     static struct element elements[N];
     memset(elements, 0, sizeof elements);
     struct map map;
     map_init(&map, (struct hash_seed){(uint64_t)_i, 7});
     uint64_t random = (uint64_t)_i + 1;
     size_t count = 0;
-    for (int step = 0; step < STEPS; step++) {
+    int steps = (int)effort_count(20000, 6000, "steps"); /* the table grows several times */
+    for (int step = 0; step < steps; step++) {
         random = mix64(random + 1);
         /* Few keys at first, so that the table grows while it is being used. */
         uint64_t key = random % (uint64_t)(10 + step / 6) % N;

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 #define BLOCKS 500
@@ -30,7 +31,8 @@ START_TEST(blocks_do_not_overlap)
     static struct block blocks[BLOCKS];
     memset(blocks, 0, sizeof blocks);
     uint64_t seed = (uint64_t)_i + 1;
-    for (unsigned step = 0; step < 5000; step++) {
+    unsigned steps = effort_count(5000, 2 * BLOCKS, "steps");
+    for (unsigned step = 0; step < steps; step++) {
         seed = mix64(seed);
         struct block *block = &blocks[seed % BLOCKS];
         size_t size = (seed >> 16) % 1500;

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 #define PARTS_MAX 16
@@ -36,7 +37,8 @@ START_TEST(it_is_one_run_of_bytes)
         blob->data[i] = (uint8_t)mix64(i);
     }
     uint64_t seed = (uint64_t)_i + 1;
-    for (unsigned step = 0; step < 3000; step++) {
+    unsigned steps = effort_count(3000, 300, "steps");
+    for (unsigned step = 0; step < steps; step++) {
         seed = mix64(seed);
         size_t offset = (seed >> 8) % blob->len;
         size_t len = (seed >> 32) % (blob->len - offset);
@@ -105,7 +107,8 @@ START_TEST(adding_moves_nothing)
     ck_assert(sendqueue_copy(&q, bytes_of(&byte, 1)));
     struct blob *whose;
     const uint8_t *before = sendqueue_front(&q, &whose).data;
-    for (unsigned i = 0; i < 100000; i++) {
+    unsigned count = effort_count(100000, 10000, "bytes"); /* several pieces */
+    for (unsigned i = 0; i < count; i++) {
         ck_assert(sendqueue_copy(&q, bytes_of(&byte, 1)));
     }
     ck_assert_ptr_eq(sendqueue_front(&q, &whose).data, before);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 static struct confhist history;
@@ -131,7 +132,8 @@ END_TEST
 START_TEST(damaged_configurations_are_refused_or_decoded)
 {
     uint64_t random = (uint64_t)_i + 1;
-    for (int step = 0; step < 5000; step++) {
+    int steps = (int)effort_count(5000, 500, "configurations");
+    for (int step = 0; step < steps; step++) {
         struct raft_buffer encoded = encode(1 + (unsigned)(step % 5));
         for (unsigned flips = 0; flips <= random % 3; flips++) {
             random = mix64(random);

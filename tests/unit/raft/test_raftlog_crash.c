@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/fs_fault.h"
 #include "tests/lib/runner.h"
@@ -408,7 +409,7 @@ START_TEST(a_crash_keeps_what_was_acknowledged)
 {
     run.states = calloc(STATES_MAX, sizeof *run.states);
     uint64_t one = number_from("TRIVET_TEST_SEED", 0);
-    uint64_t runs = number_from("TRIVET_TEST_RUNS", RUNS);
+    uint64_t runs = number_from("TRIVET_TEST_RUNS", effort_count(RUNS, 10, "runs"));
     for (uint64_t seed = 1; one == 0 && seed <= runs; seed++) {
         run_seed(seed);
     }

@@ -20,7 +20,6 @@
  * threads, sockets and time. What one member has applied, all have, in the same order. */
 
 #define MEMBERS 3
-#define WAIT_MS 30000
 #define DEPTH   4
 
 static uv_loop_t loop;
@@ -121,7 +120,7 @@ static void wake_up(struct env_timer *timer)
 
 #define WAIT_FOR(condition)                                                        \
     do {                                                                           \
-        uint64_t until_ms_ = env_now_ms(env) + WAIT_MS;                            \
+        uint64_t until_ms_ = env_now_ms(env) + runner_patience_ms();               \
         struct env_timer timer_;                                                   \
         env_timer_init(&timer_, wake_up);                                          \
         while (!(condition)) {                                                     \

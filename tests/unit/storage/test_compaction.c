@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "tests/lib/database.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 /* A row as the tests write them: key, revision, prev ("5" or "5.1"), and whether it is a tombstone.
@@ -241,7 +242,8 @@ START_TEST(a_crash_between_slices_goes_on_there)
     env_fake_run(fixture.db.fake);
     uint64_t last = fs_fault_op_count(fixture.db.disk);
     bool partly = false;
-    for (uint64_t op = first; op <= last; op += 17) {
+    unsigned step = 17 * 40 / effort_count(40, 5, "crashes, or so");
+    for (uint64_t op = first; op <= last; op += step) {
         struct database after;
         database_init(&after, fs_fault_crash(fixture.db.disk, op, op % 7 == 0 ? 1 : op));
         enum err err = database_open(&after);

@@ -2,6 +2,7 @@
 #include "storage/defrag.h"
 
 #include "tests/lib/database.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 #define BATCHES 300u
@@ -89,8 +90,9 @@ START_TEST(no_crash_loses_what_is_durable)
     write_some(150, 160);
     env_fake_run(fixture.db.fake);
     uint64_t last = fs_fault_op_count(fixture.db.disk);
-    for (uint64_t op = first; op <= last; op++) {
-        for (uint64_t chance = 0; chance < 5; chance++) {
+    unsigned chances = effort_count(5, 1, "outcomes of each crash");
+    for (uint64_t op = first; op <= last; op = first + effort_next(op - first, 8)) {
+        for (uint64_t chance = 0; chance < chances; chance++) {
             struct database after;
             database_init(&after, fs_fault_crash(fixture.db.disk, op, chance * 1000 + chance));
             enum err err = database_open(&after);

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "tests/lib/database.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 #define BATCHES 60u
@@ -173,6 +174,7 @@ static const struct sweep sweeps[] = {
     {"no space for good", FS_FAULT_WRITE, ERR_NO_SPACE, true},
 };
 
+static unsigned chances; /* looks at what a crash may have left */
 static const struct sweep *sweep;
 static uint64_t sweep_k;
 
@@ -188,7 +190,7 @@ static void check_disk(void)
 {
     fatal_set_hook(NULL);
     fs_fault_disarm(fixture.db.disk);
-    for (uint64_t chance = 0; chance < 4; chance++) {
+    for (uint64_t chance = 0; chance < chances; chance++) {
         uint64_t op_count = fs_fault_op_count(fixture.db.disk);
         struct database after;
         database_init(&after, fs_fault_crash(fixture.db.disk, op_count, chance));
@@ -247,7 +249,7 @@ START_TEST(every_failing_operation_is_survived)
 {
     sweep = &sweeps[_i];
     int status = 0;
-    for (sweep_k = 1; status == 0; sweep_k++) {
+    for (sweep_k = 1; status == 0; sweep_k = effort_next(sweep_k, 4)) {
         ck_assert_uint_lt(sweep_k, 5000);
         pid_t child = fork();
         ck_assert_int_ge(child, 0);
@@ -267,6 +269,7 @@ END_TEST
 static Suite *drain_suite(void)
 {
     Suite *suite = suite_create("drain");
+    chances = effort_count(4, 1, "outcomes of each crash");
     TCase *tc = tcase_create("drain");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, what_waits_becomes_one_transaction);

@@ -2,6 +2,7 @@
 #include "storage/generation.h"
 
 #include "base/hash.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 static revision_t at(int64_t main)
@@ -207,7 +208,8 @@ START_TEST(random_lives_agree_with_a_list)
     int64_t main = 1;
     int64_t compacted = 0;
     uint32_t sub = 0;
-    while (naive.count < REVS_MAX) {
+    unsigned revs = effort_count(REVS_MAX, 400, "revisions");
+    while (naive.count < revs) {
         random = mix64(random + 1);
         bool next = random % 4 != 0; /* else the same main revision again */
         main += next ? 1 + (int64_t)(random >> 8 & 1) : 0;

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "storage/keyload.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 /* The naive copy: keys in order, each with every revision that is kept. */
@@ -326,7 +327,8 @@ static void random_change(void)
 START_TEST(random_changes_agree_with_a_list)
 {
     set_up((unsigned)_i);
-    for (unsigned step = 0; step < 120; step++) {
+    unsigned steps = effort_count(120, 25, "steps"); /* 25: with a reload */
+    for (unsigned step = 0; step < steps; step++) {
         random_change();
         keyindex_check(f.ki);
         size_t from = next_random() % KEYS;

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "tests/lib/database.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 /* The protocol between WAL, checkpoint and durable index against the loss of power at any moment. A
@@ -107,7 +108,8 @@ START_TEST(no_crash_loses_what_is_durable)
     uint64_t seed = 100 + (uint64_t)_i;
     workload_run(&w, seed, false);
     uint64_t ops = fs_fault_op_count(w.db.disk);
-    for (uint64_t trial = 0; trial < 300; trial++) {
+    unsigned trials = effort_count(300, 10, "crashes");
+    for (uint64_t trial = 0; trial < trials; trial++) {
         uint64_t op_count = mix64(seed << 32 | trial) % (ops + 1);
         const char *wrong;
         enum outcome outcome = look_after_crash(&w, op_count, trial, &wrong);
@@ -157,7 +159,8 @@ START_TEST(a_lying_disk_is_found_out)
     workload_run(&w, seed, true);
     uint64_t ops = fs_fault_op_count(w.db.disk);
     unsigned counts[4] = {0};
-    for (uint64_t trial = 0; trial < 200; trial++) {
+    unsigned trials = effort_count(200, 20, "crashes");
+    for (uint64_t trial = 0; trial < trials; trial++) {
         uint64_t op_count = mix64(seed << 32 | trial) % (ops + 1);
         enum outcome outcome = look_from_afar(&w, op_count, trial + 2);
         ck_assert_msg(outcome != WRONG, "seed %llu, crash after operation %llu, chance %llu",

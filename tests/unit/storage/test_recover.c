@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "tests/lib/database.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
 
 #define BATCHES 150u
@@ -177,9 +178,10 @@ START_TEST(a_turned_bit_never_shows)
     make_database();
     uint64_t size = database_file_size(&fixture.db, "/db");
     unsigned noticed = 0;
-    for (uint64_t trial = 0; trial < 400; trial++) {
+    unsigned trials = effort_count(400, 40, "bits");
+    for (uint64_t trial = 0; trial < trials; trial++) {
         uint64_t chance = mix64((uint64_t)_i << 32 | trial);
-        uint64_t offset = trial < 100 ? trial : chance % size;
+        uint64_t offset = trial < trials / 4 ? trial : chance % size;
         uint8_t mask = (uint8_t)(1u << (chance >> 60) % 8);
         struct database after;
         uint64_t op_count = fs_fault_op_count(fixture.db.disk);
@@ -204,7 +206,7 @@ START_TEST(a_turned_bit_never_shows)
         }
         database_fini(&after);
     }
-    ck_assert_uint_gt(noticed, 100);
+    ck_assert_uint_gt(noticed, trials / 4);
 }
 END_TEST
 
@@ -250,16 +252,17 @@ END_TEST
 /* More rows than the chunks that are read at a time, with gaps of very different width. */
 START_TEST(many_rows_come_in_order)
 {
+    unsigned count = effort_count(3000, 1000, "batches");
     teardown();
     setup_with(&(struct batches_config){.seed = 22,
-                                        .count = 3000,
+                                        .count = count,
                                         .records_max = 60,
                                         .keys = 60,
                                         .value_max = 4,
-                                        .compact_one_in = _i == 0 ? 0 : 1000});
+                                        .compact_one_in = _i == 0 ? 0 : count / 3});
     make_database();
     ck_assert_int_eq(database_open(&fixture.db), OK);
-    ck_assert_uint_gt(fixture.db.rows.count, (_i == 0 ? 80000u : 10000u));
+    ck_assert_uint_gt(fixture.db.rows.count, count * (_i == 0 ? 26 : 3));
     const char *wrong = database_compare(&fixture.db, fixture.batches);
     ck_assert_msg(wrong == NULL, "%s", wrong);
 }

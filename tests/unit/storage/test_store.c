@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/runner.h"
 #include "tests/lib/tmpdir.h"
@@ -337,7 +338,9 @@ END_TEST
 
 /* ---- what takes several turns ---- */
 
-enum { MANY = 6000 };
+enum { MANY = 6000, MOMENTS = 12 };
+/* How many moments, of those between the first turn and the last, something is interrupted at. */
+static unsigned moments;
 
 static struct bytes many_key(unsigned i)
 {
@@ -476,6 +479,11 @@ START_TEST(a_range_in_slices_is_of_the_moment_when_it_began)
 }
 END_TEST
 
+static int moment_of(int i)
+{
+    return i * MOMENTS / (int)moments;
+}
+
 START_TEST(a_range_may_be_cancelled_at_any_moment)
 {
     f.config.ring_bytes = 100000;
@@ -485,13 +493,14 @@ START_TEST(a_range_may_be_cancelled_at_any_moment)
     struct range_query query = query_many();
     query.target = TARGET_VALUE;
     start_reading(0, &query);
-    for (int turn = 0; turn < 3 * _i && !readings[0].done; turn++) {
+    int moment = moment_of(_i);
+    for (int turn = 0; turn < 3 * moment && !readings[0].done; turn++) {
         env_fake_turn(f.fake);
     }
     store_range_cancel(&readings[0].request);
     env_fake_run(f.fake);
     ck_assert(readings[0].done);
-    ck_assert(readings[0].status == ERR_CANCELLED || (readings[0].status == OK && _i > 8));
+    ck_assert(readings[0].status == ERR_CANCELLED || (readings[0].status == OK && moment > 8));
     store_range_cancel(&readings[0].request); /* too late: nothing happens */
 }
 END_TEST
@@ -503,7 +512,7 @@ START_TEST(closing_ends_what_goes_on)
     put_many(1);
     env_fake_run(f.fake);
     start_readings(store_revision(f.store));
-    for (int turn = 0; turn < 2 * _i; turn++) {
+    for (int turn = 0; turn < moment_of(2 * _i); turn++) {
         env_fake_turn(f.fake);
     }
     reopen();
@@ -735,6 +744,7 @@ END_TEST
 static Suite *store_suite(void)
 {
     Suite *suite = suite_create("store");
+    moments = effort_count(MOMENTS, 4, "moments");
     TCase *tc = tcase_create("store");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_new_store_is_empty_at_revision_1);
@@ -755,8 +765,8 @@ static Suite *store_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_range_in_slices_is_of_the_moment_when_it_began, 0, 2);
-    tcase_add_loop_test(tc, a_range_may_be_cancelled_at_any_moment, 0, 12);
-    tcase_add_loop_test(tc, closing_ends_what_goes_on, 0, 6);
+    tcase_add_loop_test(tc, a_range_may_be_cancelled_at_any_moment, 0, (int)moments);
+    tcase_add_loop_test(tc, closing_ends_what_goes_on, 0, (int)moments / 2);
     tcase_add_test(tc, waits_are_called_when_their_time_has_come);
     tcase_add_test(tc, what_is_pending_is_bounded_by_what_is_kept_afterwards);
     suite_add_tcase(suite, tc);

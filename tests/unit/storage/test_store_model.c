@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/fs.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/fs_fault.h"
 #include "tests/lib/runner.h"
@@ -532,7 +533,8 @@ START_TEST(the_store_answers_as_its_model)
     f.twin = twin_new(env_fake_env(f.twin_fake));
     open_on(fs_fault_new());
     printf("# seed %llu\n", (unsigned long long)f.seed);
-    for (uint64_t index = 1; index <= ENTRIES; index++) {
+    unsigned entries = effort_count(ENTRIES, 150, "entries");
+    for (uint64_t index = 1; index <= entries; index++) {
         step(index);
     }
     close_store();
