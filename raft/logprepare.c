@@ -6,6 +6,7 @@
 #include "base/worker.h"
 
 #define RETRY_MS 1000 /* while the disk is full */
+#define KEPT_MAX 3u   /* forgotten segments that wait to be used again */
 
 /* Thread: the preparing one. */
 static void must_prepare(enum err err, const struct why *why)
@@ -16,24 +17,40 @@ static void must_prepare(enum err err, const struct why *why)
     }
 }
 
-/* Thread: the preparing one. Use one of the forgotten segments again and remove the others, the
- * oldest first, so that a crash leaves no gap. */
-static void prepare_obsolete(struct logprepare *p)
+static size_t count_of(const struct segment *segments)
+{
+    size_t count = 0;
+    for (; segments != NULL; segments = segments->next) {
+        count++;
+    }
+    return count;
+}
+
+/* Thread: the preparing one. Use one of the forgotten segments again and remove those that are too
+ * many, the oldest first, so that a crash leaves no gap. */
+static void use_forgotten(struct logprepare *p)
 {
     struct why why = {0};
-    struct segment *left = TAKE(p->to_remove);
-    bool any = left != NULL;
-    while (left != NULL) {
-        struct segment *s = left;
-        left = s->next;
-        if (p->want_spare && p->spare == NULL && s->size == p->dir->segment_bytes) {
+    size_t count = count_of(p->forgotten);
+    bool removed = false;
+    while (p->forgotten != NULL) {
+        struct segment *s = p->forgotten;
+        bool fits = s->size == p->dir->segment_bytes;
+        bool use = p->want_spare && p->spare == NULL && fits;
+        if (!use && fits && count <= KEPT_MAX) {
+            break;
+        }
+        p->forgotten = s->next;
+        count--;
+        if (use) {
             must_prepare(segment_recycle(p->dir, &s, &why), &why);
             p->spare = s;
         } else {
             must_prepare(segment_remove(p->dir, s, &why), &why);
+            removed = true;
         }
     }
-    if (any) {
+    if (removed) {
         must_prepare(logdir_sync(p->dir, &why), &why);
     }
 }
@@ -41,7 +58,7 @@ static void prepare_obsolete(struct logprepare *p)
 static void prepare_work(struct job *job)
 {
     struct logprepare *p = CONTAINER_OF(job, struct logprepare, job);
-    prepare_obsolete(p);
+    use_forgotten(p);
     p->full = false;
     if (p->want_spare && p->spare == NULL) {
         struct why why = {0};
@@ -54,12 +71,15 @@ static void prepare_work(struct job *job)
 /* Let the other thread do what there is to do. */
 static void prepare(struct logprepare *p)
 {
-    bool want = !p->spare_out && !env_timer_active(&p->retry);
-    if (p->busy || p->closing || (p->obsolete == NULL && !want)) {
+    /* A forgotten one does on a full disk, too, before the next try is due. */
+    bool can = p->obsolete != NULL || !env_timer_active(&p->retry);
+    bool want = !p->spare_out && can;
+    if (p->busy || p->closing || (!want && p->obsolete_count <= KEPT_MAX)) {
         return;
     }
-    p->to_remove = TAKE(p->obsolete);
-    p->want_spare = !p->spare_out; /* out of a forgotten one, even before the next try is due */
+    p->forgotten = TAKE(p->obsolete);
+    p->obsolete_count = 0;
+    p->want_spare = !p->spare_out;
     p->spare_out = true;
     p->busy = true;
     worker_submit(p->worker, &p->job);
@@ -77,10 +97,27 @@ static void note_space(struct logprepare *p)
     }
 }
 
+static void append_to(struct segment **list, struct segment *segments)
+{
+    while (*list != NULL) {
+        list = &(*list)->next;
+    }
+    *list = segments;
+}
+
+/* What the thread has kept is older than what was forgotten meanwhile. */
+static void take_back(struct logprepare *p)
+{
+    append_to(&p->forgotten, TAKE(p->obsolete));
+    p->obsolete = TAKE(p->forgotten);
+    p->obsolete_count = count_of(p->obsolete);
+}
+
 static void on_prepared(struct job *job)
 {
     struct logprepare *p = CONTAINER_OF(job, struct logprepare, job);
     p->busy = false;
+    take_back(p);
     if (p->closing) {
         segment_close(TAKE(p->spare)); /* the next start finds it */
         return;
@@ -124,11 +161,8 @@ void logprepare_spare_taken(struct logprepare *p)
 
 void logprepare_forget(struct logprepare *p, struct segment *segments)
 {
-    struct segment **end = &p->obsolete;
-    while (*end != NULL) {
-        end = &(*end)->next;
-    }
-    *end = segments;
+    append_to(&p->obsolete, segments);
+    p->obsolete_count = count_of(p->obsolete);
     prepare(p);
 }
 

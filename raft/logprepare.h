@@ -7,7 +7,9 @@
 #include "raft/segment.h"
 
 /* Sees to it that there is always a spare segment, made beside the log's way and not on it: out of
- * a forgotten one if it can, else new and zeroed; and removes the other forgotten ones.
+ * a forgotten one if it can, else new and zeroed, which costs as much writing as the entries that
+ * it will hold. The log forgets several at once, when its store has got further, and needs them one
+ * by one: so the newest forgotten ones are kept for that, and those before them removed.
  *
  *   spare_out: false ──▶ job on the preparing thread ──▶ on_spare; true, until it is taken
  *                 ▲                    │ disk full
@@ -26,13 +28,14 @@ struct logprepare {
     bool low_space; /* the disk had no room for one */
     bool busy;      /* the job is out */
     bool closing;
-    struct segment *obsolete; /* waiting for the next job, linked by next, the oldest first */
+    struct segment *obsolete; /* forgotten, linked by next, the oldest first */
+    size_t obsolete_count;
     struct env_timer retry;
     struct worker *worker;
 
     /* The preparing thread's while the job is out. */
     struct job job;
-    struct segment *to_remove;
+    struct segment *forgotten; /* what it may use and remove; what it keeps is left there */
     bool want_spare;
     struct segment *spare;
     bool full;

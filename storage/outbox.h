@@ -21,7 +21,7 @@
 /* Nothing waits for SQLite but reads of what the ring has dropped, so that many small entries may
  * share one transaction: its fixed cost would be most of a small write's. */
 #define OUTBOX_DELAY_MS    10u
-#define OUTBOX_EAGER_BYTES (256u * 1024)
+#define OUTBOX_EAGER_BYTES (1024u * 1024)
 #define OUTBOX_SPARE_MAX   3u
 
 struct outbox_batch {

@@ -532,6 +532,14 @@ void fs_fault_set_capacity(struct fs_fault *fault, uint64_t bytes)
     fault->capacity = bytes;
 }
 
+unsigned fs_fault_made_count(struct fs_fault *fault)
+{
+    pthread_mutex_lock(&fault->mutex);
+    unsigned count = disk_next_node(fault->disk);
+    pthread_mutex_unlock(&fault->mutex);
+    return count;
+}
+
 uint64_t fs_fault_op_count(struct fs_fault *fault)
 {
     HOLD(fault);

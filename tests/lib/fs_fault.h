@@ -55,6 +55,9 @@ void fs_fault_set_capacity(struct fs_fault *fault, uint64_t bytes);
 /* Operations that changed something, or synced, since it was made. */
 uint64_t fs_fault_op_count(struct fs_fault *fault);
 
+/* Files and directories that were ever made. */
+unsigned fs_fault_made_count(struct fs_fault *fault);
+
 /* A new file system as FAULT's disk would be after a crash behind the first OP_COUNT operations.
  * What of the operations that were not synced by then is there, SEED chooses: 0 nothing, 1
  * everything, others at random (disk.h says how). FAULT stays as it is. */
