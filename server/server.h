@@ -77,6 +77,7 @@ uint64_t server_cluster_id(const struct server *server);
 uint64_t server_member_id(const struct server *server);
 uint64_t server_term(const struct server *server);
 uint64_t server_leader(const struct server *server); /* 0: none known */
+bool server_is_leader(const struct server *server);
 uint64_t server_quota_bytes(const struct server *server);
 uint32_t server_request_bytes_max(const struct server *server);
 unsigned server_txn_ops_max(const struct server *server);

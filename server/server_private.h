@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVER_SERVER_PRIVATE_H
+#define SERVER_SERVER_PRIVATE_H
+
+#include "server/announce.h"
+#include "server/batch.h"
+#include "server/pending.h"
+#include "server/query.h"
+
+/* A member's inside, for the files that implement its door: server.c (start, requests, stop),
+ * gauges.c (its metrics). */
+
+enum server_state { SERVER_RUNNING, SERVER_LEAVING, SERVER_CLOSING };
+
+struct server {
+    struct server_config
+        config; /* pointers into the caller's memory are cleared once start returned */
+    struct env *env;
+    struct logger *log;
+    struct store *store;
+    struct fsm *fsm;
+    struct node *node;
+    struct pending pending;
+    struct batch batch;
+    struct query query;
+    struct announce announce;
+    struct arena arena; /* for checking forwarded commands */
+    enum server_state state;
+
+    uint64_t leader_id;
+    uint64_t leaderless_since_ms; /* valid while leader_id is 0 */
+    struct counter *leader_changes;
+
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+    struct env_timer leave_limit;
+};
+
+/* Register what /metrics says of a member. */
+void gauges_register(struct server *server);
+
+#endif
