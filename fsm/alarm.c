@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/limits.h"
 #include "fsm/txn.h"
 
@@ -164,6 +165,15 @@ enum err alarm_admit(const struct alarm_set *set, const struct command *command)
 }
 
 /* ---- what is active ---- */
+
+const char *alarm_type_name(uint32_t type)
+{
+    static const char *const names[] = {
+        [ALARM_NOSPACE] = "NOSPACE",
+        [ALARM_CORRUPT] = "CORRUPT",
+    };
+    return type < ARRAY_LEN(names) ? names[type] : NULL;
+}
 
 size_t alarm_list(const struct alarm_set *set, const struct alarm **ret)
 {

@@ -17,6 +17,9 @@ struct alarm_set;
 
 enum alarm_type { ALARM_NONE = 0, ALARM_NOSPACE = 1, ALARM_CORRUPT = 2 };
 
+/* "NOSPACE", "CORRUPT"; NULL for a number from the future. */
+const char *alarm_type_name(uint32_t type);
+
 struct alarm {
     uint32_t type; /* an open enum: a number from the future is kept and told */
     uint64_t member_id;

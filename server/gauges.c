@@ -81,3 +81,17 @@ void gauges_register(struct server *server)
              (unsigned long long)server->config.member_id);
     gauge_set(metrics_gauge(metrics, "etcd_server_id", "This member's id.", labels), 1);
 }
+
+void gauges_alarm(struct server *server, struct alarm alarm, bool is_active)
+{
+    const char *name = alarm_type_name(alarm.type);
+    if (name == NULL) {
+        return;
+    }
+    char labels[96];
+    snprintf(labels, sizeof labels, "server_id=\"%llx\",alarm_type=\"%s\"",
+             (unsigned long long)alarm.member_id, name);
+    gauge_set(metrics_gauge(server->config.metrics, "etcd_debugging_server_alarms",
+                            "1 while the alarm is active.", labels),
+              is_active);
+}

@@ -4,7 +4,6 @@
 #include "base/assert.h"
 #include "base/trace.h"
 #include "server/forward.h"
-#include "server/quota.h"
 #include "server/server_private.h"
 
 /* The member's own command numbers never come back as somebody else's: see pending.h. */
@@ -137,11 +136,31 @@ static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct b
 static void on_result(void *ctx, uint64_t number, const struct result *result)
 {
     struct server *server = ctx;
+    if (result->status == ERR_QUOTA && quota_defers(&server->quota, number)) {
+        return;
+    }
     struct op *op = pending_take(&server->pending, number);
     if (op != NULL) {
         op->result = result;
         op->cb(op, OK);
     }
+}
+
+static void tell_alarm(struct server *server, struct alarm alarm, bool is_active)
+{
+    LOG_WARN(server->log, is_active ? "an alarm is active" : "an alarm was cleared",
+             LOG_HEX("member-id", alarm.member_id), LOG_U64("type", alarm.type));
+    gauges_alarm(server, alarm, is_active);
+}
+
+static enum err on_applied(void *ctx, const struct command *command)
+{
+    struct server *server = ctx;
+    if (command->kind == COMMAND_ALARM && command->alarm.type != ALARM_NONE) {
+        struct alarm alarm = {command->alarm.type, command->alarm.member_id};
+        tell_alarm(server, alarm, !command->alarm.is_clear);
+    }
+    return quota_applied(&server->quota, command);
 }
 
 static bool is_wanted(void *ctx, uint64_t number)
@@ -162,6 +181,7 @@ static enum err open_fsm(struct server *server, struct why *why)
         .bootstrap = config->members,
         .bootstrap_count = config->member_count,
         .on_result = on_result,
+        .on_applied = on_applied,
         .ctx = server,
     };
     return fsm_new(&fsm_config, &server->fsm, why);
@@ -215,6 +235,16 @@ static void server_free(struct server *server)
     free(server);
 }
 
+/* Those that were active when the member ended. */
+static void tell_alarms(struct server *server)
+{
+    const struct alarm *alarms;
+    size_t count = alarm_list(fsm_alarms(server->fsm), &alarms);
+    for (size_t i = 0; i < count; i++) {
+        tell_alarm(server, alarms[i], true);
+    }
+}
+
 enum err server_start(const struct server_config *config, struct server **ret, struct why *why)
 {
     struct server *server = calloc(1, sizeof *server);
@@ -237,6 +267,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     }
     if (err == OK) {
         pending_init(&server->pending, server->env, timeout_ms);
+        quota_init(&server->quota, server, &server->pending, config->quota_bytes);
         err = open_node(server, why);
     }
     if (err != OK) {
@@ -248,6 +279,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     batch_init(&server->batch, server->env, server->log, server->node, is_wanted, server);
     query_init(&server->query, server->env, server->node, timeout_ms);
     gauges_register(server);
+    tell_alarms(server);
     server->config.members = NULL;
     server->config.member_addresses = NULL;
     server->config.client_urls = NULL;
@@ -269,8 +301,7 @@ static enum err admit(const struct server *server, const struct command *command
         server->config.is_disk_full(server->config.ctx)) {
         return ERR_NO_SPACE;
     }
-    if (cost > 0 && server->config.quota_bytes > 0 &&
-        store_size_bytes(server->store) + cost >= server->config.quota_bytes) {
+    if (quota_is_over(&server->quota, cost)) {
         return ERR_QUOTA;
     }
     if (store_pending_bytes(server->store) > RING_BYTES_MAX ||
@@ -287,6 +318,10 @@ void server_propose(struct server *server, struct op *op, const struct command *
     op->pending = false;
     queue_init(&op->link);
     enum err err = admit(server, command);
+    if (err == ERR_QUOTA) {
+        quota_refuse(&server->quota, op, cb);
+        return;
+    }
     if (err == OK) {
         err = pending_add(&server->pending, op, cb);
     }
@@ -299,6 +334,16 @@ void server_propose(struct server *server, struct op *op, const struct command *
     if (err != OK) {
         pending_finish(&server->pending, op, err);
     }
+}
+
+bool server_is_over_quota(const struct server *server, size_t cost)
+{
+    return server->state == SERVER_RUNNING && quota_is_over(&server->quota, cost);
+}
+
+void server_refuse_quota(struct server *server, struct op *op, op_cb cb)
+{
+    quota_refuse(&server->quota, op, cb);
 }
 
 void server_cancel(struct server *server, struct op *op)

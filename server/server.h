@@ -56,6 +56,12 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx);
  * will be; ERR_TIMEOUT, ERR_STOPPED: unknown. */
 void server_propose(struct server *server, struct op *op, const struct command *command, op_cb cb);
 
+/* etcd holds its quota against a request before it asks whether it is a good one. Would COST more
+ * (quota_put_cost) go over it? Then OP ends as if it had been proposed: with ERR_QUOTA, when the
+ * alarm is active. */
+bool server_is_over_quota(const struct server *server, size_t cost);
+void server_refuse_quota(struct server *server, struct op *op, op_cb cb);
+
 /* The caller has gone away: cb comes at the end of this turn with ERR_CANCELLED unless the outcome
  * was faster. The command may still apply. */
 void server_cancel(struct server *server, struct op *op);
@@ -65,6 +71,13 @@ void server_cancel(struct server *server, struct op *op);
 void server_read(struct server *server, struct read_op *op,
                  void (*cb)(struct read_op *op, enum err status));
 void server_read_cancel(struct server *server, struct read_op *op); /* no cb comes any more */
+
+/* Hand leadership, which this member has, to TARGET. ERR_BAD_TRANSFEREE (no member, or a learner),
+ * ERR_STOPPED, ERR_NOMEM: no cb comes. Else it does, once: OK when TARGET leads;
+ * ERR_TRANSFER_TIMEOUT, ERR_NOT_LEADER, ERR_TOO_MANY_REQUESTS (another one is under way),
+ * ERR_STOPPED. */
+MUST_CHECK enum err server_transfer(struct server *server, uint64_t target,
+                                    void (*cb)(void *ctx, enum err status), void *ctx);
 
 struct store *server_store(struct server *server);
 struct fsm *server_fsm(struct server *server);

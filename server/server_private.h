@@ -6,9 +6,10 @@
 #include "server/batch.h"
 #include "server/pending.h"
 #include "server/query.h"
+#include "server/quota.h"
 
 /* A member's inside, for the files that implement its door: server.c (start, requests, stop),
- * gauges.c (its metrics). */
+ * transfer.c (leadership handed over), gauges.c (its metrics). */
 
 enum server_state { SERVER_RUNNING, SERVER_LEAVING, SERVER_CLOSING };
 
@@ -23,6 +24,7 @@ struct server {
     struct pending pending;
     struct batch batch;
     struct query query;
+    struct quota quota;
     struct announce announce;
     struct arena arena; /* for checking forwarded commands */
     enum server_state state;
@@ -38,5 +40,7 @@ struct server {
 
 /* Register what /metrics says of a member. */
 void gauges_register(struct server *server);
+/* An alarm was raised or cleared. */
+void gauges_alarm(struct server *server, struct alarm alarm, bool is_active);
 
 #endif

@@ -133,6 +133,11 @@ uint64_t backend_size_bytes(const struct backend *backend)
     return backend->latest.page_count * PAGE_BYTES;
 }
 
+struct set_hash backend_tables_hash(const struct backend *backend)
+{
+    return backend->latest.tables_hash;
+}
+
 uint64_t backend_size_in_use_bytes(const struct backend *backend)
 {
     const struct drain_report *report = &backend->latest;

@@ -349,6 +349,11 @@ struct set_hash store_set_hash(const struct store *store)
     return store->state.hash;
 }
 
+struct set_hash store_tables_hash(const struct store *store)
+{
+    return backend_tables_hash(store->backend);
+}
+
 void store_manifest(const struct store *store, struct buf *buf)
 {
     const struct backend_state *durable = &store->outbox.durable;

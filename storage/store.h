@@ -223,6 +223,9 @@ uint64_t store_key_count(const struct store *store);
  * same applied index. */
 struct set_hash store_set_hash(const struct store *store);
 
+/* Over the rows of the small tables, as far as they are committed. */
+struct set_hash store_tables_hash(const struct store *store);
+
 /* The manifest of the durable state: applied index, revision, compacted revision, set-hash,
  * identity. */
 void store_manifest(const struct store *store, struct buf *buf);
