@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/announce.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define LOOK_MS         500
@@ -35,6 +36,11 @@ static void log_version(struct announce *announce, const char *version)
         announce->version_logged = true;
         LOG_INFO(announce->log, "enabled capabilities for version",
                  LOG_STR("cluster-version", version));
+        char labels[64];
+        snprintf(labels, sizeof labels, "cluster_version=\"%.40s\"", version);
+        gauge_set(metrics_gauge(server_metrics(announce->server), "etcd_cluster_version",
+                                "1 for the version that all members support.", labels),
+                  1);
     }
 }
 

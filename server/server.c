@@ -169,6 +169,45 @@ static bool is_wanted(void *ctx, uint64_t number)
     return pending_has(&server->pending, number);
 }
 
+/* ---- the compactor's member ---- */
+
+static bool compactor_leads(void *ctx)
+{
+    return server_is_leader(ctx);
+}
+
+static int64_t compactor_revision(void *ctx)
+{
+    struct server *server = ctx;
+    return store_revision(server->store);
+}
+
+static void on_compacted(struct op *op, enum err status)
+{
+    struct server *server = CONTAINER_OF(op, struct server, compact_op);
+    compactor_done(&server->compactor, status == OK ? op->result->status : status);
+}
+
+static void compactor_compact(void *ctx, int64_t revision)
+{
+    struct server *server = ctx;
+    struct command command = {.kind = COMMAND_COMPACT, .compact = {.revision = revision}};
+    server_propose(server, &server->compact_op, &command, on_compacted);
+}
+
+static enum err open_compactor(struct server *server)
+{
+    const struct server_config *config = &server->config;
+    const struct compactor_host host = {
+        .leads = compactor_leads,
+        .revision = compactor_revision,
+        .compact = compactor_compact,
+        .ctx = server,
+    };
+    return compactor_init(&server->compactor, server->env, server->log, config->compactor_mode,
+                          config->compactor_retention, &host);
+}
+
 /* ---- start ---- */
 
 static enum err open_fsm(struct server *server, struct why *why)
@@ -231,6 +270,7 @@ static void server_free(struct server *server)
     fsm_free(server->fsm);
     store_close(server->store);
     announce_fini(&server->announce);
+    compactor_fini(&server->compactor);
     arena_fini(&server->arena);
     free(server);
 }
@@ -263,6 +303,9 @@ enum err server_start(const struct server_config *config, struct server **ret, s
         why_set(why, "this member's name or client URLs are too long or too many");
     }
     if (err == OK) {
+        err = open_compactor(server);
+    }
+    if (err == OK) {
         err = open_fsm(server, why);
     }
     if (err == OK) {
@@ -285,6 +328,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     server->config.client_urls = NULL;
     server->config.name = NULL;
     announce_kick(&server->announce);
+    compactor_start(&server->compactor);
     *ret = server;
     return OK;
 }
@@ -417,6 +461,7 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx)
     server->stopped_ctx = ctx;
     server->state = SERVER_LEAVING;
     announce_stop(&server->announce);
+    compactor_stop(&server->compactor);
     env_timer_init(&server->leave_limit, on_leave_limit);
     const struct node_member *members;
     if (node_role(server->node) == NODE_LEADER && node_members(server->node, &members) > 1) {

@@ -3,6 +3,7 @@
 #define SERVER_SERVER_H
 
 #include "fsm/fsm.h"
+#include "server/compactor.h"
 #include "server/op.h"
 
 /* One member: consensus, state machine and store put together. Several fit in one process.
@@ -35,6 +36,8 @@ struct server_config {
     uint32_t request_bytes_max;
     unsigned txn_ops_max;
     uint64_t quota_bytes;
+    enum compactor_mode compactor_mode;
+    uint64_t compactor_retention; /* ms or revisions, by mode */
     /* Is the disk so full that the log may end? Then nothing that adds to the store is taken. May
      * be NULL. */
     bool (*is_disk_full)(void *ctx);

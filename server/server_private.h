@@ -26,7 +26,9 @@ struct server {
     struct query query;
     struct quota quota;
     struct announce announce;
-    struct arena arena; /* for checking forwarded commands */
+    struct compactor compactor;
+    struct op compact_op; /* of the compactor */
+    struct arena arena;   /* for checking forwarded commands */
     enum server_state state;
 
     uint64_t leader_id;

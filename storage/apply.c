@@ -161,6 +161,7 @@ enum err store_put(struct store *store, const struct store_put *put, struct reco
     if (err == OK) {
         write_put(store, put, old);
         store->operation.puts++;
+        store->metrics.put_bytes += put->key.len + put->value.len;
         counter_add(store->metrics.puts, 1);
     }
     end_single(store, single);

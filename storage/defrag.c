@@ -229,6 +229,7 @@ static void end_request(struct defrag *d, enum err err)
     if (err != OK) {
         remove_leftover(d);
     }
+    histogram_observe(d->seconds, (double)(env_now_ns(backend->config.env) - d->began_ns) / 1e9);
     d->request->size_bytes = backend_size_bytes(backend);
     d->request->state = backend->latest.state;
     d->request = NULL;
@@ -343,6 +344,7 @@ void defrag_start(struct defrag *defrag, struct backend_copy *request)
 {
     ASSERT(defrag->request == NULL);
     defrag->request = request;
+    defrag->began_ns = env_now_ns(defrag->backend->config.env);
     defrag->waits_for_compaction = true;
     compaction_stop(&defrag->backend->compaction);
     defrag_on_compaction_quiet(defrag);

@@ -30,6 +30,8 @@ struct defrag {
     struct drain_report report;
     bool waits_for_compaction;
     struct env_timer retry_timer;
+    uint64_t began_ns;
+    struct histogram *seconds; /* may be NULL */
 };
 
 MUST_CHECK enum err defrag_init(struct defrag *defrag, struct backend *backend);

@@ -31,6 +31,7 @@ struct hash_job {
     struct hashkv hash;
     int64_t alive; /* keys at the hashed revision */
     struct backend_scan scan;
+    uint64_t began_ns;
 };
 
 static void finish(struct hash_job *job)
@@ -38,6 +39,8 @@ static void finish(struct hash_job *job)
     struct store_hash_request *request = job->request;
     request->status = job->status;
     request->hash = job->hash.crc;
+    histogram_observe(job->store->metrics.hash_seconds,
+                      (double)(env_now_ns(job->store->env) - job->began_ns) / 1e9);
     store_wait_cancel(&job->wait);
     store_unpin(job->store, &job->pin);
     queue_remove(&job->reader.link);
@@ -198,6 +201,7 @@ void store_hash_start(struct store *store, struct store_hash_request *request,
     request->compact_revision = store->state.compacted_revision;
     request->current_revision = newest;
     job->store = store;
+    job->began_ns = env_now_ns(store->env);
     job->request = request;
     job->compacted = store->state.compacted_revision;
     job->status = store_check_revision(store, request->hash_revision);

@@ -16,6 +16,8 @@ struct store_metrics {
     struct counter *deletes;
     struct counter *ranges;
     struct counter *txns;
+    struct histogram *hash_seconds;
+    uint64_t put_bytes; /* of keys and values */
 };
 
 /* What the open operation did so far. */

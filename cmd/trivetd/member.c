@@ -224,6 +224,8 @@ static enum err start_server(struct member *member, struct why *why)
         .request_bytes_max = (uint32_t)settings->config->request_bytes_max,
         .txn_ops_max = (unsigned)settings->config->txn_ops_max,
         .quota_bytes = settings->quota_bytes,
+        .compactor_mode = settings->compactor_mode,
+        .compactor_retention = settings->compactor_retention,
         .is_disk_full = is_disk_full,
         .on_ready = on_ready,
         .ctx = member,

@@ -9,15 +9,16 @@
 #include "tests/lib/runner.h"
 #include "tests/lib/store_model.h"
 
-#define SELF            1u
-#define OTHER           2u
-#define THIRD           3u
-#define ELECTION_MS     1000u
-#define TIMEOUT_MS      (5000u + 2 * ELECTION_MS)
-#define HOUSEKEEPING_MS 500u
-#define RETRY_MS        10u
-#define QUOTA           100000u
-#define REQUEST_MAX     10000u
+#define SELF              1u
+#define OTHER             2u
+#define THIRD             3u
+#define ELECTION_MS       1000u
+#define TIMEOUT_MS        (5000u + 2 * ELECTION_MS)
+#define HOUSEKEEPING_MS   500u
+#define RETRY_MS          10u
+#define QUOTA             100000u
+#define COMPACT_RETENTION 15
+#define REQUEST_MAX       10000u
 
 static struct env_fake *fake;
 static struct store *store;
@@ -67,6 +68,8 @@ static struct server_config config_of(size_t member_count)
         .request_bytes_max = REQUEST_MAX,
         .txn_ops_max = 128,
         .quota_bytes = QUOTA,
+        .compactor_mode = COMPACTOR_REVISION,
+        .compactor_retention = COMPACT_RETENTION,
         .on_ready = on_ready,
         .ctx = &ready_calls,
     };
@@ -591,6 +594,31 @@ START_TEST(what_frees_space_is_never_refused_for_space)
 }
 END_TEST
 
+/* The whole way: the compactor's proposal, its outcome, and the next one. */
+START_TEST(a_leader_compacts_by_itself)
+{
+    static struct waiter waiters[20];
+    lead();
+    for (size_t i = 0; i < ARRAY_LEN(waiters); i++) {
+        put(&waiters[i], "a");
+        commit_all();
+    }
+    env_fake_advance(fake, 300000);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+    ck_assert_int_eq(store_compacted_revision(store), -1);
+    commit_all();
+    ck_assert_int_eq(store_compacted_revision(store), 21 - COMPACT_RETENTION);
+    env_fake_advance(fake, 300000);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0); /* nothing new */
+    struct waiter last = {0};
+    put(&last, "a");
+    commit_all();
+    node_fake_set_leader(node, 3, OTHER);
+    env_fake_advance(fake, 300000);
+    ck_assert_uint_eq(node_fake_frame_count(node), 0); /* a follower */
+}
+END_TEST
+
 START_TEST(a_disk_that_falls_behind_refuses_writes)
 {
     struct waiter waiter;
@@ -949,6 +977,7 @@ static Suite *server_suite(void)
     tcase_add_test(tc, an_alarm_that_cannot_be_raised_keeps_nobody_waiting);
     tcase_add_test(tc, a_caller_may_ask_and_refuse);
     tcase_add_loop_test(tc, what_frees_space_is_never_refused_for_space, 0, 3);
+    tcase_add_test(tc, a_leader_compacts_by_itself);
     tcase_add_test(tc, a_disk_that_falls_behind_refuses_writes);
     tcase_add_test(tc, the_number_that_waits_has_a_cap);
     tcase_add_test(tc, the_leader_proposes_what_others_forward);
