@@ -161,6 +161,9 @@ static void take_place(struct defrag *d, struct drain *drain)
 {
     const struct backend_config *config = &d->backend->config;
     struct why why = {.text = ""};
+    if (fs_open(config->fs, config->path, FS_READ, &d->old, NULL) != OK) {
+        d->old = NULL; /* then its last connection lets it go */
+    }
     conn_close(TAKE(d->target));
     conn_close(TAKE(drain->conn));
     enum err err = fs_rename(config->fs, d->path, config->path, &why);
@@ -271,6 +274,30 @@ static void on_retry(struct env_timer *timer)
     submit_switch(CONTAINER_OF(timer, struct defrag, retry_timer));
 }
 
+/* A file's blocks are freed with its last close: 100 ms for 250 MB. Thread: copy. */
+static void close_old_work(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    fs_close(TAKE(d->old));
+}
+
+static void close_old_done(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    end_request(d, d->status);
+}
+
+static void close_old(struct defrag *d)
+{
+    if (d->old == NULL || d->backend->closing) {
+        fs_close(TAKE(d->old));
+        end_request(d, d->status);
+        return;
+    }
+    d->job = (struct job){.work = close_old_work, .done = close_old_done};
+    worker_submit(d->backend->copier.worker, &d->job);
+}
+
 static void switch_done(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
@@ -281,7 +308,7 @@ static void switch_done(struct job *job)
     }
     backend->latest = d->report;
     reopen(backend, d->status == OK ? d->report.state.applied_index : 0);
-    end_request(d, d->status);
+    close_old(d);
 }
 
 static void submit_switch(struct defrag *d)
