@@ -205,6 +205,7 @@ enum err store_open(const struct store_config *config, struct store **ret, struc
     store->env = config->env;
     queue_init(&store->readers);
     valuecache_init(&store->cache, env_hash_seed(store->env), VALUE_CACHE_BYTES);
+    hashmemory_init(&store->hashmemory);
     upkeep_init(store);
     rangejob_init(store);
     enum err err = open_backend(store, &opening);

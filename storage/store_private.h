@@ -3,6 +3,7 @@
 #define STORAGE_STORE_PRIVATE_H
 
 #include "base/assert.h"
+#include "storage/hashmemory.h"
 #include "storage/keyindex.h"
 #include "storage/outbox.h"
 #include "storage/ring.h"
@@ -56,6 +57,8 @@ struct store {
 
     struct env_timer range_timer;
     struct queue ranges; /* struct range_job.link: those that can go on, in turns (rangejob.c) */
+
+    struct hashmemory hashmemory;
 
     struct queue readers; /* struct store_reader.link: what is being read in slices or by threads */
     bool closing;

@@ -151,6 +151,7 @@ static enum err open_data(struct member *member, struct why *why)
         .log = member->log,
         .metrics = member->metrics,
         .path = settings->store_path,
+        .remember_hashes = true,
         .identity = {.cluster_id = settings->cluster.cluster_id, .member_id = settings->self->id},
     };
     return store_open(&store_config, &member->store, why);
