@@ -333,15 +333,28 @@ static void on_quiet(void *ctx)
     checkpoint_hold(&d->backend->checkpoint, on_held, d);
 }
 
+/* Little of the WAL is left to write back while the readers wait; or much, when one of them stood
+ * in the way. */
+static void on_written_back(void *ctx, enum err err)
+{
+    struct defrag *d = ctx;
+    conn_rollback(d->source);
+    conn_close(TAKE(d->source));
+    if (err == ERR_STOPPED || d->backend->closing) {
+        end_request(d, ERR_STOPPED);
+        return;
+    }
+    readers_pause(&d->backend->readers, on_quiet, d);
+}
+
 static void rewrite_done(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
-    conn_close(TAKE(d->source));
     if (d->status != OK || d->backend->closing) {
         end_request(d, d->status != OK ? d->status : ERR_STOPPED);
         return;
     }
-    readers_pause(&d->backend->readers, on_quiet, d);
+    checkpoint_pin(&d->backend->checkpoint, d->source, &d->written_back, on_written_back, d);
 }
 
 static enum err open_both(struct defrag *d, struct why *why)
