@@ -14,7 +14,7 @@ struct fsm {
     struct arena arena; /* of the command at hand */
     uint64_t member_id;
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
-    enum err (*on_applied)(void *ctx, const struct command *command);
+    enum err (*on_applied)(void *ctx, const struct command *command, const struct result *result);
     void *ctx;
 };
 
@@ -134,7 +134,7 @@ static void apply_one(struct fsm *fsm, uint64_t index, struct command_origin ori
     result.revision = store_txn_end(fsm->store);
     struct result told = result;
     if (result.status == OK && fsm->on_applied != NULL) {
-        told.status = fsm->on_applied(fsm->ctx, command);
+        told.status = fsm->on_applied(fsm->ctx, command, &result);
     }
     if (want) {
         fsm->on_result(fsm->ctx, origin.op, &told);

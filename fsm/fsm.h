@@ -23,7 +23,7 @@ struct fsm_config {
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
     /* COMMAND, whosever it is, was applied: what its client is told, OK or ERR_QUOTA. The state is
      * what it is. May be NULL. */
-    enum err (*on_applied)(void *ctx, const struct command *command);
+    enum err (*on_applied)(void *ctx, const struct command *command, const struct result *result);
     void *ctx;
 };
 

@@ -153,10 +153,10 @@ static void tell_alarm(struct server *server, struct alarm alarm, bool is_active
     gauges_alarm(server, alarm, is_active);
 }
 
-static enum err on_applied(void *ctx, const struct command *command)
+static enum err on_applied(void *ctx, const struct command *command, const struct result *result)
 {
     struct server *server = ctx;
-    if (command->kind == COMMAND_ALARM && command->alarm.type != ALARM_NONE) {
+    if (command->kind == COMMAND_ALARM && result->alarm_found) {
         struct alarm alarm = {command->alarm.type, command->alarm.member_id};
         tell_alarm(server, alarm, !command->alarm.is_clear);
     }

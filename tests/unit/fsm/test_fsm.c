@@ -52,10 +52,11 @@ static void on_result(void *ctx, uint64_t op, const struct result *result)
 static size_t applied_count;
 static enum err applied_answer;
 
-static enum err on_applied(void *ctx, const struct command *command)
+static enum err on_applied(void *ctx, const struct command *command, const struct result *result)
 {
     ck_assert_ptr_eq(ctx, &results);
-    ck_assert_int_ne(command->kind, 0);
+    ck_assert_int_eq(command->kind, result->kind);
+    ck_assert_int_eq(result->status, OK);
     applied_count++;
     return applied_answer;
 }
