@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "server/quota.h"
 
 /* etcd holds its limit against the proposal that it would encode: the request behind this much. */
 #define PROPOSAL_HEAD_BYTES 18u
@@ -52,7 +53,7 @@ static void on_applied(struct op *op, enum err status)
 void call_propose(struct call *call, const struct command *command, call_cb done)
 {
     if (call->request_bytes + PROPOSAL_HEAD_BYTES > server_request_bytes_max(call->server)) {
-        call_fail(call, ERR_TOO_LARGE);
+        call_refuse(call, ERR_TOO_LARGE, quota_cost(command));
         return;
     }
     begin_wait(call, CALL_OP, done);
@@ -120,6 +121,17 @@ void call_hash(struct call *call, int64_t revision, call_cb done)
     store_hash_start(server_store(call->server), &call->hash, on_hash);
 }
 
+void call_sleep(struct call *call, call_cb done)
+{
+    begin_wait(call, CALL_CALLBACK, done);
+}
+
+void call_wake(struct call *call, enum err status)
+{
+    ASSERT(call->wait == CALL_CALLBACK);
+    end_wait(call, status);
+}
+
 void call_writable(struct call *call, call_cb done)
 {
     begin_wait(call, CALL_WRITABLE, done);
@@ -144,6 +156,7 @@ void call_closed(struct call *call)
         return;
     case CALL_ENCODE:
     case CALL_HASH:
+    case CALL_CALLBACK:
         return;
     case CALL_READ:
         server_read_cancel(call->server, &call->read);
@@ -166,6 +179,16 @@ void call_closed(struct call *call)
 void call_fail(struct call *call, enum err err)
 {
     status_finish(call_grpc(call), err);
+}
+
+void call_refuse(struct call *call, enum err err, size_t cost)
+{
+    if (!server_is_over_quota(call->server, cost)) {
+        call_fail(call, err);
+        return;
+    }
+    begin_wait(call, CALL_OP, NULL); /* never done: it ends with ERR_QUOTA */
+    server_refuse_quota(call->server, &call->op, on_applied);
 }
 
 struct answer_header call_header(const struct call *call, int64_t revision)

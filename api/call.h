@@ -33,7 +33,8 @@ enum call_wait {
     CALL_ENCODE,     /* its answer to be encoded, by a worker */
     CALL_COMPACTION, /* compacted revisions to be gone from disk */
     CALL_HASH,
-    CALL_WRITABLE /* the client to read */
+    CALL_CALLBACK, /* something that calls back, whatever happens */
+    CALL_WRITABLE  /* the client to read */
 };
 
 /* A large answer on its way through the encoder. */
@@ -113,12 +114,21 @@ void call_range(struct call *call, const struct range_query *query, call_cb done
 void call_compaction(struct call *call, call_cb done);
 void call_hash(struct call *call, int64_t revision, call_cb done);
 
+/* For anything else that calls back exactly once, whatever happens, and then calls call_wake; what
+ * it needs meanwhile is in the state of the method. */
+void call_sleep(struct call *call, call_cb done);
+void call_wake(struct call *call, enum err status);
+
 /* Until the client of a stream has read most of what was sent, at least until the next turn. */
 void call_writable(struct call *call, call_cb done);
 
 /* ---- answering ---- */
 
 void call_fail(struct call *call, enum err err);
+
+/* Refuse a request that is wrong. etcd looks first whether what it costs (quota_cost) still fits
+ * into the database: if not, that is what the client hears, and the alarm is raised. */
+void call_refuse(struct call *call, enum err err, size_t cost);
 
 /* This member's header, now. */
 struct answer_header call_header(const struct call *call, int64_t revision);

@@ -3,6 +3,7 @@
 
 #include "api/conflict.h"
 #include "base/cleanup.h"
+#include "server/quota.h"
 
 static struct bytes view(ProtobufCBinaryData data)
 {
@@ -213,4 +214,30 @@ bool txn_is_serializable(const Etcdserverpb__TxnRequest *request)
 {
     return all_serializable(request->success, request->n_success) &&
            all_serializable(request->failure, request->n_failure);
+}
+
+/* ---- costs ---- */
+
+size_t convert_put_cost(const Etcdserverpb__PutRequest *request)
+{
+    return quota_put_cost(request->key.len, request->value.len);
+}
+
+static size_t ops_cost(Etcdserverpb__RequestOp **ops, size_t count)
+{
+    size_t cost = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT) {
+            cost += convert_put_cost(ops[i]->request_put);
+        } else if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
+            cost += convert_txn_cost(ops[i]->request_txn);
+        }
+    }
+    return cost;
+}
+
+size_t convert_txn_cost(const Etcdserverpb__TxnRequest *request)
+{
+    return max_size(ops_cost(request->success, request->n_success),
+                    ops_cost(request->failure, request->n_failure));
 }

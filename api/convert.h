@@ -16,6 +16,10 @@ MUST_CHECK enum err convert_delete_range(const Etcdserverpb__DeleteRangeRequest 
 MUST_CHECK enum err convert_txn(const Etcdserverpb__TxnRequest *request, unsigned ops_max,
                                 struct arena *arena, struct command_txn *ret);
 
+/* What the request may add to the database (server/quota.h), however wrong it is otherwise. */
+size_t convert_put_cost(const Etcdserverpb__PutRequest *request);
+size_t convert_txn_cost(const Etcdserverpb__TxnRequest *request);
+
 void convert_compact(const Etcdserverpb__CompactionRequest *request, struct command_compact *ret);
 
 /* Is every range of it, on both branches, serializable? Then it is read without asking the leader.

@@ -11,6 +11,7 @@
 
 #define TEXT_PLAIN   "text/plain; charset=utf-8"
 #define TEXT_METRICS "text/plain; version=0.0.4; charset=utf-8"
+#define REASON_SIZE  32
 #define ALLOW_GET    "Allow: GET\r\n"
 #define ANY_ORIGIN                                                      \
     "Access-Control-Allow-Methods: POST, GET, OPTIONS, PUT, DELETE\r\n" \
@@ -51,6 +52,8 @@ static void respond_health(const struct exchange *exchange, const char *reason)
 {
     char text[256];
     bool healthy = reason[0] == '\0';
+    struct service *service = exchange->service;
+    counter_add(healthy ? service->health_successes : service->health_failures, 1);
     snprintf(text, sizeof text, "{\"health\":\"%s\",\"reason\":\"%s\"}%s",
              healthy ? "true" : "false", reason, healthy ? "" : "\n");
     respond_text(exchange, healthy ? 200 : 503, text);
@@ -81,10 +84,44 @@ static void on_health_gone(struct http1_request *request)
     free(check);
 }
 
+/* "exclude=NOSPACE", any number of them. */
+static bool is_excluded(struct http1_request *request, struct alarm alarm)
+{
+    const char *name = alarm_type_name(alarm.type);
+    struct bytes value;
+    for (unsigned i = 0; name != NULL && http1_query_find(request, "exclude", i, &value); i++) {
+        if (bytes_equal(value, bytes_of_str(name))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first alarm that counts, as a reason; "": there is none. */
+static void find_alarm(const struct exchange *exchange, char reason[REASON_SIZE])
+{
+    const struct alarm *alarms;
+    size_t count = alarm_list(fsm_alarms(server_fsm(exchange->service->server)), &alarms);
+    reason[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        if (!is_excluded(exchange->request, alarms[i])) {
+            const char *name = alarm_type_name(alarms[i].type);
+            snprintf(reason, REASON_SIZE, "ALARM %s", name == NULL ? "UNKNOWN" : name);
+            return;
+        }
+    }
+}
+
 static void get_health(const struct exchange *exchange)
 {
     struct http1_request *request = exchange->request;
     struct server *server = exchange->service->server;
+    char reason[REASON_SIZE];
+    find_alarm(exchange, reason);
+    if (reason[0] != '\0') {
+        respond_health(exchange, reason);
+        return;
+    }
     struct bytes value;
     bool serializable = http1_query_find(request, "serializable", 0, &value) &&
                         bytes_equal(value, bytes_of_str("true"));

@@ -5,6 +5,7 @@
 #include "api/convert.h"
 #include "api/decode.h"
 #include "base/cleanup.h"
+#include "base/limits.h"
 
 static const struct result *result_of(const struct call *call)
 {
@@ -25,7 +26,7 @@ static void rpc_kv_put(struct call *call, const void *request)
     struct command command = {.kind = COMMAND_PUT};
     enum err err = convert_put(request, &command.put);
     if (err != OK) {
-        call_fail(call, err);
+        call_refuse(call, err, convert_put_cost(request));
         return;
     }
     call_propose(call, &command, on_put_applied);
@@ -60,9 +61,11 @@ struct txn_call {
     struct command_txn txn; /* while a read-only one waits for its read index */
 };
 
+/* How many operations the flag allows is asked later, as etcd does: after the quota. */
 static enum err check_txn(const struct call *call, struct bytes message)
 {
-    return decode_check_txn(message, server_txn_ops_max(call->server));
+    (void)call;
+    return decode_check_txn(message, TXN_OPS_MAX);
 }
 
 static void on_txn_applied(struct call *call)
@@ -95,7 +98,7 @@ static void rpc_kv_txn(struct call *call, const void *request)
     enum err err =
         convert_txn(request, server_txn_ops_max(call->server), call_arena(call), &command.txn);
     if (err != OK) {
-        call_fail(call, err);
+        call_refuse(call, err, convert_txn_cost(request));
         return;
     }
     if (!txn_is_read_only(&command.txn)) {

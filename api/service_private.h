@@ -16,6 +16,8 @@ struct service {
     struct buf scratch; /* for answers that are built and sent within one callback */
     struct worker *encoder;
     struct queue health_watchers;
+    struct counter *health_successes; /* of /health */
+    struct counter *health_failures;
     bool draining;
     struct http1_server http1;
     struct http1_server metrics_http1;

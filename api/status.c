@@ -27,6 +27,9 @@ static const struct status table[ERR_COUNT] = {
     [ERR_STOPPED] = {GRPC_UNAVAILABLE, "etcdserver: server stopped"},
     [ERR_TIMEOUT] = {GRPC_UNAVAILABLE, "etcdserver: request timed out"},
     [ERR_CANCELLED] = {GRPC_CANCELLED, "etcdserver: request canceled"},
+    [ERR_BAD_TRANSFEREE] = {GRPC_FAILED_PRECONDITION, "etcdserver: bad leader transferee"},
+    [ERR_TRANSFER_TIMEOUT] = {GRPC_UNKNOWN,
+                              "etcdserver: request timed out, leader transfer took too long"},
     [ERR_CORRUPT] = {GRPC_DATA_LOSS, "etcdserver: corrupt cluster"},
     [ERR_NO_SPACE] = {GRPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"},
 };

@@ -26,6 +26,10 @@ void usage_register(struct service *service)
                        "Bytes received from gRPC clients.", NULL, received_bytes, service->grpc);
     metrics_counter_fn(metrics, "etcd_network_client_grpc_sent_bytes_total",
                        "Bytes sent to gRPC clients.", NULL, sent_bytes, service->grpc);
+    service->health_successes = metrics_counter(metrics, "etcd_server_health_success",
+                                                "Answers of /health that were good.", NULL);
+    service->health_failures =
+        metrics_counter(metrics, "etcd_server_health_failures", "Answers that were not.", NULL);
     char labels[64];
     snprintf(labels, sizeof labels, "server_version=\"%s\"", service->version);
     gauge_set(metrics_gauge(metrics, "etcd_server_version",

@@ -44,7 +44,9 @@
     X(DUPLICATE_KEY, "duplicate key given in txn request")       \
     X(SORT_OPTION, "invalid sort option")                        \
     X(QUOTA, "database space exceeded")                          \
-    X(CLIENT_VERSION, "invalid client api version")
+    X(CLIENT_VERSION, "invalid client api version")              \
+    X(BAD_TRANSFEREE, "no voter to hand leadership to")          \
+    X(TRANSFER_TIMEOUT, "handing leadership over took too long")
 
 enum err {
     OK = 0,

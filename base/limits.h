@@ -73,8 +73,10 @@
 #define APPEND_ENTRIES_MAX 1024
 #define MEMBERS_MAX        64
 /* What is known of a member: its name, and each of its URLs of one kind. */
-#define MEMBER_TEXT_BYTES_MAX 1024
-#define MEMBER_URLS_MAX       64
+#define MEMBER_TEXT_BYTES_MAX      1024
+#define MEMBER_URLS_MAX            64
+#define COMPACTOR_RETENTION_MS_MAX (3653ull * 24 * 60 * 60 * 1000) /* ten years */
+#define ALARMS_MAX                 256 /* active at once: those of a client may name any member */
 
 /* The store. */
 #define RING_BYTES_DEFAULT (16u * 1024 * 1024)  /* newest records kept in memory */

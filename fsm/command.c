@@ -15,7 +15,8 @@
  *                  the four revision filters, key, range_end
  *   compact          flags (1 physical), revision
  *   member_publish   member id (8 bytes), name, count, client URLs
- *   cluster_version  text */
+ *   cluster_version  text
+ *   alarm            flags (1 clear), type (4 bytes), member id (8 bytes) */
 
 #define FLAG_PREV_KV      1u
 #define FLAG_IGNORE_VALUE 2u
@@ -23,6 +24,7 @@
 #define FLAG_KEYS_ONLY    1u
 #define FLAG_COUNT_ONLY   2u
 #define FLAG_PHYSICAL     1u
+#define FLAG_CLEAR        1u
 
 #define ENVELOPE_HEAD 17 /* kind, origin, op */
 
@@ -163,6 +165,11 @@ static void encode_body(struct buf *buf, const struct command *command)
         break;
     case COMMAND_CLUSTER_VERSION:
         write_var_bytes(buf, command->cluster_version);
+        break;
+    case COMMAND_ALARM:
+        write_u8(buf, command->alarm.is_clear ? FLAG_CLEAR : 0);
+        write_u32(buf, command->alarm.type);
+        write_u64(buf, command->alarm.member_id);
         break;
     case COMMAND_KIND_COUNT:
         ASSERT(false);
@@ -334,6 +341,9 @@ static enum err decode_publish(struct reader *r, struct arena *arena,
 
 static enum err decode_body(struct reader *r, struct arena *arena, struct command *command)
 {
+    if (command->kind > COMMAND_CLUSTER_VERSION && command->kind < COMMAND_ALARM) {
+        return ERR_MALFORMED;
+    }
     switch (command->kind) {
     case COMMAND_PUT:
         decode_put(r, &command->put);
@@ -353,6 +363,11 @@ static enum err decode_body(struct reader *r, struct arena *arena, struct comman
         break;
     case COMMAND_CLUSTER_VERSION:
         command->cluster_version = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
+        break;
+    case COMMAND_ALARM:
+        command->alarm.is_clear = (read_u8(r) & FLAG_CLEAR) != 0;
+        command->alarm.type = read_u32(r);
+        command->alarm.member_id = read_u64(r);
         break;
     case COMMAND_KIND_COUNT:
         return ERR_MALFORMED;

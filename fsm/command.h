@@ -26,6 +26,8 @@ enum command_kind {
     COMMAND_COMPACT = 4,
     COMMAND_MEMBER_PUBLISH = 5,  /* a member's name and client URLs */
     COMMAND_CLUSTER_VERSION = 6, /* what the leader found all members to support */
+    /* 7 to 9: of leases */
+    COMMAND_ALARM = 10,
     COMMAND_KIND_COUNT
 };
 
@@ -90,6 +92,12 @@ struct command_member_publish {
     size_t client_url_count;
 };
 
+struct command_alarm {
+    uint32_t type; /* enum alarm_type, open */
+    uint64_t member_id;
+    bool is_clear; /* else it is raised */
+};
+
 struct command {
     enum command_kind kind;
     union {
@@ -99,6 +107,7 @@ struct command {
         struct command_compact compact;
         struct command_member_publish member_publish;
         struct bytes cluster_version; /* "3.7" */
+        struct command_alarm alarm;
     };
 };
 

@@ -10,9 +10,11 @@ struct fsm {
     struct store *store;
     struct logger *log;
     struct cluster *cluster;
+    struct alarm_set *alarms;
     struct arena arena; /* of the command at hand */
     uint64_t member_id;
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
+    enum err (*on_applied)(void *ctx, const struct command *command, const struct result *result);
     void *ctx;
 };
 
@@ -26,11 +28,15 @@ enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *
     fsm->log = config->log;
     fsm->member_id = config->member_id;
     fsm->on_result = config->on_result;
+    fsm->on_applied = config->on_applied;
     fsm->ctx = config->ctx;
     enum err err = cluster_new(config->store, &fsm->cluster, why);
     const struct cluster_member *members;
     if (err == OK && cluster_members(fsm->cluster, &members) == 0) {
         err = cluster_bootstrap(fsm->cluster, config->bootstrap, config->bootstrap_count);
+    }
+    if (err == OK) {
+        err = alarm_set_new(config->store, &fsm->alarms, why);
     }
     if (err != OK) {
         fsm_free(fsm);
@@ -46,6 +52,7 @@ void fsm_free(struct fsm *fsm)
         return;
     }
     cluster_free(fsm->cluster);
+    alarm_set_free(fsm->alarms);
     arena_fini(&fsm->arena);
     free(fsm);
 }
@@ -105,6 +112,9 @@ static enum err apply_command(struct fsm *fsm, const struct command *command, bo
         return checked(cluster_publish(fsm->cluster, &command->member_publish));
     case COMMAND_CLUSTER_VERSION:
         return checked(cluster_set_version(fsm->cluster, command->cluster_version));
+    case COMMAND_ALARM:
+        result->alarm_found = false;
+        return alarm_change(fsm->alarms, &command->alarm, &result->alarm_found);
     case COMMAND_KIND_COUNT:
         break;
     }
@@ -117,10 +127,17 @@ static void apply_one(struct fsm *fsm, uint64_t index, struct command_origin ori
     bool want = origin.member_id == fsm->member_id;
     struct result result = {.kind = command->kind, .index = index};
     store_txn_begin(fsm->store);
-    result.status = apply_command(fsm, command, want, &result);
+    result.status = alarm_admit(fsm->alarms, command);
+    if (result.status == OK) {
+        result.status = apply_command(fsm, command, want, &result);
+    }
     result.revision = store_txn_end(fsm->store);
+    struct result told = result;
+    if (result.status == OK && fsm->on_applied != NULL) {
+        told.status = fsm->on_applied(fsm->ctx, command, &result);
+    }
     if (want) {
-        fsm->on_result(fsm->ctx, origin.op, &result);
+        fsm->on_result(fsm->ctx, origin.op, &told);
     }
     result_fini(&result);
 }
@@ -179,4 +196,9 @@ enum err fsm_read_txn(struct fsm *fsm, const struct command_txn *txn, struct txn
 const struct cluster *fsm_cluster(const struct fsm *fsm)
 {
     return fsm->cluster;
+}
+
+const struct alarm_set *fsm_alarms(const struct fsm *fsm)
+{
+    return fsm->alarms;
 }

@@ -2,6 +2,7 @@
 #ifndef FSM_FSM_H
 #define FSM_FSM_H
 
+#include "fsm/alarm.h"
 #include "fsm/cluster.h"
 #include "fsm/result.h"
 
@@ -20,10 +21,13 @@ struct fsm_config {
     size_t bootstrap_count;
     /* The result of a command that came from this member; once per command, inside fsm_apply. */
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
+    /* COMMAND, whosever it is, was applied: what its client is told, OK or ERR_QUOTA. The state is
+     * what it is. May be NULL. */
+    enum err (*on_applied)(void *ctx, const struct command *command, const struct result *result);
     void *ctx;
 };
 
-/* Reads what it keeps in memory (members, cluster version) from the store. */
+/* Reads what it keeps in memory (members, cluster version, alarms) from the store. */
 MUST_CHECK enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *why);
 void fsm_free(struct fsm *fsm);
 
@@ -40,5 +44,6 @@ MUST_CHECK enum err fsm_read_txn(struct fsm *fsm, const struct command_txn *txn,
 bool txn_is_read_only(const struct command_txn *txn);
 
 const struct cluster *fsm_cluster(const struct fsm *fsm);
+const struct alarm_set *fsm_alarms(const struct fsm *fsm);
 
 #endif

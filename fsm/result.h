@@ -41,6 +41,7 @@ struct result {
             struct record_list prevs;
         } delete_range;
         struct txn_result txn;
+        bool alarm_found; /* COMMAND_ALARM: see alarm_change */
     };
 };
 

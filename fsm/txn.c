@@ -405,3 +405,18 @@ bool txn_is_read_only(const struct command_txn *txn)
     return only_ranges(txn->success, txn->success_count) &&
            only_ranges(txn->failure, txn->failure_count);
 }
+
+static bool has_put(const struct txn_op *ops, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i].kind == OP_PUT || (ops[i].kind == OP_TXN && txn_has_put(ops[i].txn))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool txn_has_put(const struct command_txn *txn)
+{
+    return has_put(txn->success, txn->success_count) || has_put(txn->failure, txn->failure_count);
+}

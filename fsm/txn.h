@@ -29,4 +29,7 @@ MUST_CHECK enum err txn_read(struct store *store, struct arena *arena,
  */
 MUST_CHECK enum err txn_check_put(struct store *store, const struct command_put *put);
 
+/* A put on either branch, however deep? */
+bool txn_has_put(const struct command_txn *txn);
+
 #endif

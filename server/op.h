@@ -24,6 +24,7 @@ struct op {
     uint64_t started_ms;
     enum err status;
     bool pending;
+    bool refused; /* ends with the raising of an alarm (quota.h) */
 };
 
 /* A linearizable point in time: cb with OK when a read of this member's state is linearizable. */

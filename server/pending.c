@@ -8,7 +8,7 @@ static struct op *op_of(struct queue *link)
     return QUEUE_ELEM(link, struct op, link);
 }
 
-static struct op *find(const struct pending *pending, uint64_t number)
+struct op *pending_find(const struct pending *pending, uint64_t number)
 {
     uint64_t hash = map_hash_u64(&pending->by_number, number);
     for (struct map_link *at = map_first(&pending->by_number, hash); at != NULL;
@@ -54,7 +54,7 @@ static void on_timer(struct env_timer *timer)
             env_timer_start(pending->env, &pending->timer, limit - now);
             return;
         }
-        pending_finish(pending, oldest, ERR_TIMEOUT);
+        pending_finish(pending, oldest, oldest->refused ? ERR_QUOTA : ERR_TIMEOUT);
     }
 }
 
@@ -86,6 +86,7 @@ enum err pending_add(struct pending *pending, struct op *op, op_cb cb)
     op->started_ms = env_now_ms(pending->env);
     op->status = OK;
     op->pending = false;
+    op->refused = false;
     queue_init(&op->link);
     TRY(map_insert(&pending->by_number, &op->by_number,
                    map_hash_u64(&pending->by_number, op->number)));
@@ -100,12 +101,12 @@ enum err pending_add(struct pending *pending, struct op *op, op_cb cb)
 
 bool pending_has(const struct pending *pending, uint64_t number)
 {
-    return find(pending, number) != NULL;
+    return pending_find(pending, number) != NULL;
 }
 
 struct op *pending_take(struct pending *pending, uint64_t number)
 {
-    struct op *op = find(pending, number);
+    struct op *op = pending_find(pending, number);
     if (op != NULL) {
         forget(pending, op);
     }
@@ -120,6 +121,17 @@ void pending_finish(struct pending *pending, struct op *op, enum err status)
     op->status = status;
     queue_push_back(&pending->finished, &op->link);
     env_defer(pending->env, &pending->finish);
+}
+
+void pending_finish_refused(struct pending *pending)
+{
+    struct queue *next;
+    for (struct queue *at = pending->waiting.next; at != &pending->waiting; at = next) {
+        next = at->next;
+        if (op_of(at)->refused) {
+            pending_finish(pending, op_of(at), ERR_QUOTA);
+        }
+    }
 }
 
 void pending_finish_all(struct pending *pending, enum err status)

@@ -28,9 +28,14 @@ MUST_CHECK enum err pending_add(struct pending *pending, struct op *op, op_cb cb
 /* The op with this number, no longer waiting, or NULL. */
 struct op *pending_take(struct pending *pending, uint64_t number);
 bool pending_has(const struct pending *pending, uint64_t number);
+/* The same, still waiting. */
+struct op *pending_find(const struct pending *pending, uint64_t number);
 
 /* End an op, waiting or not, at the end of this turn. */
 void pending_finish(struct pending *pending, struct op *op, enum err status);
+/* End those that are marked as refused, at the end of this turn, with ERR_QUOTA; which is also what
+ * they are told when their time is over. */
+void pending_finish_refused(struct pending *pending);
 /* End all of them, and run every callback now. */
 void pending_finish_all(struct pending *pending, enum err status);
 

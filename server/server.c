@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/server.h"
 
-#include <stdio.h>
-
 #include "base/assert.h"
 #include "base/trace.h"
-#include "server/batch.h"
 #include "server/forward.h"
-#include "server/pending.h"
-#include "server/query.h"
+#include "server/server_private.h"
 
 /* The member's own command numbers never come back as somebody else's: see pending.h. */
 
 #define REQUEST_MS           5000 /* and two election timeouts on top, as etcd's */
-#define PUBLISH_RETRY_MS     500
-#define HOUSEKEEPING_MS      500
 #define LEADERLESS_ELECTIONS 3
-#define PUT_COST_BYTES       256 /* what etcd's quota counts for a put beside its key and value */
 /* The core has its log in memory, so it is kept short while every member has it, and long while one
  * lacks it: at 10,000 small puts a second the latter lasts for a minute and a half. */
 #define SNAPSHOT_BYTES   (16u * 1024 * 1024)
@@ -24,41 +17,6 @@
 #define TRAILING_BYTES   (4u * 1024 * 1024)
 #define HELD_ENTRIES     1000000
 #define HELD_BYTES       (256u * 1024 * 1024)
-#define CLUSTER_VERSION  "3.7"
-
-enum server_state { SERVER_RUNNING, SERVER_LEAVING, SERVER_CLOSING };
-
-struct server {
-    struct server_config
-        config; /* pointers into the caller's memory are cleared once start returned */
-    struct env *env;
-    struct logger *log;
-    struct store *store;
-    struct fsm *fsm;
-    struct node *node;
-    struct pending pending;
-    struct batch batch;
-    struct query query;
-    struct arena arena; /* for checking forwarded commands */
-    enum server_state state;
-
-    uint64_t leader_id;
-    uint64_t leaderless_since_ms; /* valid while leader_id is 0 */
-    struct counter *leader_changes;
-
-    struct command_member_publish publish; /* owned: name and URLs */
-    struct op publish_op;
-    struct op version_op;
-    bool publishing;
-    bool published;
-    bool setting_version;
-    bool version_logged;
-    struct env_timer housekeeping;
-
-    void (*stopped)(void *ctx);
-    void *stopped_ctx;
-    struct env_timer leave_limit;
-};
 
 /* ---- what the node tells ---- */
 
@@ -111,7 +69,7 @@ static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint
     if (leader_id != 0 && server->state == SERVER_RUNNING) {
         batch_kick(&server->batch);
         query_kick(&server->query);
-        env_timer_start(server->env, &server->housekeeping, 0);
+        announce_kick(&server->announce);
     }
 }
 
@@ -178,11 +136,31 @@ static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct b
 static void on_result(void *ctx, uint64_t number, const struct result *result)
 {
     struct server *server = ctx;
+    if (result->status == ERR_QUOTA && quota_defers(&server->quota, number)) {
+        return;
+    }
     struct op *op = pending_take(&server->pending, number);
     if (op != NULL) {
         op->result = result;
         op->cb(op, OK);
     }
+}
+
+static void tell_alarm(struct server *server, struct alarm alarm, bool is_active)
+{
+    LOG_WARN(server->log, is_active ? "an alarm is active" : "an alarm was cleared",
+             LOG_HEX("member-id", alarm.member_id), LOG_U64("type", alarm.type));
+    gauges_alarm(server, alarm, is_active);
+}
+
+static enum err on_applied(void *ctx, const struct command *command, const struct result *result)
+{
+    struct server *server = ctx;
+    if (command->kind == COMMAND_ALARM && result->alarm_found) {
+        struct alarm alarm = {command->alarm.type, command->alarm.member_id};
+        tell_alarm(server, alarm, !command->alarm.is_clear);
+    }
+    return quota_applied(&server->quota, command);
 }
 
 static bool is_wanted(void *ctx, uint64_t number)
@@ -191,189 +169,46 @@ static bool is_wanted(void *ctx, uint64_t number)
     return pending_has(&server->pending, number);
 }
 
-/* ---- publishing this member, deciding the cluster version ---- */
+/* ---- the compactor's member ---- */
 
-static void on_published(struct op *op, enum err status)
+static bool compactor_leads(void *ctx)
 {
-    struct server *server = CONTAINER_OF(op, struct server, publish_op);
-    server->publishing = false;
-    if (status != OK || op->result->status != OK || server->state != SERVER_RUNNING) {
-        return; /* housekeeping tries again */
-    }
-    server->published = true;
-    LOG_INFO(server->log, "published local member to cluster through raft",
-             LOG_HEX("local-member-id", server->config.member_id),
-             LOG_HEX("cluster-id", server->config.cluster_id));
-    if (server->config.on_ready != NULL) {
-        server->config.on_ready(server->config.ctx);
-    }
+    return server_is_leader(ctx);
 }
 
-static void on_version_set(struct op *op, enum err status)
-{
-    struct server *server = CONTAINER_OF(op, struct server, version_op);
-    (void)status;
-    server->setting_version = false;
-}
-
-static void log_version(struct server *server)
-{
-    const char *version = cluster_version(fsm_cluster(server->fsm));
-    if (!server->version_logged && version[0] != '\0') {
-        server->version_logged = true;
-        LOG_INFO(server->log, "enabled capabilities for version",
-                 LOG_STR("cluster-version", version));
-    }
-}
-
-static void on_housekeeping(struct env_timer *timer)
-{
-    struct server *server = CONTAINER_OF(timer, struct server, housekeeping);
-    if (server->state != SERVER_RUNNING) {
-        return;
-    }
-    if (!server->published && !server->publishing && server->leader_id != 0) {
-        server->publishing = true;
-        struct command command = {.kind = COMMAND_MEMBER_PUBLISH,
-                                  .member_publish = server->publish};
-        server_propose(server, &server->publish_op, &command, on_published);
-    }
-    bool undecided = cluster_version(fsm_cluster(server->fsm))[0] == '\0';
-    if (undecided && !server->setting_version && node_role(server->node) == NODE_LEADER) {
-        server->setting_version = true;
-        struct command command = {.kind = COMMAND_CLUSTER_VERSION,
-                                  .cluster_version = bytes_of_str(CLUSTER_VERSION)};
-        server_propose(server, &server->version_op, &command, on_version_set);
-    }
-    log_version(server);
-    env_timer_start(server->env, &server->housekeeping, HOUSEKEEPING_MS);
-}
-
-/* ---- metrics ---- */
-
-static double metric_has_leader(void *ctx)
-{
-    return server_leader(ctx) != 0;
-}
-
-static double metric_is_leader(void *ctx)
+static int64_t compactor_revision(void *ctx)
 {
     struct server *server = ctx;
-    return node_role(server->node) == NODE_LEADER;
+    return store_revision(server->store);
 }
 
-static double metric_committed(void *ctx)
+static void on_compacted(struct op *op, enum err status)
+{
+    struct server *server = CONTAINER_OF(op, struct server, compact_op);
+    compactor_done(&server->compactor, status == OK ? op->result->status : status);
+}
+
+static void compactor_compact(void *ctx, int64_t revision)
 {
     struct server *server = ctx;
-    return (double)node_commit_index(server->node);
+    struct command command = {.kind = COMMAND_COMPACT, .compact = {.revision = revision}};
+    server_propose(server, &server->compact_op, &command, on_compacted);
 }
 
-static double metric_applied(void *ctx)
+static enum err open_compactor(struct server *server)
 {
-    struct server *server = ctx;
-    return (double)node_applied_index(server->node);
-}
-
-static double metric_pending(void *ctx)
-{
-    struct server *server = ctx;
-    return (double)server->pending.count;
-}
-
-static double metric_failed(void *ctx)
-{
-    struct server *server = ctx;
-    return (double)server->batch.failed_total;
-}
-
-static double metric_reads_failed(void *ctx)
-{
-    struct server *server = ctx;
-    return (double)server->query.failed_total;
-}
-
-static double metric_quota(void *ctx)
-{
-    struct server *server = ctx;
-    return (double)server->config.quota_bytes;
-}
-
-static void register_metrics(struct server *server)
-{
-    struct metrics *metrics = server->config.metrics;
-    if (metrics == NULL) {
-        return;
-    }
-    server->leader_changes = metrics_counter(metrics, "etcd_server_leader_changes_seen_total",
-                                             "Leaders that this member has followed.", NULL);
-    static const struct {
-        const char *name;
-        const char *help;
-        double (*fn)(void *ctx);
-    } gauges[] = {
-        {"etcd_server_has_leader", "1 when a leader is known.", metric_has_leader},
-        {"etcd_server_is_leader", "1 when this member leads.", metric_is_leader},
-        {"etcd_server_proposals_committed_total", "Entries committed.", metric_committed},
-        {"etcd_server_proposals_applied_total", "Entries applied.", metric_applied},
-        {"etcd_server_proposals_pending", "Commands waiting to be applied.", metric_pending},
-        {"etcd_server_quota_backend_bytes", "Size limit of the database.", metric_quota},
+    const struct server_config *config = &server->config;
+    const struct compactor_host host = {
+        .leads = compactor_leads,
+        .revision = compactor_revision,
+        .compact = compactor_compact,
+        .ctx = server,
     };
-    for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
-        metrics_gauge_fn(metrics, gauges[i].name, gauges[i].help, NULL, gauges[i].fn, server);
-    }
-    metrics_counter_fn(metrics, "etcd_server_proposals_failed_total", "Entries that failed.", NULL,
-                       metric_failed, server);
-    metrics_counter_fn(metrics, "etcd_server_read_indexes_failed_total",
-                       "Linearizable reads that failed.", NULL, metric_reads_failed, server);
-    char labels[64];
-    snprintf(labels, sizeof labels, "server_id=\"%llx\"",
-             (unsigned long long)server->config.member_id);
-    gauge_set(metrics_gauge(metrics, "etcd_server_id", "This member's id.", labels), 1);
+    return compactor_init(&server->compactor, server->env, server->log, config->compactor_mode,
+                          config->compactor_retention, &host);
 }
 
 /* ---- start ---- */
-
-static void publish_fini(struct command_member_publish *publish)
-{
-    free((void *)(uintptr_t)publish->name.data);
-    for (size_t i = 0; i < publish->client_url_count; i++) {
-        free((void *)(uintptr_t)publish->client_urls[i].data);
-    }
-    free(publish->client_urls);
-}
-
-static enum err copy_text(const char *text, struct bytes *ret)
-{
-    if (strlen(text) > MEMBER_TEXT_BYTES_MAX) {
-        return ERR_LIMIT;
-    }
-    char *copy = strdup(text);
-    if (copy == NULL) {
-        return ERR_NOMEM;
-    }
-    *ret = bytes_of_str(copy);
-    return OK;
-}
-
-/* What is beyond the limits of a command would end every member that applies it. */
-static enum err publish_init(struct command_member_publish *publish,
-                             const struct server_config *config)
-{
-    if (config->client_url_count > MEMBER_URLS_MAX) {
-        return ERR_LIMIT;
-    }
-    publish->member_id = config->member_id;
-    TRY(copy_text(config->name, &publish->name));
-    publish->client_urls = calloc(config->client_url_count + 1, sizeof *publish->client_urls);
-    if (publish->client_urls == NULL) {
-        return ERR_NOMEM;
-    }
-    for (size_t i = 0; i < config->client_url_count; i++) {
-        TRY(copy_text(config->client_urls[i], &publish->client_urls[i]));
-        publish->client_url_count++;
-    }
-    return OK;
-}
 
 static enum err open_fsm(struct server *server, struct why *why)
 {
@@ -385,6 +220,7 @@ static enum err open_fsm(struct server *server, struct why *why)
         .bootstrap = config->members,
         .bootstrap_count = config->member_count,
         .on_result = on_result,
+        .on_applied = on_applied,
         .ctx = server,
     };
     return fsm_new(&fsm_config, &server->fsm, why);
@@ -433,9 +269,20 @@ static void server_free(struct server *server)
 {
     fsm_free(server->fsm);
     store_close(server->store);
-    publish_fini(&server->publish);
+    announce_fini(&server->announce);
+    compactor_fini(&server->compactor);
     arena_fini(&server->arena);
     free(server);
+}
+
+/* Those that were active when the member ended. */
+static void tell_alarms(struct server *server)
+{
+    const struct alarm *alarms;
+    size_t count = alarm_list(fsm_alarms(server->fsm), &alarms);
+    for (size_t i = 0; i < count; i++) {
+        tell_alarm(server, alarms[i], true);
+    }
 }
 
 enum err server_start(const struct server_config *config, struct server **ret, struct why *why)
@@ -450,17 +297,20 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     server->store = config->store;
     server->leaderless_since_ms = env_now_ms(config->env);
     uint64_t timeout_ms = REQUEST_MS + 2 * (uint64_t)config->election_ms;
-    env_timer_init(&server->housekeeping, on_housekeeping);
 
-    enum err err = publish_init(&server->publish, config);
+    enum err err = announce_init(&server->announce, server, config);
     if (err == ERR_LIMIT) {
         why_set(why, "this member's name or client URLs are too long or too many");
+    }
+    if (err == OK) {
+        err = open_compactor(server);
     }
     if (err == OK) {
         err = open_fsm(server, why);
     }
     if (err == OK) {
         pending_init(&server->pending, server->env, timeout_ms);
+        quota_init(&server->quota, server, &server->pending, config->quota_bytes);
         err = open_node(server, why);
     }
     if (err != OK) {
@@ -471,70 +321,31 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     }
     batch_init(&server->batch, server->env, server->log, server->node, is_wanted, server);
     query_init(&server->query, server->env, server->node, timeout_ms);
-    register_metrics(server);
+    gauges_register(server);
+    tell_alarms(server);
     server->config.members = NULL;
     server->config.member_addresses = NULL;
     server->config.client_urls = NULL;
     server->config.name = NULL;
-    env_timer_start(server->env, &server->housekeeping, 0);
+    announce_kick(&server->announce);
+    compactor_start(&server->compactor);
     *ret = server;
     return OK;
 }
 
 /* ---- requests ---- */
 
-static size_t put_cost(const struct command_put *put)
-{
-    return PUT_COST_BYTES + put->key.len + put->value.len;
-}
-
-static size_t txn_cost(const struct command_txn *txn);
-
-static size_t ops_cost(const struct txn_op *ops, size_t count)
-{
-    size_t cost = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (ops[i].kind == OP_PUT) {
-            cost += put_cost(&ops[i].put);
-        } else if (ops[i].kind == OP_TXN) {
-            cost += txn_cost(ops[i].txn);
-        }
-    }
-    return cost;
-}
-
-static size_t txn_cost(const struct command_txn *txn)
-{
-    size_t success = ops_cost(txn->success, txn->success_count);
-    size_t failure = ops_cost(txn->failure, txn->failure_count);
-    return success > failure ? success : failure;
-}
-
-/* What the command may add to the database, as etcd's quota counts it; 0: never refused. */
-static size_t command_cost(const struct command *command)
-{
-    switch (command->kind) {
-    case COMMAND_PUT:
-        return put_cost(&command->put);
-    case COMMAND_TXN:
-        return txn_cost(&command->txn);
-    default:
-        return 0;
-    }
-}
-
 static enum err admit(const struct server *server, const struct command *command)
 {
     if (server->state != SERVER_RUNNING) {
         return ERR_STOPPED;
     }
-    size_t cost = command_cost(command);
+    size_t cost = quota_cost(command);
     if (cost > 0 && server->config.is_disk_full != NULL &&
         server->config.is_disk_full(server->config.ctx)) {
         return ERR_NO_SPACE;
     }
-    if (cost > 0 && server->config.quota_bytes > 0 &&
-        store_size_bytes(server->store) + cost >= server->config.quota_bytes) {
+    if (quota_is_over(&server->quota, cost)) {
         return ERR_QUOTA;
     }
     if (store_pending_bytes(server->store) > RING_BYTES_MAX ||
@@ -551,6 +362,10 @@ void server_propose(struct server *server, struct op *op, const struct command *
     op->pending = false;
     queue_init(&op->link);
     enum err err = admit(server, command);
+    if (err == ERR_QUOTA) {
+        quota_refuse(&server->quota, op, cb);
+        return;
+    }
     if (err == OK) {
         err = pending_add(&server->pending, op, cb);
     }
@@ -563,6 +378,16 @@ void server_propose(struct server *server, struct op *op, const struct command *
     if (err != OK) {
         pending_finish(&server->pending, op, err);
     }
+}
+
+bool server_is_over_quota(const struct server *server, size_t cost)
+{
+    return server->state == SERVER_RUNNING && quota_is_over(&server->quota, cost);
+}
+
+void server_refuse_quota(struct server *server, struct op *op, op_cb cb)
+{
+    quota_refuse(&server->quota, op, cb);
 }
 
 void server_cancel(struct server *server, struct op *op)
@@ -635,7 +460,8 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx)
     server->stopped = cb;
     server->stopped_ctx = ctx;
     server->state = SERVER_LEAVING;
-    env_timer_stop(server->env, &server->housekeeping);
+    announce_stop(&server->announce);
+    compactor_stop(&server->compactor);
     env_timer_init(&server->leave_limit, on_leave_limit);
     const struct node_member *members;
     if (node_role(server->node) == NODE_LEADER && node_members(server->node, &members) > 1) {
@@ -712,6 +538,11 @@ uint32_t server_request_bytes_max(const struct server *server)
 unsigned server_txn_ops_max(const struct server *server)
 {
     return server->config.txn_ops_max;
+}
+
+bool server_is_leader(const struct server *server)
+{
+    return node_role(server->node) == NODE_LEADER;
 }
 
 bool server_has_leader(const struct server *server)

@@ -3,6 +3,7 @@
 #define SERVER_SERVER_H
 
 #include "fsm/fsm.h"
+#include "server/compactor.h"
 #include "server/op.h"
 
 /* One member: consensus, state machine and store put together. Several fit in one process.
@@ -35,6 +36,8 @@ struct server_config {
     uint32_t request_bytes_max;
     unsigned txn_ops_max;
     uint64_t quota_bytes;
+    enum compactor_mode compactor_mode;
+    uint64_t compactor_retention; /* ms or revisions, by mode */
     /* Is the disk so full that the log may end? Then nothing that adds to the store is taken. May
      * be NULL. */
     bool (*is_disk_full)(void *ctx);
@@ -56,6 +59,12 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx);
  * will be; ERR_TIMEOUT, ERR_STOPPED: unknown. */
 void server_propose(struct server *server, struct op *op, const struct command *command, op_cb cb);
 
+/* etcd holds its quota against a request before it asks whether it is a good one. Would COST more
+ * (quota_put_cost) go over it? Then OP ends as if it had been proposed: with ERR_QUOTA, when the
+ * alarm is active. */
+bool server_is_over_quota(const struct server *server, size_t cost);
+void server_refuse_quota(struct server *server, struct op *op, op_cb cb);
+
 /* The caller has gone away: cb comes at the end of this turn with ERR_CANCELLED unless the outcome
  * was faster. The command may still apply. */
 void server_cancel(struct server *server, struct op *op);
@@ -65,6 +74,13 @@ void server_cancel(struct server *server, struct op *op);
 void server_read(struct server *server, struct read_op *op,
                  void (*cb)(struct read_op *op, enum err status));
 void server_read_cancel(struct server *server, struct read_op *op); /* no cb comes any more */
+
+/* Hand leadership, which this member has, to TARGET. ERR_BAD_TRANSFEREE (no member, or a learner),
+ * ERR_STOPPED, ERR_NOMEM: no cb comes. Else it does, once: OK when TARGET leads;
+ * ERR_TRANSFER_TIMEOUT, ERR_NOT_LEADER, ERR_TOO_MANY_REQUESTS (another one is under way),
+ * ERR_STOPPED. */
+MUST_CHECK enum err server_transfer(struct server *server, uint64_t target,
+                                    void (*cb)(void *ctx, enum err status), void *ctx);
 
 struct store *server_store(struct server *server);
 struct fsm *server_fsm(struct server *server);
@@ -77,6 +93,7 @@ uint64_t server_cluster_id(const struct server *server);
 uint64_t server_member_id(const struct server *server);
 uint64_t server_term(const struct server *server);
 uint64_t server_leader(const struct server *server); /* 0: none known */
+bool server_is_leader(const struct server *server);
 uint64_t server_quota_bytes(const struct server *server);
 uint32_t server_request_bytes_max(const struct server *server);
 unsigned server_txn_ops_max(const struct server *server);

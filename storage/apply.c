@@ -161,6 +161,7 @@ enum err store_put(struct store *store, const struct store_put *put, struct reco
     if (err == OK) {
         write_put(store, put, old);
         store->operation.puts++;
+        store->metrics.put_bytes += put->key.len + put->value.len;
         counter_add(store->metrics.puts, 1);
     }
     end_single(store, single);
@@ -259,6 +260,7 @@ enum err store_compact(struct store *store, int64_t revision)
     if (revision > store->state.revision) {
         return ERR_FUTURE_REVISION;
     }
+    hashmemory_compact(store, revision);
     store->state.compacted_revision = revision;
     upkeep_wake(store);
     return OK;

@@ -133,6 +133,11 @@ uint64_t backend_size_bytes(const struct backend *backend)
     return backend->latest.page_count * PAGE_BYTES;
 }
 
+struct set_hash backend_tables_hash(const struct backend *backend)
+{
+    return backend->latest.tables_hash;
+}
+
 uint64_t backend_size_in_use_bytes(const struct backend *backend)
 {
     const struct drain_report *report = &backend->latest;
@@ -249,6 +254,12 @@ static double size_in_use_gauge(void *ctx)
     return (double)backend_size_in_use_bytes(ctx);
 }
 
+static double defragmenting_gauge(void *ctx)
+{
+    const struct backend *backend = ctx;
+    return backend->defrag.request != NULL;
+}
+
 static void register_metrics(struct backend *backend)
 {
     struct metrics *metrics = backend->config.metrics;
@@ -258,6 +269,12 @@ static void register_metrics(struct backend *backend)
     backend->commit_seconds =
         metrics_histogram(metrics, "etcd_disk_backend_commit_duration_seconds",
                           "Time that a transaction of the database took.", NULL, 0.001, 14);
+    backend->defrag.seconds =
+        metrics_histogram(metrics, "etcd_disk_backend_defrag_duration_seconds",
+                          "Time that a defragmentation took.", NULL, 0.1, 13);
+    metrics_gauge_fn(metrics, "etcd_disk_defrag_inflight", "1 while the database is rewritten.",
+                     NULL, defragmenting_gauge, backend);
+    compaction_register(&backend->compaction, metrics);
     metrics_gauge_fn(metrics, "etcd_mvcc_db_total_size_in_bytes", "Size of the database file.",
                      NULL, size_bytes_gauge, backend);
     metrics_gauge_fn(metrics, "etcd_mvcc_db_total_size_in_use_in_bytes",

@@ -102,6 +102,7 @@ struct drain_report {
     uint64_t free_page_count;
     uint64_t row_count;
     uint64_t row_bytes;
+    struct set_hash tables_hash;
     uint64_t write_ns; /* that the transaction took; 0: none was made for this job */
 };
 
@@ -210,6 +211,8 @@ int64_t backend_removed_revision(const struct backend *backend);
 
 uint64_t backend_size_bytes(const struct backend *backend);        /* of the database */
 uint64_t backend_size_in_use_bytes(const struct backend *backend); /* an estimate */
+
+struct set_hash backend_tables_hash(const struct backend *backend); /* of what is committed */
 
 /* A consistent copy in a new file at PATH, made by a helper thread while writes go on: everything
  * that was committed when it began. Or the database rewritten in place without its free space (PATH

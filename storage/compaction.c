@@ -124,9 +124,13 @@ static void slice_work(struct job *job)
     struct compaction *c = CONTAINER_OF(job, struct compaction, job);
     struct drain *drain = c->drain;
     ASSERT(is_due(drain->meta.walk_revision, drain->meta.removed_revision, c->job_target));
+    uint64_t start_ns = env_now_ns(drain->env);
+    uint64_t rows = drain->meta.rows.count;
     drain->report.write_ns = 0;
     c->job_status = drain_transact(drain, "remove what was compacted", do_slice, &c->job_target);
     c->job_report = drain->report;
+    c->job_removed = rows - drain->meta.rows.count;
+    c->job_ns = env_now_ns(drain->env) - start_ns;
 }
 
 /* The highest compaction that nobody's reads forbid to remove. */
@@ -152,14 +156,45 @@ static void start_slice(struct compaction *c)
         return;
     }
     c->running = true;
+    if (c->began_ns == 0) {
+        c->began_ns = env_now_ns(c->drain->env);
+    }
     c->job_target = target;
     worker_submit(c->storage, &c->job);
+}
+
+static void count(struct compaction *c)
+{
+    struct env *env = c->drain->env;
+    const struct drain_report *report = &c->job_report;
+    counter_add(c->removed_rows, (double)c->job_removed);
+    histogram_observe(c->slice_ms, (double)c->job_ns / 1e6);
+    if (report->walk_revision < 0) {
+        histogram_observe(c->total_ms, (double)(env_now_ns(env) - c->began_ns) / 1e6);
+        gauge_set(c->last_seconds, (double)(env_wall_ms(env) / 1000));
+        c->began_ns = 0;
+    }
+}
+
+void compaction_register(struct compaction *c, struct metrics *metrics)
+{
+    c->removed_rows = metrics_counter(metrics, "etcd_debugging_mvcc_db_compaction_keys_total",
+                                      "Rows that compactions have removed.", NULL);
+    c->last_seconds = metrics_gauge(metrics, "etcd_debugging_mvcc_db_compaction_last",
+                                    "Unix time of the end of the last removal.", NULL);
+    c->slice_ms =
+        metrics_histogram(metrics, "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
+                          "Time of a slice of a removal.", NULL, 1, 13);
+    c->total_ms =
+        metrics_histogram(metrics, "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds",
+                          "Time of a removal.", NULL, 100, 14);
 }
 
 static void slice_done(struct job *job)
 {
     struct compaction *c = CONTAINER_OF(job, struct compaction, job);
     c->running = false;
+    count(c);
     c->blocked = c->job_status != OK;
     struct drain_report report = c->job_report; /* the next slice may begin in on_report */
     c->on_report(c->ctx, &report);

@@ -33,6 +33,15 @@ struct compaction {
     int64_t job_target; /* begin no walk beyond it */
     enum err job_status;
     struct drain_report job_report;
+    uint64_t job_removed; /* rows */
+    uint64_t job_ns;      /* that it took */
+
+    /* For the metrics, which may be NULL. */
+    uint64_t began_ns; /* the removal under way; 0: none is */
+    struct counter *removed_rows;
+    struct gauge *last_seconds; /* wall clock */
+    struct histogram *slice_ms;
+    struct histogram *total_ms;
 
     struct drain_report latest;
     void (*on_report)(void *ctx, const struct drain_report *report);
@@ -42,6 +51,7 @@ struct compaction {
 /* ON_REPORT: the storage thread has done a slice; to be answered by compaction_on_report. */
 void compaction_init(struct compaction *c, struct worker *storage, struct drain *drain,
                      void (*on_report)(void *ctx, const struct drain_report *report), void *ctx);
+void compaction_register(struct compaction *c, struct metrics *metrics);
 /* No new slices; the one that runs is done when the storage worker has closed. */
 void compaction_stop(struct compaction *c);
 /* Go on after a stop. */

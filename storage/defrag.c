@@ -161,6 +161,9 @@ static void take_place(struct defrag *d, struct drain *drain)
 {
     const struct backend_config *config = &d->backend->config;
     struct why why = {.text = ""};
+    if (fs_open(config->fs, config->path, FS_READ, &d->old, NULL) != OK) {
+        d->old = NULL; /* then its last connection lets it go */
+    }
     conn_close(TAKE(d->target));
     conn_close(TAKE(drain->conn));
     enum err err = fs_rename(config->fs, d->path, config->path, &why);
@@ -229,6 +232,7 @@ static void end_request(struct defrag *d, enum err err)
     if (err != OK) {
         remove_leftover(d);
     }
+    histogram_observe(d->seconds, (double)(env_now_ns(backend->config.env) - d->began_ns) / 1e9);
     d->request->size_bytes = backend_size_bytes(backend);
     d->request->state = backend->latest.state;
     d->request = NULL;
@@ -270,6 +274,30 @@ static void on_retry(struct env_timer *timer)
     submit_switch(CONTAINER_OF(timer, struct defrag, retry_timer));
 }
 
+/* A file's blocks are freed with its last close: 100 ms for 250 MB. Thread: copy. */
+static void close_old_work(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    fs_close(TAKE(d->old));
+}
+
+static void close_old_done(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    end_request(d, d->status);
+}
+
+static void close_old(struct defrag *d)
+{
+    if (d->old == NULL || d->backend->closing) {
+        fs_close(TAKE(d->old));
+        end_request(d, d->status);
+        return;
+    }
+    d->job = (struct job){.work = close_old_work, .done = close_old_done};
+    worker_submit(d->backend->copier.worker, &d->job);
+}
+
 static void switch_done(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
@@ -280,7 +308,7 @@ static void switch_done(struct job *job)
     }
     backend->latest = d->report;
     reopen(backend, d->status == OK ? d->report.state.applied_index : 0);
-    end_request(d, d->status);
+    close_old(d);
 }
 
 static void submit_switch(struct defrag *d)
@@ -305,15 +333,28 @@ static void on_quiet(void *ctx)
     checkpoint_hold(&d->backend->checkpoint, on_held, d);
 }
 
+/* Little of the WAL is left to write back while the readers wait; or much, when one of them stood
+ * in the way. */
+static void on_written_back(void *ctx, enum err err)
+{
+    struct defrag *d = ctx;
+    conn_rollback(d->source);
+    conn_close(TAKE(d->source));
+    if (err == ERR_STOPPED || d->backend->closing) {
+        end_request(d, ERR_STOPPED);
+        return;
+    }
+    readers_pause(&d->backend->readers, on_quiet, d);
+}
+
 static void rewrite_done(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
-    conn_close(TAKE(d->source));
     if (d->status != OK || d->backend->closing) {
         end_request(d, d->status != OK ? d->status : ERR_STOPPED);
         return;
     }
-    readers_pause(&d->backend->readers, on_quiet, d);
+    checkpoint_pin(&d->backend->checkpoint, d->source, &d->written_back, on_written_back, d);
 }
 
 static enum err open_both(struct defrag *d, struct why *why)
@@ -343,6 +384,7 @@ void defrag_start(struct defrag *defrag, struct backend_copy *request)
 {
     ASSERT(defrag->request == NULL);
     defrag->request = request;
+    defrag->began_ns = env_now_ns(defrag->backend->config.env);
     defrag->waits_for_compaction = true;
     compaction_stop(&defrag->backend->compaction);
     defrag_on_compaction_quiet(defrag);

@@ -28,8 +28,12 @@ struct defrag {
     struct job job;
     enum err status;
     struct drain_report report;
+    struct meta written_back; /* not looked at: what checkpoint_pin tells */
+    struct fs_file *old;      /* the old file, kept until the copy thread lets it go; may be NULL */
     bool waits_for_compaction;
     struct env_timer retry_timer;
+    uint64_t began_ns;
+    struct histogram *seconds; /* may be NULL */
 };
 
 MUST_CHECK enum err defrag_init(struct defrag *defrag, struct backend *backend);

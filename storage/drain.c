@@ -72,6 +72,7 @@ static enum err update_report(struct drain *drain, struct why *why)
     report->walk_revision = drain->meta.walk_revision;
     report->row_count = drain->meta.rows.count;
     report->row_bytes = drain->meta.rows.bytes;
+    report->tables_hash = drain->meta.tables.hash;
     return OK;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "storage/store.h"
+#include "storage/hashjob.h"
 
 #include <stdlib.h>
 
@@ -30,7 +30,10 @@ struct hash_job {
     struct superseded later;   /* lived through it, superseded up to the hashed revision */
     struct hashkv hash;
     int64_t alive; /* keys at the hashed revision */
+    enum hash_kind kind;
+    bool ends_there; /* the hashed revision has a tombstone */
     struct backend_scan scan;
+    uint64_t began_ns;
 };
 
 static void finish(struct hash_job *job)
@@ -38,6 +41,8 @@ static void finish(struct hash_job *job)
     struct store_hash_request *request = job->request;
     request->status = job->status;
     request->hash = job->hash.crc;
+    histogram_observe(job->store->metrics.hash_seconds,
+                      (double)(env_now_ns(job->store->env) - job->began_ns) / 1e9);
     store_wait_cancel(&job->wait);
     store_unpin(job->store, &job->pin);
     queue_remove(&job->reader.link);
@@ -83,6 +88,8 @@ static enum err hash_rows(void *ctx, const struct backend_row *rows, size_t coun
 {
     struct hash_job *job = ctx;
     for (size_t i = 0; i < count; i++) {
+        job->ends_there |=
+            rows[i].header.tombstone && revision_main(rows[i].rev) == job->request->hash_revision;
         if (counts(job, &rows[i])) {
             hashkv_add(&job->hash, rows[i].rev, &rows[i].header, rows[i].value);
         }
@@ -123,7 +130,8 @@ static void start_hashing(struct hash_job *job);
 static void on_hashed(struct backend_scan *ended)
 {
     struct hash_job *job = CONTAINER_OF(ended, struct hash_job, scan);
-    bool again = scan_ended(job) && job->alive == 0 && job->later.count > 0;
+    bool left_out = job->kind == HASH_OF_COMPACTION && job->ends_there;
+    bool again = scan_ended(job) && job->alive == 0 && job->later.count > 0 && !left_out;
     if (again) {
         superseded_fini(&job->later);
         start_hashing(job);
@@ -186,6 +194,16 @@ static void on_refused(struct store_wait *wait)
 void store_hash_start(struct store *store, struct store_hash_request *request,
                       void (*cb)(struct store_hash_request *request))
 {
+    request->cb = cb;
+    request->private_state = NULL;
+    if (!hashmemory_answers(store, request)) {
+        hashjob_start(store, request, HASH_OF_REQUEST, cb);
+    }
+}
+
+void hashjob_start(struct store *store, struct store_hash_request *request, enum hash_kind kind,
+                   void (*cb)(struct store_hash_request *request))
+{
     struct hash_job *job = calloc(1, sizeof *job);
     request->cb = cb;
     request->private_state = job;
@@ -198,6 +216,8 @@ void store_hash_start(struct store *store, struct store_hash_request *request,
     request->compact_revision = store->state.compacted_revision;
     request->current_revision = newest;
     job->store = store;
+    job->kind = kind;
+    job->began_ns = env_now_ns(store->env);
     job->request = request;
     job->compacted = store->state.compacted_revision;
     job->status = store_check_revision(store, request->hash_revision);

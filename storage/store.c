@@ -122,6 +122,12 @@ static double pending_gauge(void *ctx)
     return (double)store_pending_bytes(ctx);
 }
 
+static double put_bytes_gauge(void *ctx)
+{
+    const struct store *store = ctx;
+    return (double)store->metrics.put_bytes;
+}
+
 static void register_metrics(struct store *store)
 {
     struct metrics *m = store->config.metrics;
@@ -137,9 +143,13 @@ static void register_metrics(struct store *store)
                                   "Total number of ranges seen by this member.", NULL),
         .txns = metrics_counter(m, "etcd_mvcc_txn_total",
                                 "Total number of txns seen by this member.", NULL),
+        .hash_seconds = metrics_histogram(m, "etcd_mvcc_hash_rev_duration_seconds",
+                                          "Time that a HashKV took.", NULL, 0.01, 15),
     };
     metrics_gauge_fn(m, "etcd_debugging_mvcc_keys_total", "Total number of keys.", NULL, keys_gauge,
                      store);
+    metrics_gauge_fn(m, "etcd_debugging_mvcc_total_put_size_in_bytes",
+                     "Bytes of keys and values that were put.", NULL, put_bytes_gauge, store);
     metrics_gauge_fn(m, "etcd_debugging_mvcc_current_revision", "The current revision of store.",
                      NULL, revision_gauge, store);
     metrics_gauge_fn(m, "etcd_debugging_mvcc_compact_revision",
@@ -195,6 +205,7 @@ enum err store_open(const struct store_config *config, struct store **ret, struc
     store->env = config->env;
     queue_init(&store->readers);
     valuecache_init(&store->cache, env_hash_seed(store->env), VALUE_CACHE_BYTES);
+    hashmemory_init(&store->hashmemory);
     upkeep_init(store);
     rangejob_init(store);
     enum err err = open_backend(store, &opening);
@@ -347,6 +358,11 @@ uint64_t store_key_count(const struct store *store)
 struct set_hash store_set_hash(const struct store *store)
 {
     return store->state.hash;
+}
+
+struct set_hash store_tables_hash(const struct store *store)
+{
+    return backend_tables_hash(store->backend);
 }
 
 void store_manifest(const struct store *store, struct buf *buf)

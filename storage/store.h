@@ -35,7 +35,8 @@ struct store_config {
     struct store_identity identity;
     size_t
         ring_bytes; /* newest records kept in memory after SQLite has them; 0: RING_BYTES_DEFAULT */
-    unsigned reader_threads;                               /* 0: 2 */
+    unsigned reader_threads; /* 0: 2 */
+    bool remember_hashes;    /* of compactions, as etcd does: each reads everything once */
     void (*on_durable)(void *ctx, uint64_t durable_index); /* durable index moved; may be NULL */
     void *ctx;
 };
@@ -186,7 +187,8 @@ bool store_key_version(const struct store *store, struct bytes key, struct key_v
 MUST_CHECK enum err store_events(struct store *store, int64_t from, size_t max_bytes,
                                  struct record_list *ret);
 
-/* HashKV of etcd at REVISION (0: newest), bit for bit; on a reader thread. */
+/* HashKV of etcd at REVISION (0: newest), bit for bit; on a reader thread. That of one of the last
+ * ten compactions is what it was before them. */
 struct store_hash_request {
     int64_t revision;
     uint32_t hash;
@@ -222,6 +224,9 @@ uint64_t store_key_count(const struct store *store);
 /* Over every record that was ever applied, whatever was compacted since: equal on members at the
  * same applied index. */
 struct set_hash store_set_hash(const struct store *store);
+
+/* Over the rows of the small tables, as far as they are committed. */
+struct set_hash store_tables_hash(const struct store *store);
 
 /* The manifest of the durable state: applied index, revision, compacted revision, set-hash,
  * identity. */

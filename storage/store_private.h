@@ -3,6 +3,7 @@
 #define STORAGE_STORE_PRIVATE_H
 
 #include "base/assert.h"
+#include "storage/hashmemory.h"
 #include "storage/keyindex.h"
 #include "storage/outbox.h"
 #include "storage/ring.h"
@@ -16,6 +17,8 @@ struct store_metrics {
     struct counter *deletes;
     struct counter *ranges;
     struct counter *txns;
+    struct histogram *hash_seconds;
+    uint64_t put_bytes; /* of keys and values */
 };
 
 /* What the open operation did so far. */
@@ -54,6 +57,8 @@ struct store {
 
     struct env_timer range_timer;
     struct queue ranges; /* struct range_job.link: those that can go on, in turns (rangejob.c) */
+
+    struct hashmemory hashmemory;
 
     struct queue readers; /* struct store_reader.link: what is being read in slices or by threads */
     bool closing;

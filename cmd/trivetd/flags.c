@@ -61,6 +61,12 @@ static const struct flag flags[] = {
      "text that goes into the ids of a new cluster", TO(initial_cluster_token)},
     {"quota-backend-bytes", FLAG_SIGNED, "0",
      "size limit of the database; 0: 2 GiB, negative: none", TO(quota_bytes)},
+    {"auto-compaction-mode", FLAG_TEXT, "periodic",
+     "what --auto-compaction-retention counts: 'periodic' time, 'revision' revisions",
+     TO(compaction_mode)},
+    {"auto-compaction-retention", FLAG_TEXT, "0",
+     "history that stays: hours or a duration (72h, 5m), or revisions; 0: all of it",
+     TO(compaction_retention)},
     {"max-txn-ops", FLAG_NUMBER, "128", "most operations in one transaction", TO(txn_ops_max)},
     {"max-request-bytes", FLAG_NUMBER, "1572864", "largest request", TO(request_bytes_max)},
     {"max-concurrent-streams", FLAG_NUMBER, "4294967295", "most streams of one client connection",
@@ -123,8 +129,6 @@ static const struct flag flags[] = {
     {"auth-token", FLAG_IGNORED, NULL, NULL, 0},
     {"auth-token-ttl", FLAG_IGNORED, NULL, NULL, 0},
     {"bcrypt-cost", FLAG_IGNORED, NULL, NULL, 0},
-    {"auto-compaction-mode", FLAG_IGNORED, NULL, NULL, 0},
-    {"auto-compaction-retention", FLAG_IGNORED, NULL, NULL, 0},
     {"compaction-batch-limit", FLAG_IGNORED, NULL, NULL, 0},
     {"compaction-sleep-interval", FLAG_IGNORED, NULL, NULL, 0},
     {"watch-progress-notify-interval", FLAG_IGNORED, NULL, NULL, 0},
@@ -227,8 +231,7 @@ static enum err parse_number(const char *text, uint64_t *ret)
     return OK;
 }
 
-/* "1h30m", "2.5s", "300ms", and "0". */
-static enum err parse_duration(const char *text, uint64_t *ret_ms)
+enum err flags_parse_duration(const char *text, uint64_t *ret_ms)
 {
     static const struct {
         const char *unit;
@@ -277,7 +280,7 @@ static enum err store_value(const struct flag *flag, const char *text, struct co
     case FLAG_BOOL:
         return parse_bool(text, to);
     case FLAG_DURATION:
-        return parse_duration(text, to);
+        return flags_parse_duration(text, to);
     default:
         return OK;
     }

@@ -26,6 +26,8 @@ struct config {
     uint64_t heartbeat_ms;
     uint64_t election_ms;
     int64_t quota_bytes;
+    const char *compaction_mode;      /* --auto-compaction-mode */
+    const char *compaction_retention; /* --auto-compaction-retention */
     uint64_t snapshot_count;
     uint64_t request_bytes_max;
     uint64_t txn_ops_max;
@@ -50,6 +52,9 @@ enum flags_outcome { FLAGS_OK, FLAGS_HELP, FLAGS_VERSION, FLAGS_BAD, FLAGS_REFUS
  * effect, unknown ETCD_ variables) to warn(). Texts in *ret point into argv and environ. */
 enum flags_outcome flags_parse(int argc, const char *const *argv, const char *const *environ_vars,
                                struct config *ret, void (*warn)(const char *text), struct why *why);
+
+/* Go's durations: "1h30m", "2.5s", "300ms", and "0". ERR_INVALID. */
+MUST_CHECK enum err flags_parse_duration(const char *text, uint64_t *ret_ms);
 
 void flags_usage(FILE *out);
 void flags_help(FILE *out);

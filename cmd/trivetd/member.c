@@ -151,6 +151,7 @@ static enum err open_data(struct member *member, struct why *why)
         .log = member->log,
         .metrics = member->metrics,
         .path = settings->store_path,
+        .remember_hashes = true,
         .identity = {.cluster_id = settings->cluster.cluster_id, .member_id = settings->self->id},
     };
     return store_open(&store_config, &member->store, why);
@@ -224,6 +225,8 @@ static enum err start_server(struct member *member, struct why *why)
         .request_bytes_max = (uint32_t)settings->config->request_bytes_max,
         .txn_ops_max = (unsigned)settings->config->txn_ops_max,
         .quota_bytes = settings->quota_bytes,
+        .compactor_mode = settings->compactor_mode,
+        .compactor_retention = settings->compactor_retention,
         .is_disk_full = is_disk_full,
         .on_ready = on_ready,
         .ctx = member,

@@ -6,9 +6,11 @@
 
 #include "base/cleanup.h"
 #include "base/codec.h"
+#include "base/limits.h"
 
-#define ELECTION_MS_MAX     50000
-#define QUOTA_BYTES_DEFAULT (2ull * 1024 * 1024 * 1024)
+#define ELECTION_MS_MAX      50000
+#define RETENTION_DIGITS_MAX 12 /* so that nothing overflows */
+#define QUOTA_BYTES_DEFAULT  (2ull * 1024 * 1024 * 1024)
 
 static enum err check_timing(const struct config *config, struct why *why)
 {
@@ -279,6 +281,43 @@ static enum err make_paths(const struct config *config, struct settings *setting
     return join(settings->raft_dir, sizeof settings->raft_dir, settings->member_dir, "raft", why);
 }
 
+/* Whole numbers are hours or revisions, by mode; of hours there may be parts, as a duration. */
+static enum err parse_compaction(const struct config *config, struct settings *settings,
+                                 struct why *why)
+{
+    static const struct {
+        const char *text;
+        enum compactor_mode mode;
+        uint64_t unit;
+    } modes[] = {{"periodic", COMPACTOR_PERIODIC, 3600000}, {"revision", COMPACTOR_REVISION, 1}};
+    size_t i = 0;
+    while (i < ARRAY_LEN(modes) && strcmp(modes[i].text, config->compaction_mode) != 0) {
+        i++;
+    }
+    if (i == ARRAY_LEN(modes)) {
+        why_set(why, "unknown auto-compaction-mode \"%s\"", config->compaction_mode);
+        return ERR_INVALID;
+    }
+    settings->compactor_mode = modes[i].mode;
+    const char *text = config->compaction_retention;
+    bool is_number = text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
+    enum err err = ERR_INVALID;
+    if (is_number && strlen(text) <= RETENTION_DIGITS_MAX) {
+        settings->compactor_retention = strtoull(text, NULL, 10) * modes[i].unit;
+        err = OK;
+    } else if (!is_number && modes[i].mode == COMPACTOR_PERIODIC) {
+        err = flags_parse_duration(text, &settings->compactor_retention);
+    }
+    if (err == OK && modes[i].mode == COMPACTOR_PERIODIC &&
+        settings->compactor_retention > COMPACTOR_RETENTION_MS_MAX) {
+        err = ERR_LIMIT;
+    }
+    if (err != OK) {
+        why_set(why, "error parsing auto-compaction-retention: \"%s\"", text);
+    }
+    return err;
+}
+
 static uint64_t quota_of(const struct config *config)
 {
     if (config->quota_bytes < 0) {
@@ -296,6 +335,9 @@ enum err settings_make(const struct config *config, struct settings *ret, struct
     }
     if (err == OK) {
         err = check_level(config->log_level, &ret->log_level, why);
+    }
+    if (err == OK) {
+        err = parse_compaction(config, ret, why);
     }
     if (err == OK) {
         err = parse_urls(config, ret, why);

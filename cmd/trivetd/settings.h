@@ -7,6 +7,7 @@
 #include "base/logger.h"
 #include "cmd/trivetd/flags.h"
 #include "server/bootstrap.h"
+#include "server/compactor.h"
 
 #define LISTEN_URLS_MAX 16
 
@@ -27,6 +28,8 @@ struct settings {
     char *client_urls[LISTEN_URLS_MAX]; /* advertised */
     size_t client_url_count;
     uint64_t quota_bytes; /* 0: none */
+    enum compactor_mode compactor_mode;
+    uint64_t compactor_retention; /* ms or revisions, by mode */
     enum log_level log_level;
 };
 

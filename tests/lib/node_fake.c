@@ -37,6 +37,7 @@ struct node {
     struct queue frames;
     bool disconnected;
     struct outcome transfer;
+    uint64_t transfer_target;
     bool closing;
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -368,13 +369,19 @@ void node_fake_deliver(struct node *node, uint64_t peer_id, enum frame_kind kind
 void node_transfer(struct node *node, uint64_t peer_id, void (*cb)(void *ctx, enum err status),
                    void *ctx)
 {
-    ASSERT(!node->closing && peer_id == 0 && node->transfer.cb == NULL);
+    ASSERT(!node->closing && node->transfer.cb == NULL);
+    node->transfer_target = peer_id;
     node->transfer = (struct outcome){.cb = cb, .ctx = ctx};
 }
 
 bool node_fake_transferring(const struct node *node)
 {
     return node->transfer.cb != NULL;
+}
+
+uint64_t node_fake_transfer_target(const struct node *node)
+{
+    return node->transfer_target;
 }
 
 void node_fake_finish_transfer(struct node *node, enum err status)

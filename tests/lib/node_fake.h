@@ -49,6 +49,7 @@ void node_fake_deliver(struct node *node, uint64_t peer_id, enum frame_kind kind
 
 /* Was a transfer of leadership asked for? And its outcome. */
 bool node_fake_transferring(const struct node *node);
+uint64_t node_fake_transfer_target(const struct node *node); /* 0: anybody */
 void node_fake_finish_transfer(struct node *node, enum err status);
 
 /* Is it being closed? And the end: everything is called back with ERR_STOPPED, the memory goes. */

@@ -2,6 +2,7 @@
 #include "tests/lib/random_command.h"
 
 #include "base/assert.h"
+#include "base/cleanup.h"
 #include "base/hash.h"
 
 static void *get(struct random_commands *random, size_t count, size_t size)
@@ -210,7 +211,12 @@ static struct command_member_publish random_publish(struct random_commands *rand
 
 struct command random_command(struct random_commands *random)
 {
-    struct command command = {.kind = 1 + random_below(random, COMMAND_KIND_COUNT - 1)};
+    static const enum command_kind kinds[] = {
+        COMMAND_PUT,     COMMAND_DELETE_RANGE,   COMMAND_TXN,
+        COMMAND_COMPACT, COMMAND_MEMBER_PUBLISH, COMMAND_CLUSTER_VERSION,
+        COMMAND_ALARM,
+    };
+    struct command command = {.kind = kinds[random_below(random, ARRAY_LEN(kinds))]};
     switch (command.kind) {
     case COMMAND_PUT:
         command.put = random_put(random);
@@ -230,6 +236,11 @@ struct command random_command(struct random_commands *random)
         break;
     case COMMAND_CLUSTER_VERSION:
         command.cluster_version = text_of(random, random_below(random, 5));
+        break;
+    case COMMAND_ALARM:
+        command.alarm.type = (uint32_t)random_u64(random);
+        command.alarm.member_id = random_u64(random);
+        command.alarm.is_clear = once_in(random, 2);
         break;
     case COMMAND_KIND_COUNT:
         break;

@@ -19,6 +19,7 @@ struct answer {
     struct queue link;
     struct store_range_request *range; /* one of the two */
     struct store_hash_request *hash;
+    struct store_copy_request *copy;
 };
 
 struct store {
@@ -34,6 +35,7 @@ struct store {
     bool in_txn;
     uint32_t subs; /* changes of the open operation */
     enum err fail_range;
+    enum err fail_defragment;
     bool dear;
     bool hold;
     uint64_t size;
@@ -526,6 +528,10 @@ static void finish(struct answer *answer)
         request->private_state = NULL;
         free(answer);
         request->cb(request);
+    } else if (answer->copy != NULL) {
+        struct store_copy_request *request = answer->copy;
+        free(answer);
+        request->cb(request);
     } else {
         struct store_hash_request *request = answer->hash;
         free(answer);
@@ -640,6 +646,15 @@ void store_hash_start(struct store *store, struct store_hash_request *request,
     answer_later(store)->hash = request;
 }
 
+void store_defragment_start(struct store *store, struct store_copy_request *request,
+                            void (*cb)(struct store_copy_request *request))
+{
+    request->cb = cb;
+    request->status = store->fail_defragment;
+    store->size /= request->status == OK ? 2 : 1;
+    answer_later(store)->copy = request;
+}
+
 void store_compact_wait(struct store *store, struct store_wait *wait,
                         void (*cb)(struct store_wait *wait))
 {
@@ -704,6 +719,17 @@ uint64_t store_key_count(const struct store *store)
     return all.count;
 }
 
+struct set_hash store_tables_hash(const struct store *store)
+{
+    struct set_hash hash = {0};
+    for (size_t i = 0; i < store->row_count; i++) {
+        const struct row *row = &store->rows[i];
+        uint32_t key = crc32c((uint32_t)row->table, row->key->data, row->key->len);
+        set_hash_add(&hash, set_hash_element(crc32c(key, row->value->data, row->value->len), key));
+    }
+    return hash;
+}
+
 void store_manifest(const struct store *store, struct buf *buf)
 {
     write_u64(buf, store->index);
@@ -722,6 +748,11 @@ void store_check(const struct store *store)
 void store_model_fail_range(struct store *store, enum err err)
 {
     store->fail_range = err;
+}
+
+void store_model_fail_defragment(struct store *store, enum err err)
+{
+    store->fail_defragment = err;
 }
 
 void store_model_set_dear(struct store *store, bool dear)

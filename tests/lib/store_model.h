@@ -15,6 +15,9 @@ struct store *store_model_new(struct env *env);
 /* The next store_range, or answer of store_range_start, is ERR. */
 void store_model_fail_range(struct store *store, enum err err);
 
+/* Defragmentations end with ERR, or (OK, as at first) with half of the size. */
+void store_model_fail_defragment(struct store *store, enum err err);
+
 /* Only ranges of one key are cheap from now on, or (false, as at first) all of them. */
 void store_model_set_dear(struct store *store, bool dear);
 

@@ -128,6 +128,41 @@ START_TEST(without_a_leader_health_is_bad_but_for_local_reads)
 }
 END_TEST
 
+static void raise_alarm(uint32_t type)
+{
+    CLEANUP(buf_fini) struct buf entry = {0};
+    struct command command = {.kind = COMMAND_ALARM, .alarm = {.type = type, .member_id = 5}};
+    entry_begin(&entry);
+    command_encode(&entry, (struct command_origin){.member_id = 5, .op = 1}, &command);
+    entry_apply(&entry);
+}
+
+#define GOOD       "{\"health\":\"true\",\"reason\":\"\"}"
+#define BAD(alarm) "{\"health\":\"false\",\"reason\":\"ALARM " alarm "\"}\n"
+
+START_TEST(an_alarm_is_bad_health_unless_it_is_excluded)
+{
+    raise_alarm(ALARM_NOSPACE);
+    ck_answer(fetch("GET", "/health"), 503, TEXT, BAD("NOSPACE"));
+    ck_answer(fetch("GET", "/health?serializable=true"), 503, TEXT, BAD("NOSPACE"));
+    ck_answer(fetch("GET", "/health?exclude=NOSPACE"), 200, TEXT, GOOD);
+    ck_answer(fetch("GET", "/health?exclude=CORRUPT&exclude=&exclude=NOSPACES"), 503, TEXT,
+              BAD("NOSPACE"));
+    raise_alarm(ALARM_CORRUPT);
+    ck_answer(fetch("GET", "/health?exclude=NOSPACE"), 503, TEXT, BAD("CORRUPT"));
+    ck_answer(fetch("GET", "/health?exclude=NOSPACE&exclude=CORRUPT"), 200, TEXT, GOOD);
+    raise_alarm(99);
+    ck_answer(fetch("GET", "/health?exclude=NOSPACE&exclude=CORRUPT"), 503, TEXT, BAD("UNKNOWN"));
+    node_fake_set_leader(served.node, TERM, 0); /* alarms come first */
+    ck_answer(fetch("GET", "/health"), 503, TEXT, BAD("NOSPACE"));
+    const char *metrics = fetch("GET", "/metrics");
+    ck_assert_ptr_nonnull(strstr(metrics, "\netcd_server_health_success 2\n"));
+    ck_assert_ptr_nonnull(strstr(metrics, "\netcd_server_health_failures 6\n"));
+    ck_assert_ptr_nonnull(strstr(metrics, "\netcd_debugging_server_alarms{server_id=\"5\","
+                                          "alarm_type=\"CORRUPT\"} 1\n"));
+}
+END_TEST
+
 START_TEST(who_asks_for_health_and_leaves_is_forgotten)
 {
     served.hold_reads = true;
@@ -225,6 +260,7 @@ static Suite *http_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, health_is_good_while_reads_are_linearizable);
     tcase_add_test(tc, without_a_leader_health_is_bad_but_for_local_reads);
+    tcase_add_test(tc, an_alarm_is_bad_health_unless_it_is_excluded);
     tcase_add_test(tc, who_asks_for_health_and_leaves_is_forgotten);
     tcase_add_test(tc, version_tells_what_is_decided);
     tcase_add_loop_test(tc, every_request_is_answered, 0, ARRAY_LEN(others));

@@ -458,6 +458,45 @@ START_TEST(a_txn_has_as_many_operations_as_etcd_lets_pass)
 }
 END_TEST
 
+/* As etcd, who asks for space before it looks at the request. */
+START_TEST(a_full_database_is_told_before_what_is_wrong)
+{
+    static uint8_t value[REQUEST_BYTES_DEFAULT];
+    store_model_set_size(served.store, 2147483648);
+    Etcdserverpb__PutRequest put = ETCDSERVERPB__PUT_REQUEST__INIT;
+    ask(&reply, PUT, &put.base); /* has no key */
+    ck_status(&reply, GRPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
+    put.key = BINARY("k");
+    put.value = (ProtobufCBinaryData){.data = value, .len = sizeof value};
+    ask(&reply, PUT, &put.base); /* is too large */
+    ck_status(&reply, GRPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
+    struct small_txn txn;
+    make_txn(&txn, 0, "");
+    Etcdserverpb__RequestOp *many[TXN_OPS_DEFAULT + 1];
+    for (size_t i = 0; i < ARRAY_LEN(many); i++) {
+        many[i] = &txn.put_op;
+    }
+    Etcdserverpb__TxnRequest inner = ETCDSERVERPB__TXN_REQUEST__INIT;
+    inner.failure = many;
+    inner.n_failure = ARRAY_LEN(many);
+    Etcdserverpb__RequestOp nested = ETCDSERVERPB__REQUEST_OP__INIT;
+    nested.request_case = ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN;
+    nested.request_txn = &inner;
+    txn.then[0] = &nested;
+    txn.request.n_success = 1;
+    ask(&reply, TXN, &txn.request.base);
+    ck_status(&reply, GRPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
+    inner.n_failure = 0;
+    txn.compare.key = BINARY("");
+    ask(&reply, TXN, &txn.request.base); /* costs nothing */
+    ck_status(&reply, GRPC_INVALID_ARGUMENT, "etcdserver: key is not provided");
+    txn.request.failure = many;
+    txn.request.n_failure = ARRAY_LEN(many);
+    ask(&reply, TXN, &txn.request.base);
+    ck_status(&reply, GRPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
+}
+END_TEST
+
 /* ---- Compact ---- */
 
 static void compact(int64_t revision, bool physical)
@@ -513,6 +552,7 @@ static Suite *rpc_kv_suite(void)
     tcase_add_loop_test(tc, a_bad_put_is_refused, 0, ARRAY_LEN(bad_puts));
     tcase_add_loop_test(tc, a_put_has_the_size_that_etcd_lets_pass, 0, 3);
     tcase_add_test(tc, a_full_database_takes_no_put);
+    tcase_add_test(tc, a_full_database_is_told_before_what_is_wrong);
     tcase_add_test(tc, delete_tells_what_is_gone);
     suite_add_tcase(suite, tc);
     tc = tcase_create("range");

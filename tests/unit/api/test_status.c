@@ -33,6 +33,8 @@ static const struct {
     {ERR_TIMEOUT, 14, "etcdserver: request timed out"},
     {ERR_CORRUPT, 15, "etcdserver: corrupt cluster"},
     {ERR_CANCELLED, 1, "etcdserver: request canceled"},
+    {ERR_BAD_TRANSFEREE, 9, "etcdserver: bad leader transferee"},
+    {ERR_TRANSFER_TIMEOUT, 2, "etcdserver: request timed out, leader transfer took too long"},
 };
 
 START_TEST(a_client_reads_etcds_code_and_text)

@@ -147,6 +147,58 @@ START_TEST(bad_settings_are_refused)
 }
 END_TEST
 
+/* Retention as etcd reads it. */
+static const struct {
+    const char *mode;
+    const char *retention;
+    enum err want;
+    uint64_t value;
+} retentions[] = {
+    {"periodic", "0", OK, 0},
+    {"periodic", "1", OK, 3600000},
+    {"periodic", "72", OK, 259200000},
+    {"periodic", "30s", OK, 30000},
+    {"periodic", "1h30m", OK, 5400000},
+    {"revision", "0", OK, 0},
+    {"revision", "1000", OK, 1000},
+    {"revision", "5m", ERR_INVALID, 0},
+    {"periodic", "", ERR_INVALID, 0},
+    {"periodic", "-1", ERR_INVALID, 0},
+    {"periodic", "5x", ERR_INVALID, 0},
+    {"periodic", "100000", ERR_LIMIT, 0},
+    {"periodic", "100000h", ERR_LIMIT, 0},
+    {"revision", "9999999999999", ERR_INVALID, 0},
+    {"revision", "999999999999", OK, 999999999999},
+    {"", "1", ERR_INVALID, 0},
+    {"hourly", "1", ERR_INVALID, 0},
+};
+
+START_TEST(retention_is_read_by_mode)
+{
+    const char *argv[] = {"trivetd",
+                          "--auto-compaction-mode",
+                          retentions[_i].mode,
+                          "--auto-compaction-retention",
+                          retentions[_i].retention,
+                          NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_OK);
+    ck_assert_int_eq(warnings, 0);
+    struct settings settings;
+    enum err err = settings_make(&config, &settings, &why);
+    ck_assert_msg(err == retentions[_i].want, "%s %s: %s", retentions[_i].mode,
+                  retentions[_i].retention, err_text(err));
+    if (err == OK) {
+        bool revision = strcmp(retentions[_i].mode, "revision") == 0;
+        ck_assert_int_eq(settings.compactor_mode,
+                         revision ? COMPACTOR_REVISION : COMPACTOR_PERIODIC);
+        ck_assert_uint_eq(settings.compactor_retention, retentions[_i].value);
+        settings_fini(&settings);
+    } else {
+        ck_assert_ptr_nonnull(strstr(why.text, "auto-compaction"));
+    }
+}
+END_TEST
+
 static Suite *flags_suite(void)
 {
     Suite *suite = suite_create("flags");
@@ -158,6 +210,7 @@ static Suite *flags_suite(void)
     tcase_add_loop_test(tcase, bad_flags_are_refused, 0, ARRAY_LEN(bad_flags));
     tcase_add_test(tcase, a_flag_that_must_not_be_ignored_is_refused);
     tcase_add_loop_test(tcase, bad_settings_are_refused, 0, ARRAY_LEN(bad_settings));
+    tcase_add_loop_test(tcase, retention_is_read_by_mode, 0, ARRAY_LEN(retentions));
     suite_add_tcase(suite, tcase);
     return suite;
 }

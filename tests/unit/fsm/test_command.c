@@ -145,6 +145,25 @@ START_TEST(a_txn_keeps_every_field)
 }
 END_TEST
 
+START_TEST(an_alarm_keeps_every_field)
+{
+    CLEANUP(arena_fini) struct arena arena = {0};
+    for (unsigned is_clear = 0; is_clear < 2; is_clear++) {
+        CLEANUP(buf_fini) struct buf bytes = {0};
+        struct command command = {.kind = COMMAND_ALARM,
+                                  .alarm = {.type = 0xfffffffe,
+                                            .member_id = 0x8e9e05c52164694d,
+                                            .is_clear = is_clear != 0}};
+        command_encode(&bytes, origin, &command);
+        struct command got;
+        ck_assert_int_eq(decode(buf_bytes(&bytes), &arena, &got), OK);
+        ck_assert_uint_eq(got.alarm.type, 0xfffffffe);
+        ck_assert_uint_eq(got.alarm.member_id, 0x8e9e05c52164694d);
+        ck_assert_int_eq(got.alarm.is_clear, is_clear);
+    }
+}
+END_TEST
+
 /* What is cut off anywhere is refused: never read beyond, never taken for less. */
 START_TEST(a_cut_command_is_malformed)
 {
@@ -302,7 +321,7 @@ END_TEST
 
 START_TEST(an_unknown_kind_is_malformed)
 {
-    static const uint8_t kinds[] = {0, COMMAND_KIND_COUNT, 255};
+    static const uint8_t kinds[] = {0, COMMAND_CLUSTER_VERSION + 1, COMMAND_KIND_COUNT, 255};
     CLEANUP(arena_fini) struct arena arena = {0};
     CLEANUP(buf_fini) struct buf bytes = {0};
     struct command command = {.kind = COMMAND_COMPACT};
@@ -381,6 +400,7 @@ static Suite *command_suite(void)
     tcase_add_test(tc, random_commands_come_back);
     tcase_add_test(tc, a_put_keeps_every_field);
     tcase_add_test(tc, a_txn_keeps_every_field);
+    tcase_add_test(tc, an_alarm_keeps_every_field);
     tcase_add_test(tc, skip_walks_from_command_to_command);
     tcase_add_test(tc, the_head_tells_version_and_time);
     suite_add_tcase(suite, tc);
@@ -392,7 +412,7 @@ static Suite *command_suite(void)
     tcase_add_loop_test(tc, nesting_has_a_bound, 0, 3);
     tcase_add_test(tc, hostile_nesting_is_malformed);
     tcase_add_loop_test(tc, a_count_is_bounded, 0, 3);
-    tcase_add_loop_test(tc, an_unknown_kind_is_malformed, 0, 3);
+    tcase_add_loop_test(tc, an_unknown_kind_is_malformed, 0, 4);
     tcase_add_test(tc, memory_that_ends_is_told);
     suite_add_tcase(suite, tc);
     return suite;

@@ -48,6 +48,19 @@ static void on_result(void *ctx, uint64_t op, const struct result *result)
     result_count++;
 }
 
+/* What on_applied was asked, and says. */
+static size_t applied_count;
+static enum err applied_answer;
+
+static enum err on_applied(void *ctx, const struct command *command, const struct result *result)
+{
+    ck_assert_ptr_eq(ctx, &results);
+    ck_assert_int_eq(command->kind, result->kind);
+    ck_assert_int_eq(result->status, OK);
+    applied_count++;
+    return applied_answer;
+}
+
 static struct fsm *open_fsm(struct store *upon, const struct cluster_member *members, size_t count)
 {
     struct fsm_config config = {.store = upon,
@@ -55,6 +68,7 @@ static struct fsm *open_fsm(struct store *upon, const struct cluster_member *mem
                                 .bootstrap = members,
                                 .bootstrap_count = count,
                                 .on_result = on_result,
+                                .on_applied = on_applied,
                                 .ctx = &results};
     struct fsm *made;
     struct why why;
@@ -68,6 +82,8 @@ static void setup(void)
     fsm = open_fsm(store, NULL, 0);
     next_index = 1;
     result_count = 0;
+    applied_count = 0;
+    applied_answer = OK;
     entry_encode_head(&entry, 1789000000000);
 }
 
@@ -107,6 +123,14 @@ static int64_t count_of(const char *key)
     struct range_result found;
     ck_assert_int_eq(store_range(store, &query, &found), OK);
     return found.count;
+}
+
+static void add_alarm(uint64_t op, uint32_t type, uint64_t member_id, bool is_clear)
+{
+    struct command command = {
+        .kind = COMMAND_ALARM,
+        .alarm = {.type = type, .member_id = member_id, .is_clear = is_clear}};
+    add(SELF, op, &command);
 }
 
 START_TEST(each_command_is_a_revision_of_its_own)
@@ -425,6 +449,65 @@ START_TEST(a_damaged_row_is_refused)
 }
 END_TEST
 
+/* In the order of the log: what stands before the alarm and after its end is applied. */
+START_TEST(an_alarm_forbids_what_comes_after_it)
+{
+    static const enum err want[] = {OK, OK, ERR_QUOTA, ERR_QUOTA, OK, OK};
+    add_put(SELF, 1, "a", "1");
+    add_alarm(2, ALARM_NOSPACE, OTHER, false);
+    add_put(SELF, 3, "b", "1");
+    add_put(OTHER, 4, "c", "1");
+    apply();
+    add_put(SELF, 5, "d", "1");
+    add_alarm(6, ALARM_NOSPACE, OTHER, true);
+    add_put(SELF, 7, "e", "1");
+    apply();
+    ck_assert_uint_eq(result_count, ARRAY_LEN(want));
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        ck_assert_int_eq(results[i].status, want[i]);
+    }
+    ck_assert_int_eq(results[2].revision, 2);
+    ck_assert_int_eq(results[5].revision, 3);
+    ck_assert_int_eq(count_of("b") + count_of("c") + count_of("d"), 0);
+    ck_assert_int_eq(count_of("a") + count_of("e"), 2);
+    const struct alarm *alarms;
+    ck_assert_uint_eq(alarm_list(fsm_alarms(fsm), &alarms), 0);
+}
+END_TEST
+
+START_TEST(an_alarm_is_there_after_a_restart)
+{
+    add_alarm(1, ALARM_CORRUPT, OTHER, false);
+    apply();
+    fsm_free(fsm);
+    fsm = open_fsm(store, NULL, 0);
+    ck_assert(alarm_is_active(fsm_alarms(fsm), ALARM_CORRUPT));
+    struct command command = {.kind = COMMAND_DELETE_RANGE,
+                              .delete_range = {.key = bytes_of_str("a")}};
+    add(SELF, 2, &command);
+    apply();
+    ck_assert_int_eq(results[1].status, ERR_CORRUPT);
+}
+END_TEST
+
+/* Applied is applied, whatever its client is told. */
+START_TEST(what_was_applied_may_be_told_otherwise)
+{
+    applied_answer = ERR_QUOTA;
+    add_put(SELF, 1, "a", "1");
+    add_put(SELF, 2, "a", "2"); /* its previous record is freed all the same */
+    add_put(OTHER, 3, "b", "1");
+    struct command refused = {.kind = COMMAND_COMPACT, .compact = {.revision = 100}};
+    add(SELF, 4, &refused);
+    apply();
+    ck_assert_uint_eq(applied_count, 3);
+    ck_assert_int_eq(results[0].status, ERR_QUOTA);
+    ck_assert_int_eq(results[1].status, ERR_QUOTA);
+    ck_assert_int_eq(results[2].status, ERR_FUTURE_REVISION);
+    ck_assert_int_eq(count_of("a") + count_of("b"), 2);
+}
+END_TEST
+
 static Suite *fsm_suite(void)
 {
     Suite *suite = suite_create("fsm");
@@ -446,6 +529,9 @@ static Suite *fsm_suite(void)
     tcase_add_test(tc, the_first_members_are_written_with_the_first_entry);
     tcase_add_test(tc, a_published_member_is_kept);
     tcase_add_loop_test(tc, a_damaged_row_is_refused, 0, 5);
+    tcase_add_test(tc, an_alarm_forbids_what_comes_after_it);
+    tcase_add_test(tc, an_alarm_is_there_after_a_restart);
+    tcase_add_test(tc, what_was_applied_may_be_told_otherwise);
     suite_add_tcase(suite, tc);
     return suite;
 }

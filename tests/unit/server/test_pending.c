@@ -52,6 +52,36 @@ START_TEST(an_op_is_taken_once_by_its_number)
 }
 END_TEST
 
+START_TEST(those_that_are_refused_end_together)
+{
+    struct waiter waiters[4] = {0};
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_int_eq(pending_add(&pending, &waiters[i].op, on_op), OK);
+        waiters[i].op.refused = i != 2;
+    }
+    pending_finish(&pending, &waiters[1].op, ERR_CANCELLED);
+    pending_finish_refused(&pending);
+    ck_assert_int_eq(waiters[0].calls, 0);
+    env_fake_run(fake);
+    static const enum err want[] = {ERR_QUOTA, ERR_CANCELLED, OK, ERR_QUOTA};
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_int_eq(waiters[i].calls, i != 2);
+        ck_assert_int_eq(waiters[i].status, want[i]);
+    }
+    ck_assert_ptr_eq(pending_find(&pending, waiters[2].op.number), &waiters[2].op);
+    ck_assert_ptr_null(pending_find(&pending, waiters[3].op.number));
+    ck_assert_uint_eq(pending.count, 1);
+    ck_assert_int_eq(pending_add(&pending, &waiters[3].op, on_op), OK); /* once more, not marked */
+    pending_finish_refused(&pending);
+    env_fake_run(fake);
+    ck_assert_int_eq(waiters[3].calls, 1);
+    waiters[3].op.refused = true;
+    env_fake_advance(fake, TIMEOUT_MS);
+    ck_assert_int_eq(waiters[2].status, ERR_TIMEOUT);
+    ck_assert_int_eq(waiters[3].status, ERR_QUOTA);
+}
+END_TEST
+
 START_TEST(each_op_times_out_at_its_own_time)
 {
     struct waiter a = {0};
@@ -122,6 +152,7 @@ static Suite *pending_suite(void)
     TCase *tcase = tcase_create("pending");
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, an_op_is_taken_once_by_its_number);
+    tcase_add_test(tcase, those_that_are_refused_end_together);
     tcase_add_test(tcase, each_op_times_out_at_its_own_time);
     tcase_add_test(tcase, a_finished_op_is_called_back_later_and_once);
     tcase_add_test(tcase, an_op_that_never_waited_is_called_back_too);

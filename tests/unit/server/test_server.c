@@ -3,20 +3,22 @@
 
 #include "base/cleanup.h"
 #include "server/forward.h"
+#include "server/quota.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/node_fake.h"
 #include "tests/lib/runner.h"
 #include "tests/lib/store_model.h"
 
-#define SELF            1u
-#define OTHER           2u
-#define THIRD           3u
-#define ELECTION_MS     1000u
-#define TIMEOUT_MS      (5000u + 2 * ELECTION_MS)
-#define HOUSEKEEPING_MS 500u
-#define RETRY_MS        10u
-#define QUOTA           100000u
-#define REQUEST_MAX     10000u
+#define SELF              1u
+#define OTHER             2u
+#define THIRD             3u
+#define ELECTION_MS       1000u
+#define TIMEOUT_MS        (5000u + 2 * ELECTION_MS)
+#define HOUSEKEEPING_MS   500u
+#define RETRY_MS          10u
+#define QUOTA             100000u
+#define COMPACT_RETENTION 15
+#define REQUEST_MAX       10000u
 
 static struct env_fake *fake;
 static struct store *store;
@@ -66,6 +68,8 @@ static struct server_config config_of(size_t member_count)
         .request_bytes_max = REQUEST_MAX,
         .txn_ops_max = 128,
         .quota_bytes = QUOTA,
+        .compactor_mode = COMPACTOR_REVISION,
+        .compactor_retention = COMPACT_RETENTION,
         .on_ready = on_ready,
         .ctx = &ready_calls,
     };
@@ -428,44 +432,145 @@ static void propose(struct waiter *waiter, const struct command *command)
     env_fake_run(fake);
 }
 
-START_TEST(the_quota_counts_what_may_be_added)
+static bool no_space(uint64_t member_id)
 {
-    static uint8_t value[1000];
-    struct waiter waiter;
-    struct command command = put_of("key");
-    command.put.value = bytes_of(value, sizeof value);
-    size_t cost = 256 + 3 + sizeof value;
+    return alarm_is_raised(fsm_alarms(server_fsm(server)),
+                           (struct alarm){ALARM_NOSPACE, member_id});
+}
+
+/* Whoever hears that there is no space finds the alarm. */
+START_TEST(over_the_quota_the_alarm_comes_first)
+{
+    struct waiter first;
+    struct waiter second = {0};
+    struct waiter third;
+    struct command command = put_of("a");
     lead();
-    store_model_set_size(store, QUOTA - cost);
-    propose(&waiter, &command);
-    expect(&waiter, 1, ERR_QUOTA);
-    store_model_set_size(store, QUOTA - cost - 1);
-    propose(&waiter, &command);
-    expect(&waiter, 0, OK);
-    commit_all();
-    expect(&waiter, 1, OK);
+    store_model_set_size(store, QUOTA - quota_cost(&command));
+    propose(&first, &command);
+    server_propose(server, &second.op, &command, on_op);
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+    expect(&first, 0, OK);
+    ck_assert(!no_space(SELF));
+    node_fake_commit(node);
+    ck_assert(no_space(SELF));
+    env_fake_run(fake);
+    expect(&first, 1, ERR_QUOTA);
+    expect(&second, 1, ERR_QUOTA);
+    propose(&third, &command); /* once is enough */
+    env_fake_run(fake);
+    expect(&third, 1, ERR_QUOTA);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0);
+    ck_assert_int_eq(count_of("a"), 0);
 }
 END_TEST
 
-START_TEST(the_quota_counts_the_dearer_branch)
+static void change_alarm(uint32_t type, uint64_t member_id, bool is_clear)
 {
     struct waiter waiter;
-    struct txn_op puts[] = {{.kind = OP_PUT, .put = {.key = bytes_of_str("a")}},
-                            {.kind = OP_PUT, .put = {.key = bytes_of_str("b")}}};
-    struct command_txn nested = {.failure = puts, .failure_count = 2};
-    struct txn_op ops[] = {{.kind = OP_TXN, .txn = &nested}, puts[0]};
-    struct command command = {.kind = COMMAND_TXN};
-    command.txn = (struct command_txn){
-        .success = puts, .success_count = 1, .failure = ops, .failure_count = 2};
-    size_t cost = 3 * (256 + 1);
-    lead();
-    store_model_set_size(store, QUOTA - cost);
-    propose(&waiter, &command);
-    expect(&waiter, 1, ERR_QUOTA);
-    store_model_set_size(store, QUOTA - cost - 1);
+    struct command command = {
+        .kind = COMMAND_ALARM,
+        .alarm = {.type = type, .member_id = member_id, .is_clear = is_clear}};
     propose(&waiter, &command);
     commit_all();
     expect(&waiter, 1, OK);
+}
+
+START_TEST(below_the_quota_the_alarm_still_refuses_until_it_is_cleared)
+{
+    struct waiter waiter;
+    struct command command = put_of("a");
+    lead();
+    store_model_set_size(store, QUOTA);
+    propose(&waiter, &command);
+    commit_all();
+    expect(&waiter, 1, ERR_QUOTA);
+    store_model_set_size(store, 0);
+    propose(&waiter, &command);
+    commit_all();
+    expect(&waiter, 1, OK);
+    ck_assert_int_eq(waiter.result, ERR_QUOTA);
+    change_alarm(ALARM_NOSPACE, SELF, true);
+    propose(&waiter, &command);
+    commit_all();
+    expect(&waiter, 1, OK);
+    ck_assert_int_eq(waiter.result, OK);
+}
+END_TEST
+
+/* Taken when there was room, applied when there is none: it stands, but its client is told. */
+START_TEST(what_goes_over_the_quota_is_applied_and_refused)
+{
+    struct waiter a = {0};
+    struct waiter b = {0};
+    lead();
+    put(&a, "a");
+    put(&b, "b");
+    env_fake_run(fake);
+    store_model_set_size(store, QUOTA);
+    node_fake_commit(node);
+    ck_assert_int_eq(count_of("a") + count_of("b"), 2);
+    expect(&a, 0, OK);
+    commit_all();
+    ck_assert(no_space(SELF));
+    expect(&a, 1, ERR_QUOTA);
+    expect(&b, 1, ERR_QUOTA);
+}
+END_TEST
+
+START_TEST(every_member_watches_its_own_quota)
+{
+    CLEANUP(buf_fini) struct buf entry = {0};
+    struct command command = put_of("a");
+    follow();
+    store_model_set_size(store, QUOTA);
+    entry_encode_head(&entry, 1);
+    command_encode(&entry, (struct command_origin){.member_id = OTHER, .op = 1}, &command);
+    node_fake_apply(node, buf_bytes(&entry));
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_frame_count(node), 1); /* the alarm, to the leader */
+    struct node_frame frame = node_fake_take_frame(node);
+    ck_assert_uint_eq(frame.payload->data[1], COMMAND_ALARM);
+    blob_unref(frame.payload);
+}
+END_TEST
+
+START_TEST(an_alarm_that_cannot_be_raised_keeps_nobody_waiting)
+{
+    struct waiter waiter = {0};
+    struct waiter gone = {0};
+    struct command command = put_of("a");
+    store_model_set_size(store, QUOTA); /* nobody leads */
+    server_propose(server, &waiter.op, &command, on_op);
+    server_propose(server, &gone.op, &command, on_op);
+    server_cancel(server, &gone.op);
+    env_fake_run(fake);
+    expect(&gone, 1, ERR_CANCELLED);
+    expect(&waiter, 0, OK);
+    env_fake_advance(fake, TIMEOUT_MS);
+    expect(&waiter, 1, ERR_QUOTA);
+    server_propose(server, &waiter.op, &command, on_op);
+    server_stop(server, on_stopped, &stopped_calls);
+    node_fake_finish_close(node);
+    ck_assert_int_eq(waiter.calls, 2);
+}
+END_TEST
+
+/* As for a request that is wrong as well: its caller asks for itself. */
+START_TEST(a_caller_may_ask_and_refuse)
+{
+    struct waiter waiter = {0};
+    lead();
+    store_model_set_size(store, QUOTA - 10);
+    ck_assert(!server_is_over_quota(server, 0));
+    ck_assert(!server_is_over_quota(server, 9));
+    ck_assert(server_is_over_quota(server, 10));
+    server_refuse_quota(server, &waiter.op, on_op);
+    expect(&waiter, 0, OK);
+    commit_all();
+    expect(&waiter, 1, ERR_QUOTA);
+    ck_assert(no_space(SELF));
 }
 END_TEST
 
@@ -486,6 +591,31 @@ START_TEST(what_frees_space_is_never_refused_for_space)
     propose(&waiter, &commands[_i]);
     commit_all();
     expect(&waiter, 1, OK);
+}
+END_TEST
+
+/* The whole way: the compactor's proposal, its outcome, and the next one. */
+START_TEST(a_leader_compacts_by_itself)
+{
+    static struct waiter waiters[20];
+    lead();
+    for (size_t i = 0; i < ARRAY_LEN(waiters); i++) {
+        put(&waiters[i], "a");
+        commit_all();
+    }
+    env_fake_advance(fake, 300000);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+    ck_assert_int_eq(store_compacted_revision(store), -1);
+    commit_all();
+    ck_assert_int_eq(store_compacted_revision(store), 21 - COMPACT_RETENTION);
+    env_fake_advance(fake, 300000);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0); /* nothing new */
+    struct waiter last = {0};
+    put(&last, "a");
+    commit_all();
+    node_fake_set_leader(node, 3, OTHER);
+    env_fake_advance(fake, 300000);
+    ck_assert_uint_eq(node_fake_frame_count(node), 0); /* a follower */
 }
 END_TEST
 
@@ -840,9 +970,14 @@ static Suite *server_suite(void)
     tcase_add_test(tc, a_write_survives_a_change_of_leader_before_it_was_proposed);
     tcase_add_test(tc, an_unknown_outcome_is_a_time_out);
     tcase_add_test(tc, a_client_that_goes_away_is_called_back_once);
-    tcase_add_test(tc, the_quota_counts_what_may_be_added);
-    tcase_add_test(tc, the_quota_counts_the_dearer_branch);
+    tcase_add_test(tc, over_the_quota_the_alarm_comes_first);
+    tcase_add_test(tc, below_the_quota_the_alarm_still_refuses_until_it_is_cleared);
+    tcase_add_test(tc, what_goes_over_the_quota_is_applied_and_refused);
+    tcase_add_test(tc, every_member_watches_its_own_quota);
+    tcase_add_test(tc, an_alarm_that_cannot_be_raised_keeps_nobody_waiting);
+    tcase_add_test(tc, a_caller_may_ask_and_refuse);
     tcase_add_loop_test(tc, what_frees_space_is_never_refused_for_space, 0, 3);
+    tcase_add_test(tc, a_leader_compacts_by_itself);
     tcase_add_test(tc, a_disk_that_falls_behind_refuses_writes);
     tcase_add_test(tc, the_number_that_waits_has_a_cap);
     tcase_add_test(tc, the_leader_proposes_what_others_forward);
