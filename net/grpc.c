@@ -108,6 +108,7 @@ static enum err make_option(nghttp2_option **ret)
     }
     nghttp2_option_set_no_auto_window_update(*ret, 1);
     nghttp2_option_set_no_closed_streams(*ret, 1);
+    nghttp2_option_set_no_http_messaging(*ret, 1); /* grpc_opening.c checks, and says why */
     nghttp2_option_set_stream_reset_rate_limit(*ret, RESETS_PER_CONNECTION_BURST,
                                                RESETS_PER_CONNECTION_PER_SEC);
     nghttp2_option_set_max_outbound_ack(*ret, ACKS_PER_CONNECTION_MAX);

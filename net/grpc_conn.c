@@ -61,7 +61,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *user_data)
 {
-    (void)session;
     (void)flags;
     struct grpc_conn *conn = conn_of(user_data);
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
@@ -72,7 +71,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
         opening_end(&conn->opening);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
     }
-    opening_take_header(conn, name, value);
+    if (!opening_take_header(conn, name, value)) {
+        opening_end(&conn->opening);
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                        NGHTTP2_PROTOCOL_ERROR);
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
     return 0;
 }
 
@@ -177,7 +181,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     (void)error_code;
     struct grpc_conn *conn = conn_of(user_data);
     if (conn->opening.active && conn->opening.stream_id == stream_id) {
-        opening_end(&conn->opening); /* nghttp2 found its headers malformed */
+        opening_end(&conn->opening);
     }
     struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
     if (call != NULL) {

@@ -4,7 +4,11 @@
 #include "base/limits.h"
 #include "net/grpc_private.h"
 
-/* The headers of a request, until there is a call; and the answers to those that become none. */
+/* The headers of a request, until there is a call; and the answers to those that become none.
+ *
+ * What makes headers malformed (RFC 9113 8.2, 8.3) is checked here and not by nghttp2, which also
+ * resets a stream whose :authority is not a host and port: etcd's clients put there what their user
+ * gave as the endpoint, "http://10.0.0.1:2379" included. Nobody here reads it. */
 
 static struct bytes view(nghttp2_rcbuf *rcbuf)
 {
@@ -53,6 +57,8 @@ void opening_begin(struct opening *opening, int32_t stream_id)
     opening->stream_id = stream_id;
     opening->bytes = 0;
     opening->is_post = false;
+    opening->pseudo_seen = 0;
+    opening->regular_seen = false;
     opening->timeout_is_bad = false;
     opening->timeout_ns = 0;
     opening->slot = NULL;
@@ -95,19 +101,50 @@ static void add_metadata(struct opening *opening, nghttp2_rcbuf *name, nghttp2_r
     opening->metadata_bytes += bytes;
 }
 
-void opening_take_header(struct grpc_conn *conn, nghttp2_rcbuf *name_rcbuf,
+/* Each at most once, and before the others. */
+static bool take_pseudo_header(struct grpc_conn *conn, struct bytes name, nghttp2_rcbuf *value)
+{
+    enum { PATH = 1, METHOD = 2, SCHEME = 4, AUTHORITY = 8 };
+    struct opening *opening = &conn->opening;
+    unsigned which;
+    if (IS(name, ":path")) {
+        which = PATH;
+        find_method(conn, value);
+    } else if (IS(name, ":method")) {
+        which = METHOD;
+        opening->is_post = IS(view(value), "POST");
+    } else if (IS(name, ":scheme")) {
+        which = SCHEME;
+    } else if (IS(name, ":authority")) {
+        which = AUTHORITY;
+    } else {
+        return false;
+    }
+    bool well_formed = !opening->regular_seen && (opening->pseudo_seen & which) == 0;
+    opening->pseudo_seen |= which;
+    return well_formed;
+}
+
+/* What HTTP/2 has done away with, and what is no header at all. */
+static bool is_malformed(struct bytes name, struct bytes value)
+{
+    return IS(name, "connection") || IS(name, "keep-alive") || IS(name, "proxy-connection") ||
+           IS(name, "transfer-encoding") || IS(name, "upgrade") ||
+           nghttp2_check_header_name(name.data, name.len) == 0 ||
+           nghttp2_check_header_value(value.data, value.len) == 0;
+}
+
+bool opening_take_header(struct grpc_conn *conn, nghttp2_rcbuf *name_rcbuf,
                          nghttp2_rcbuf *value_rcbuf)
 {
     struct opening *opening = &conn->opening;
     struct bytes name = view(name_rcbuf);
     struct bytes value = view(value_rcbuf);
     if (name.len > 0 && name.data[0] == ':') {
-        if (IS(name, ":path")) {
-            find_method(conn, value_rcbuf);
-        } else if (IS(name, ":method")) {
-            opening->is_post = IS(value, "POST");
-        }
-    } else if (IS(name, "content-type")) {
+        return take_pseudo_header(conn, name, value_rcbuf);
+    }
+    opening->regular_seen = true;
+    if (IS(name, "content-type")) {
         keep(&opening->content_type, value_rcbuf);
     } else if (IS(name, "grpc-timeout")) {
         opening->timeout_is_bad = grpc_timeout_parse(value, &opening->timeout_ns) != OK;
@@ -115,10 +152,16 @@ void opening_take_header(struct grpc_conn *conn, nghttp2_rcbuf *name_rcbuf,
         if (!IS(value, "identity")) {
             keep(&opening->encoding, value_rcbuf);
         }
-    } else if (!IS(name, "te") && !IS(name, "user-agent") && !IS(name, "accept-encoding") &&
+    } else if (IS(name, "te")) {
+        return IS(value, "trailers");
+    } else if (!IS(name, "user-agent") && !IS(name, "accept-encoding") &&
                !IS(name, "grpc-accept-encoding")) {
+        if (is_malformed(name, value)) {
+            return false;
+        }
         add_metadata(opening, name_rcbuf, value_rcbuf);
     }
+    return true;
 }
 
 static bool is_grpc(struct bytes content_type)

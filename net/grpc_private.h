@@ -44,6 +44,8 @@ struct opening {
     int32_t stream_id;
     size_t bytes; /* of the header list so far, as RFC 9113 6.5.2 counts */
     bool is_post;
+    bool regular_seen;    /* no pseudo-header may follow */
+    unsigned pseudo_seen; /* those that came, as bits */
     nghttp2_rcbuf *content_type;
     bool timeout_is_bad;
     uint64_t timeout_ns; /* 0: none */
@@ -134,9 +136,11 @@ struct grpc_conn {
     bool said_last; /* the final GOAWAY */
 };
 
-/* The headers of a request, as they come; opening_check answers what can be no call (false). */
+/* The headers of a request, as they come; opening_take_header: false: malformed, the stream is to
+ * be reset. opening_check answers what can be no call (false). */
 void opening_begin(struct opening *opening, int32_t stream_id);
-void opening_take_header(struct grpc_conn *conn, nghttp2_rcbuf *name, nghttp2_rcbuf *value);
+MUST_CHECK bool opening_take_header(struct grpc_conn *conn, nghttp2_rcbuf *name,
+                                    nghttp2_rcbuf *value);
 bool opening_check(struct grpc_conn *conn);
 void opening_end(struct opening *opening);
 void opening_forget_paths(struct grpc_conn *conn);

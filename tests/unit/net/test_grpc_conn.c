@@ -279,12 +279,63 @@ START_TEST(headers_beyond_what_a_call_keeps_are_passed_over)
 }
 END_TEST
 
+static const struct {
+    const char *name;
+    const char *value;
+} malformed[] = {
+    {"Upper", "x"},
+    {"connection", "x"},
+    {":unknown", "x"},
+    {"bad name", "x"},
+    {":path", "/late"},
+    {"te", "gzip"},
+    {"transfer-encoding", "chunked"},
+    {"value", "a\x01b"},
+    {"", "x"},
+    {":method", "POST"},
+};
+
 START_TEST(malformed_headers_reset_the_call)
 {
-    static const char *const names[] = {"Upper", "connection", ":unknown", "bad name"};
-    add_headers(names[_i], "x", 1);
+    add_headers(malformed[_i].name, malformed[_i].value, 1);
     send_out();
     expect_reset(1, NGHTTP2_PROTOCOL_ERROR);
+}
+END_TEST
+
+/* Each of these twice, or one that nobody knows. */
+START_TEST(malformed_pseudo_headers_reset_the_call)
+{
+    static const char *const names[] = {":method", ":scheme", ":path", ":authority", ":status"};
+    struct buf block = {0};
+    h2_field(&block, names[_i], "x");
+    h2_field(&block, ":method", "POST");
+    h2_field(&block, ":scheme", "http");
+    h2_field(&block, ":path", "/test.Echo/Unary");
+    h2_field(&block, ":authority", "test");
+    h2_field(&block, "content-type", "application/grpc");
+    h2_frame(&out, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, buf_bytes(&block));
+    buf_fini(&block);
+    send_out();
+    expect_reset(1, NGHTTP2_PROTOCOL_ERROR);
+}
+END_TEST
+
+/* etcdctl --endpoints=http://127.0.0.1:2379 endpoint hashkv. */
+START_TEST(an_authority_may_be_a_url)
+{
+    struct buf block = {0};
+    h2_field(&block, ":method", "POST");
+    h2_field(&block, ":scheme", "http");
+    h2_field(&block, ":path", "/test.Echo/Unary");
+    h2_field(&block, ":authority", "http://127.0.0.1:2379");
+    h2_field(&block, "content-type", "application/grpc");
+    h2_field(&block, "te", "trailers");
+    h2_frame(&out, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, buf_bytes(&block));
+    h2_message(&out, 1, NGHTTP2_FLAG_END_STREAM, 0, 1, bytes_of_str("x"));
+    buf_fini(&block);
+    send_out();
+    expect_status(1, "200", "0", NULL);
 }
 END_TEST
 
@@ -682,7 +733,9 @@ static Suite *grpc_conn_suite(void)
     tcase_add_loop_test(calls, headers_are_checked, 0, (int)ARRAY_LEN(headers));
     tcase_add_test(calls, too_many_headers_reset_the_call);
     tcase_add_test(calls, headers_beyond_what_a_call_keeps_are_passed_over);
-    tcase_add_loop_test(calls, malformed_headers_reset_the_call, 0, 4);
+    tcase_add_loop_test(calls, malformed_headers_reset_the_call, 0, (int)ARRAY_LEN(malformed));
+    tcase_add_loop_test(calls, malformed_pseudo_headers_reset_the_call, 0, 5);
+    tcase_add_test(calls, an_authority_may_be_a_url);
     TCase *broken = add_case(suite, "broken");
     tcase_add_loop_test(broken, broken_frames_end_the_connection, 0, (int)ARRAY_LEN(frames));
     tcase_add_test(broken, a_frame_above_the_maximum_ends_the_connection);
