@@ -21,14 +21,17 @@
  *   libuv   timers   idle   prepare   poll (sockets, the workers' async)   check   close callbacks
  *   ours    heap            tasks     done of jobs                         tasks
  *
- * While tasks wait, an idle handle is active, so that the loop neither sleeps nor ends. */
+ * While tasks wait, an idle handle is active, so that the loop neither sleeps nor ends. So it is
+ * for timers without a delay, which mean the next turn: libuv counts in milliseconds, and would let
+ * them wait for the next one; they fire when the idle handle is called. */
 struct env_real {
     struct env env;
     uv_loop_t *loop;
     struct heap timers; /* keys are monotonic nanoseconds */
     uint64_t armed_ms;  /* when uv_timer fires, in the loop's milliseconds; or NOT_ARMED */
     struct queue tasks[PHASE_COUNT];
-    bool idle_active; /* tasks wait */
+    bool idle_active;  /* tasks wait, or a timer without a delay */
+    bool timer_is_due; /* it was started without a delay */
     bool closing;
     unsigned handle_count; /* libuv has not given back yet */
     struct worker_set workers;
@@ -110,10 +113,9 @@ static void arm(struct env_real *real)
     real->armed_ms = at_ms;
 }
 
-static void on_timer(uv_timer_t *handle)
+static void fire_timers(struct env_real *real)
 {
-    struct env_real *real = CONTAINER_OF(handle, struct env_real, timer);
-    real->armed_ms = NOT_ARMED;
+    real->timer_is_due = false;
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
     uint64_t seq_end = real->timers.next_seq; /* those started meanwhile wait for the next turn */
     struct heap_link *first;
@@ -124,6 +126,29 @@ static void on_timer(uv_timer_t *handle)
     }
     if (!real->closing) {
         arm(real);
+    }
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+    struct env_real *real = CONTAINER_OF(handle, struct env_real, timer);
+    real->armed_ms = NOT_ARMED;
+    fire_timers(real);
+}
+
+static void on_idle(uv_idle_t *handle)
+{
+    struct env_real *real = CONTAINER_OF(handle, struct env_real, idle);
+    if (real->timer_is_due) {
+        fire_timers(real);
+    }
+}
+
+static void start_idle(struct env_real *real)
+{
+    if (!real->idle_active && !real->closing) {
+        must(uv_idle_start(&real->idle, on_idle));
+        real->idle_active = true;
     }
 }
 
@@ -143,6 +168,10 @@ static void real_timer_start(struct env *env, struct env_timer *timer, uint64_t 
     if (heap_min(&real->timers) == &timer->link) {
         arm(real);
     }
+    if (delay_ms == 0) {
+        real->timer_is_due = true;
+        start_idle(real);
+    }
 }
 
 static void real_timer_stop(struct env *env, struct env_timer *timer)
@@ -159,20 +188,12 @@ static void real_timer_stop(struct env *env, struct env_timer *timer)
 
 /* Tasks. */
 
-static void on_idle(uv_idle_t *handle)
-{
-    (void)handle;
-}
-
 static void real_defer(struct env *env, struct env_task *task)
 {
     struct env_real *real = real_of(env);
     ASSERT(task->phase < PHASE_COUNT);
     queue_push_back(&real->tasks[task->phase], &task->link);
-    if (!real->idle_active && !real->closing) {
-        must(uv_idle_start(&real->idle, on_idle));
-        real->idle_active = true;
-    }
+    start_idle(real);
 }
 
 /* Run what one phase holds now; what it defers to itself waits for the next round. */
@@ -201,7 +222,7 @@ static void run_tasks(struct env_real *real)
             ran |= run_phase(&real->tasks[phase]);
         }
         if (!ran) {
-            if (real->idle_active && !real->closing) {
+            if (real->idle_active && !real->timer_is_due && !real->closing) {
                 must(uv_idle_stop(&real->idle));
                 real->idle_active = false;
             }

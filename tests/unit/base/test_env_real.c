@@ -149,6 +149,17 @@ START_TEST(a_timer_may_start_itself_at_once)
 }
 END_TEST
 
+/* libuv's milliseconds would have it wait for the next one. */
+START_TEST(a_timer_without_a_delay_is_of_the_next_turn)
+{
+    struct letter_timer timer = {0};
+    start(&timer, 'a', 0);
+    ck_assert_int_eq(uv_backend_timeout(&fixture.loop), 0);
+    (void)uv_run(&fixture.loop, UV_RUN_ONCE);
+    ck_assert_str_eq(fixture.trail, "a");
+}
+END_TEST
+
 START_TEST(a_delay_beyond_all_time_never_comes)
 {
     struct letter_timer timers[2] = {0};
@@ -374,6 +385,7 @@ static Suite *env_real_suite(void)
     tcase_add_test(tc, a_timer_can_be_moved_and_stopped);
     tcase_add_test(tc, the_loop_ends_when_the_last_timer_is_stopped);
     tcase_add_test(tc, a_timer_may_start_itself_at_once);
+    tcase_add_test(tc, a_timer_without_a_delay_is_of_the_next_turn);
     tcase_add_test(tc, a_delay_beyond_all_time_never_comes);
     tcase_add_test(tc, tasks_run_by_phase_until_none_is_left);
     tcase_add_test(tc, a_cancelled_task_does_not_run);
