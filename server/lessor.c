@@ -8,6 +8,8 @@
 #include "raft/node.h"
 
 #define TICK_MS 100u /* what ends within it is revoked together */
+/* From its election to its first entry a leader looks so often whether it may begin. */
+#define READY_MS 10u
 /* Leases looked at in a turn, and those of a command with their keys: neither holds the loop long.
  */
 #define LOOK_MAX  1024u
@@ -263,7 +265,7 @@ static void tick(struct lessor *lessor)
     if (lessor->leads) {
         look(lessor);
     } else if (node_role(lessor->config.node) == NODE_LEADER) {
-        arm(lessor, TICK_MS);
+        arm(lessor, READY_MS);
     }
 }
 
