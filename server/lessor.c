@@ -14,6 +14,7 @@
  */
 #define LOOK_MAX  1024u
 #define BATCH_MAX 1024u
+static_assert(LOOK_MAX <= BATCH_MAX, "a look fits into a checkpoint");
 /* Longer than the request's time limit: by then the outcome is known or the command is lost. */
 #define RETRY_MS 10000u
 /* A lease that was not renewed for half its TTL is not being kept alive (clients renew after a
@@ -38,6 +39,9 @@ struct lessor {
         size_t count;
     } revokes[LESSOR_REVOKES_MAX];
     struct lessor_op checkpoint;
+    uint64_t checkpoint_not_before_ms;
+    uint64_t slot_ms; /* of checkpoints that were put off: the last that is not full */
+    size_t slot_count;
     struct lessor_op clear;
     int64_t ids[BATCH_MAX]; /* of the revocation that is being made */
     size_t id_count;
@@ -189,6 +193,21 @@ static void checkpoint_with_others(struct lessor *lessor, struct lease *lease, u
     look_at(lessor, lease, again_ms < lease->clock_expires_ms ? again_ms : lease->clock_expires_ms);
 }
 
+/* When a checkpoint that has no room now is made: BATCH_MAX of them every TICK_MS, so that each is
+ * put off about once, however many there are, and what ends does not wait behind them. */
+static uint64_t next_slot_ms(struct lessor *lessor, uint64_t now)
+{
+    if (lessor->slot_ms < now + TICK_MS) {
+        lessor->slot_ms = now + TICK_MS;
+        lessor->slot_count = 0;
+    } else if (lessor->slot_count == BATCH_MAX) {
+        lessor->slot_ms += TICK_MS;
+        lessor->slot_count = 0;
+    }
+    lessor->slot_count++;
+    return lessor->slot_ms;
+}
+
 /* One that its time in the heap has come for. False: it cannot be dealt with now. */
 static bool deal_with(struct lessor *lessor, struct lease *lease, uint64_t now)
 {
@@ -204,9 +223,8 @@ static bool deal_with(struct lessor *lessor, struct lease *lease, uint64_t now)
         look_at(lessor, lease, next_ms(lease));
         return true;
     }
-    if (lessor->checkpoint.busy || lessor->rest_count == BATCH_MAX) {
-        /* What is to end must not wait behind it. */
-        uint64_t later_ms = now + TICK_MS;
+    if (lessor->checkpoint.busy || now < lessor->checkpoint_not_before_ms) {
+        uint64_t later_ms = next_slot_ms(lessor, now);
         look_at(lessor, lease,
                 later_ms < lease->clock_expires_ms ? later_ms : lease->clock_expires_ms);
         return true;
@@ -232,6 +250,9 @@ static void look(struct lessor *lessor)
         looked++;
     }
     propose_revoke(lessor);
+    if (lessor->rest_count > 0) {
+        lessor->checkpoint_not_before_ms = now + TICK_MS;
+    }
     propose_rests(lessor, &lessor->checkpoint, lessor->rests, &lessor->rest_count);
     struct heap_link *min = heap_min(&lessor->due);
     if (first_due(lessor, now) != NULL) {
@@ -305,15 +326,12 @@ static void on_granted(struct lessor *lessor, struct lease *lease)
 
 static void on_changed(struct lessor *lessor, struct lease *lease)
 {
-    uint64_t now = env_now_ms(lessor->config.env);
-    uint64_t end_ms = now + span_ms(lease_rest_s(lease));
-    bool cleared = lease->remaining_s == 0;
-    if (cleared) {
-        lease->clock_checkpoint = 0;
-        if (lease->clock_expires_ms < end_ms) {
-            lease->clock_expires_ms = end_ms;
-        }
-    } else if (lease->clock_due.key > end_ms) {
+    if (lease->remaining_s == 0) {
+        lease->clock_checkpoint = 0; /* no reason to extend it: its revocation may be on its way */
+        return;
+    }
+    uint64_t end_ms = env_now_ms(lessor->config.env) + span_ms(lease->remaining_s);
+    if (lease->clock_due.key > end_ms) {
         look_at(lessor, lease, end_ms); /* the leader that counts knows that it ends sooner */
     }
 }

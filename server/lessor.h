@@ -27,8 +27,8 @@
  *   1. a lease's time in the heap is not after its end here, were this member to lead now
  *   2. a checkpoint of a lease that is renewed is cleared by the log before the renewal is
  * confirmed, and never overtakes its clearing
- *   3. at most REVOKES_MAX revocations and one checkpoint are on their way, and a look at the heap
- *      takes LOOK_MAX leases */
+ *   3. at most LESSOR_REVOKES_MAX revocations and one checkpoint are on their way, ten checkpoints
+ * of a thousand leases are made a second, and a look at the heap takes a thousand leases */
 struct lessor;
 
 #define LESSOR_REVOKES_MAX 4u
