@@ -678,6 +678,7 @@ static Suite *lessor_suite(void)
     tcase_add_test(tc, leases_of_before_the_start_are_counted);
     suite_add_tcase(suite, tc);
     tc = tcase_create("revoke");
+    tcase_set_timeout(tc, 60); /* the model walks over all rows for each */
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, a_lost_revocation_is_made_again);
     tcase_add_test(tc, a_lease_that_is_over_is_not_renewed);
@@ -699,6 +700,7 @@ static Suite *lessor_suite(void)
     tcase_add_test(tc, what_ends_does_not_wait_behind_checkpoints);
     suite_add_tcase(suite, tc);
     tc = tcase_create("random");
+    tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_loop_test(tc, nothing_ends_early, 0, 30);
     suite_add_tcase(suite, tc);
