@@ -29,22 +29,12 @@ static void on_granted(struct call *call)
     call_answer_message(call, &answer.base);
 }
 
-/* Positive; that it is taken already is as likely as anything that never happens, and refused. */
-static int64_t new_id(const struct call *call)
-{
-    int64_t id = 0;
-    while (id == 0) {
-        id = (int64_t)(env_random_u64(server_env(call->server)) >> 1);
-    }
-    return id;
-}
-
 static void rpc_lease_grant(struct call *call, const void *message)
 {
     const Etcdserverpb__LeaseGrantRequest *request = message;
     struct grant_call *state = CONTAINER_OF(call, struct grant_call, call);
     int64_t ttl_min_s = server_lease_ttl_min(call->server);
-    state->grant.id = request->id != 0 ? request->id : new_id(call);
+    state->grant.id = request->id != 0 ? request->id : server_new_lease_id(call->server);
     state->grant.ttl_s = request->ttl > ttl_min_s ? request->ttl : ttl_min_s;
     struct command command = {.kind = COMMAND_LEASE_GRANT, .lease_grant = state->grant};
     call_propose(call, &command, on_granted);

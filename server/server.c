@@ -304,6 +304,8 @@ static void open_lessor(struct server *server, uint64_t timeout_ms)
     }
     leaseask_init(&server->leaseask, server->env, server->node, server->lessor, timeout_ms,
                   server->config.election_ms);
+    uint64_t started_ms = env_wall_ms(server->env) & ((1ull << 40) - 1);
+    server->next_lease_id = server->config.member_id << 48 | started_ms << 8;
     lessor_update(server->lessor);
 }
 
@@ -606,6 +608,12 @@ uint64_t server_quota_bytes(const struct server *server)
 uint32_t server_request_bytes_max(const struct server *server)
 {
     return server->config.request_bytes_max;
+}
+
+int64_t server_new_lease_id(struct server *server)
+{
+    int64_t id = (int64_t)(server->next_lease_id++ & INT64_MAX);
+    return id != 0 ? id : server_new_lease_id(server);
 }
 
 int64_t server_lease_ttl_min(const struct server *server)

@@ -90,6 +90,10 @@ void server_lease_renew(struct server *server, struct lease_ask *ask,
 void server_lease_remaining(struct server *server, struct lease_ask *ask,
                             void (*cb)(struct lease_ask *ask, enum err status));
 void server_lease_cancel(struct server *server, struct lease_ask *ask); /* no cb comes any more */
+/* For a lease whose client chose none: positive, one after the other so that their rows are side by
+ * side; as etcd's, two bytes of the member's id, five of the time of its start, one to count from.
+ */
+int64_t server_new_lease_id(struct server *server);
 int64_t server_lease_ttl_min(const struct server *server); /* seconds: 1.5 election timeouts */
 
 struct store *server_store(struct server *server);

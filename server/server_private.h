@@ -27,6 +27,7 @@ struct server {
     struct query query;
     struct lessor *lessor;
     struct leaseask leaseask;
+    uint64_t next_lease_id;
     struct quota quota;
     struct announce announce;
     struct compactor compactor;

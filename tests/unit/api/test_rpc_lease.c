@@ -66,8 +66,13 @@ static void ask_revoke(int64_t id)
 START_TEST(a_grant_chooses_an_id_and_raises_a_short_ttl)
 {
     static const int64_t ttls[] = {INT64_MIN, -5, 0, 1, 2, 3, LEASE_TTL_MAX};
+    int64_t last = 0;
     for (size_t i = 0; i < ARRAY_LEN(ttls); i++) {
-        ck_assert_int_gt(grant(0, ttls[i]), 0);
+        int64_t id = grant(0, ttls[i]);
+        ck_assert_int_gt(id, 0);
+        ck_assert_int_eq(id >> 48, MEMBER_ID & 0x7fff);
+        ck_assert(i == 0 || id == last + 1);
+        last = id;
     }
     ck_assert_int_eq(grant(77, 60), 77);
     ck_assert_int_eq(grant(INT64_MIN, 60), INT64_MIN);
