@@ -215,6 +215,35 @@ void answer_only_header(struct buf *buf, const struct answer_header *header)
     write_header(buf, header);
 }
 
+/* ---- leases: header 1, ID 2, TTL 3, grantedTTL 4, keys 5; LeaseStatus: ID 1 ---- */
+
+void answer_lease_keep_alive(struct buf *buf, const struct answer_header *header, int64_t id,
+                             int64_t ttl_s)
+{
+    write_header(buf, header);
+    write_number(buf, 2, (uint64_t)id);
+    write_number(buf, 3, (uint64_t)ttl_s);
+}
+
+void answer_lease_time_to_live(struct buf *buf, const struct answer_header *header, int64_t id,
+                               int64_t ttl_s, int64_t granted_ttl_s, const struct lease *lease)
+{
+    answer_lease_keep_alive(buf, header, id, ttl_s);
+    write_number(buf, 4, (uint64_t)granted_ttl_s);
+    const struct lease_key *key = lease == NULL ? NULL : lease_key_first(lease);
+    for (; key != NULL; key = lease_key_next(key)) {
+        struct bytes bytes = lease_key_bytes(key);
+        write_message_head(buf, 5, bytes.len);
+        buf_append_bytes(buf, bytes);
+    }
+}
+
+void answer_lease_status(struct buf *buf, int64_t id)
+{
+    write_message_head(buf, 2, number_size((uint64_t)id));
+    write_number(buf, 1, (uint64_t)id);
+}
+
 struct blob *answer_range_chunk(const struct answer_header *header,
                                 const struct range_result *piece)
 {

@@ -2,11 +2,12 @@
 #ifndef API_ANSWER_H
 #define API_ANSWER_H
 
+#include "fsm/lease.h"
 #include "fsm/result.h"
 
-/* Answers of the KV service, written straight from records into protobuf bytes: an answer of ten
- * thousand keys is built without ten thousand structs in between. Field numbers are those of
- * proto/rpc.proto. */
+/* Answers of the KV and Lease services, written straight from records into protobuf bytes: an
+ * answer of ten thousand keys is built without ten thousand structs in between. Field numbers are
+ * those of proto/rpc.proto. */
 
 struct answer_header {
     uint64_t cluster_id; /* zeros are not sent: inside a transaction there is only the revision */
@@ -30,6 +31,15 @@ void answer_txn(struct buf *buf, const struct answer_header *header,
                 const struct txn_result *result);
 /* An answer that is only a header: Compact. */
 void answer_only_header(struct buf *buf, const struct answer_header *header);
+
+/* Leases. */
+void answer_lease_keep_alive(struct buf *buf, const struct answer_header *header, int64_t id,
+                             int64_t ttl_s);
+/* LEASE: its keys are told as well; NULL: they are not wanted. */
+void answer_lease_time_to_live(struct buf *buf, const struct answer_header *header, int64_t id,
+                               int64_t ttl_s, int64_t granted_ttl_s, const struct lease *lease);
+/* One more of LeaseLeases, behind answer_only_header. */
+void answer_lease_status(struct buf *buf, int64_t id);
 
 /* A RangeStreamResponse with what PIECE says; HEADER NULL for all but the last. NULL: no memory. */
 struct blob *answer_range_chunk(const struct answer_header *header,

@@ -71,6 +71,21 @@ void call_read(struct call *call, call_cb done)
     server_read(call->server, &call->read, on_read);
 }
 
+static void on_lease(struct lease_ask *ask, enum err status)
+{
+    end_wait(CONTAINER_OF(ask, struct call, lease), status);
+}
+
+void call_lease(struct call *call, bool renew, call_cb done)
+{
+    begin_wait(call, CALL_LEASE, done);
+    if (renew) {
+        server_lease_renew(call->server, &call->lease, on_lease);
+    } else {
+        server_lease_remaining(call->server, &call->lease, on_lease);
+    }
+}
+
 static void on_range(struct store_range_request *request)
 {
     struct call *call = CONTAINER_OF(request, struct call, range);
@@ -161,6 +176,9 @@ void call_closed(struct call *call)
     case CALL_READ:
         server_read_cancel(call->server, &call->read);
         break;
+    case CALL_LEASE:
+        server_lease_cancel(call->server, &call->lease);
+        break;
     case CALL_COMPACTION:
         store_wait_cancel(&call->compaction);
         break;
@@ -189,6 +207,13 @@ void call_refuse(struct call *call, enum err err, size_t cost)
     }
     begin_wait(call, CALL_OP, NULL); /* never done: it ends with ERR_QUOTA */
     server_refuse_quota(call->server, &call->op, on_applied);
+}
+
+void call_fail_malformed(struct call *call)
+{
+    grpc_call_finish(call_grpc(call), GRPC_INTERNAL,
+                     "grpc: error unmarshalling request: proto: cannot parse invalid wire-format "
+                     "data");
 }
 
 struct answer_header call_header(const struct call *call, int64_t revision)

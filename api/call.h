@@ -29,6 +29,7 @@ enum call_wait {
     CALL_IDLE,
     CALL_OP,         /* a command to be applied */
     CALL_READ,       /* a read to be linearizable */
+    CALL_LEASE,      /* the leader's clock of leases to answer */
     CALL_RANGE,      /* a range in slices */
     CALL_ENCODE,     /* its answer to be encoded, by a worker */
     CALL_COMPACTION, /* compacted revisions to be gone from disk */
@@ -54,6 +55,7 @@ struct call {
     union { /* by wait; also what done reads */
         struct op op;
         struct read_op read;
+        struct lease_ask lease;
         struct store_range_request range;
         struct call_encoding encoding;
         struct store_wait compaction;
@@ -64,7 +66,8 @@ struct call {
 /* A row of the table of methods. */
 struct method {
     const char *path;                          /* "/etcdserverpb.KV/Put" */
-    const ProtobufCMessageDescriptor *request; /* NULL: known, but not served in this version */
+    const ProtobufCMessageDescriptor *request; /* NULL: known, but not served in this version,
+                                                  unless it has `message` */
     size_t state_bytes;                        /* 0: a struct call alone */
     bool client_stream;
     bool server_stream;
@@ -72,6 +75,9 @@ struct method {
     enum err (*check)(const struct call *call, struct bytes message);
     /* The decoded request is in the call's arena, and lives as long as the call. */
     void (*handle)(struct call *call, const void *request);
+    /* Instead of request and handle, for streams of many small messages: each as it came. */
+    void (*message)(struct call *call, struct bytes message);
+    void (*half_close)(struct call *call); /* the client sends no more (may be NULL) */
     void (*closed)(
         struct call *call); /* over without an answer; nothing is waited for (may be NULL) */
     void (*release)(struct call *call); /* its memory is used again (may be NULL) */
@@ -83,6 +89,7 @@ struct method_table {
 };
 extern const struct method_table rpc_kv;
 extern const struct method_table rpc_range;
+extern const struct method_table rpc_lease;
 extern const struct method_table rpc_maintenance;
 extern const struct method_table rpc_cluster;
 extern const struct method_table rpc_health;
@@ -107,6 +114,10 @@ void call_propose(struct call *call, const struct command *command, call_cb done
 /* Until a read of this member's state is linearizable. */
 void call_read(struct call *call, call_cb done);
 
+/* For the answers to call->lease, whose ids, answers and count are set: to a renewal, or how much
+ * is left. */
+void call_lease(struct call *call, bool renew, call_cb done);
+
 /* For QUERY, whose bytes live as long as the call: the result is in call->range.result, and DONE's
  * to fini. What is cheap comes before this returns. */
 void call_range(struct call *call, const struct range_query *query, call_cb done);
@@ -125,6 +136,7 @@ void call_writable(struct call *call, call_cb done);
 /* ---- answering ---- */
 
 void call_fail(struct call *call, enum err err);
+void call_fail_malformed(struct call *call); /* its message does not decode */
 
 /* Refuse a request that is wrong. etcd looks first whether what it costs (quota_cost) still fits
  * into the database: if not, that is what the client hears, and the alarm is raised. */

@@ -19,11 +19,6 @@
 
 static const struct method rows[] = {
     BIDI("etcdserverpb.Watch/Watch"),
-    UNARY("etcdserverpb.Lease/LeaseGrant"),
-    UNARY("etcdserverpb.Lease/LeaseRevoke"),
-    BIDI("etcdserverpb.Lease/LeaseKeepAlive"),
-    UNARY("etcdserverpb.Lease/LeaseTimeToLive"),
-    UNARY("etcdserverpb.Lease/LeaseLeases"),
     UNARY("etcdserverpb.Cluster/MemberAdd"),
     UNARY("etcdserverpb.Cluster/MemberRemove"),
     UNARY("etcdserverpb.Cluster/MemberUpdate"),

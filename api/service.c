@@ -20,7 +20,7 @@
 #define ARENA_BASE_BYTES 262144u
 
 static const struct method_table *const tables[] = {
-    &rpc_kv, &rpc_range, &rpc_maintenance, &rpc_cluster, &rpc_health, &rpc_unserved,
+    &rpc_kv, &rpc_range, &rpc_lease, &rpc_maintenance, &rpc_cluster, &rpc_health, &rpc_unserved,
 };
 
 /* ---- a call comes in ---- */
@@ -37,13 +37,19 @@ static enum err admit(const struct call *call, const struct grpc_call *grpc)
     return wants_leader && server_leader(call->server) == 0 ? ERR_NO_LEADER : OK;
 }
 
-static void service_dispatch(struct grpc_call *grpc, struct bytes message)
+static struct call *call_of(struct grpc_call *grpc)
 {
     struct service *service = grpc_call_ctx(grpc);
-    const struct method *method = grpc_call_method(grpc)->user;
     struct call *call = grpc_call_state(grpc);
     call->service = service;
     call->server = service->server;
+    return call;
+}
+
+static void service_dispatch(struct grpc_call *grpc, struct bytes message)
+{
+    const struct method *method = grpc_call_method(grpc)->user;
+    struct call *call = call_of(grpc);
     call->request_bytes = message.len;
     enum err err = admit(call, grpc);
     if (err == OK && method->check != NULL) {
@@ -53,16 +59,24 @@ static void service_dispatch(struct grpc_call *grpc, struct bytes message)
         call_fail(call, err);
         return;
     }
+    if (method->message != NULL) {
+        method->message(call, message);
+        return;
+    }
     struct arena *arena = grpc_call_arena(grpc);
-    arena->max_bytes = ARENA_BASE_BYTES + ARENA_FACTOR * service->message_bytes_max;
+    arena->max_bytes = ARENA_BASE_BYTES + ARENA_FACTOR * call->service->message_bytes_max;
     const void *request = decode_message(method->request, arena, message);
     if (request == NULL) {
-        grpc_call_finish(grpc, GRPC_INTERNAL,
-                         "grpc: error unmarshalling request: proto: cannot parse invalid "
-                         "wire-format data");
+        call_fail_malformed(call);
         return;
     }
     method->handle(call, request);
+}
+
+static void on_half_close(struct grpc_call *grpc)
+{
+    const struct method *method = grpc_call_method(grpc)->user;
+    method->half_close(call_of(grpc));
 }
 
 static void on_closed(struct grpc_call *grpc, enum grpc_status status)
@@ -115,11 +129,12 @@ static struct grpc_method grpc_method_of(const struct method *row)
         .state_bytes = row->state_bytes == 0 ? sizeof(struct call) : row->state_bytes,
         .user = row,
         .message = service_dispatch,
+        .half_close = row->half_close == NULL ? NULL : on_half_close,
         .writable = on_writable,
         .closed = on_closed,
         .release = row->release == NULL ? NULL : on_release,
     };
-    if (row->request == NULL) {
+    if (row->request == NULL && row->message == NULL) {
         method.start = refuse_unserved;
         method.message = ignore_message;
         method.state_bytes = 0;

@@ -19,6 +19,8 @@ static const struct status table[ERR_COUNT] = {
                              "etcdserver: mvcc: required revision is a future revision"},
     [ERR_QUOTA] = {GRPC_RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"},
     [ERR_LEASE_NOT_FOUND] = {GRPC_NOT_FOUND, "etcdserver: requested lease not found"},
+    [ERR_LEASE_EXISTS] = {GRPC_FAILED_PRECONDITION, "etcdserver: lease already exists"},
+    [ERR_LEASE_TTL] = {GRPC_OUT_OF_RANGE, "etcdserver: too large lease TTL"},
     [ERR_TOO_LARGE] = {GRPC_INVALID_ARGUMENT, "etcdserver: request is too large"},
     [ERR_TOO_MANY_REQUESTS] = {GRPC_UNKNOWN, "etcdserver: too many requests"},
     [ERR_NO_LEADER] = {GRPC_UNAVAILABLE, "etcdserver: no leader"},

@@ -40,6 +40,8 @@
     X(VALUE_PROVIDED, "value is provided")                       \
     X(LEASE_PROVIDED, "lease is provided")                       \
     X(LEASE_NOT_FOUND, "requested lease not found")              \
+    X(LEASE_EXISTS, "lease already exists")                      \
+    X(LEASE_TTL, "too large lease TTL")                          \
     X(TOO_MANY_OPS, "too many operations in txn request")        \
     X(DUPLICATE_KEY, "duplicate key given in txn request")       \
     X(SORT_OPTION, "invalid sort option")                        \

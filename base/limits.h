@@ -16,6 +16,7 @@
 #define TXN_OPS_MAX            65536
 #define TXN_DEPTH_MAX          128 /* as deep as etcd's default of operations lets them nest */
 #define LEASE_TTL_MAX          9000000000ll
+#define LEASE_ASK_MAX          16384 /* leases of one question to the leader's clock */
 
 /* HTTP. */
 #define HTTP_HEADER_LIST_BYTES_MAX (64u * 1024)
@@ -90,6 +91,7 @@ static_assert(CONNECTION_HELD_BYTES_MAX > GRPC_MESSAGE_BYTES_MAX, "a connection 
 static_assert(GRPC_MESSAGE_BYTES_MAX > REQUEST_BYTES_MAX, "a message holds the largest request");
 static_assert(ENTRY_BYTES_MAX > BATCH_BYTES_MAX + REQUEST_BYTES_MAX,
               "a batch ends with any request");
+static_assert(PEER_FRAME_BYTES_MAX > 64 + 8 * LEASE_ASK_MAX, "a frame carries any question");
 static_assert(PEER_FRAME_BYTES_MAX > ENTRY_BYTES_MAX, "a frame carries any entry");
 static_assert(PEER_QUEUE_BYTES_MAX > PEER_FRAME_BYTES_MAX, "a queue takes any frame");
 

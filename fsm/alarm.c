@@ -141,10 +141,8 @@ enum err alarm_change(struct alarm_set *set, const struct command_alarm *command
 /* By kind of command: is it for clients to write with, does it add to the database? */
 enum rule { FREE, WRITES, GROWS, GROWS_BY_PUTS };
 static const enum rule rules[COMMAND_KIND_COUNT] = {
-    [COMMAND_PUT] = GROWS,
-    [COMMAND_DELETE_RANGE] = WRITES,
-    [COMMAND_TXN] = GROWS_BY_PUTS,
-    [COMMAND_COMPACT] = WRITES,
+    [COMMAND_PUT] = GROWS,      [COMMAND_DELETE_RANGE] = WRITES, [COMMAND_TXN] = GROWS_BY_PUTS,
+    [COMMAND_COMPACT] = WRITES, [COMMAND_LEASE_GRANT] = GROWS,   [COMMAND_LEASE_REVOKE] = WRITES,
 };
 
 static bool grows(const struct command *command)

@@ -16,6 +16,9 @@
  *   compact          flags (1 physical), revision
  *   member_publish   member id (8 bytes), name, count, client URLs
  *   cluster_version  text
+ *   lease_grant      id, TTL in seconds
+ *   lease_revoke     term (not signed), count, ids
+ *   lease_checkpoint term (not signed), count, and for each id, remaining seconds
  *   alarm            flags (1 clear), type (4 bytes), member id (8 bytes) */
 
 #define FLAG_PREV_KV      1u
@@ -144,6 +147,26 @@ static void encode_publish(struct buf *buf, const struct command_member_publish 
     }
 }
 
+static void encode_lease_revoke(struct buf *buf, const struct command_lease_revoke *revoke)
+{
+    write_varint(buf, revoke->term);
+    write_varint(buf, revoke->count);
+    for (size_t i = 0; i < revoke->count; i++) {
+        write_signed(buf, revoke->ids[i]);
+    }
+}
+
+static void encode_lease_checkpoint(struct buf *buf,
+                                    const struct command_lease_checkpoint *checkpoint)
+{
+    write_varint(buf, checkpoint->term);
+    write_varint(buf, checkpoint->count);
+    for (size_t i = 0; i < checkpoint->count; i++) {
+        write_signed(buf, checkpoint->leases[i].id);
+        write_signed(buf, checkpoint->leases[i].remaining_s);
+    }
+}
+
 static void encode_body(struct buf *buf, const struct command *command)
 {
     switch (command->kind) {
@@ -165,6 +188,16 @@ static void encode_body(struct buf *buf, const struct command *command)
         break;
     case COMMAND_CLUSTER_VERSION:
         write_var_bytes(buf, command->cluster_version);
+        break;
+    case COMMAND_LEASE_GRANT:
+        write_signed(buf, command->lease_grant.id);
+        write_signed(buf, command->lease_grant.ttl_s);
+        break;
+    case COMMAND_LEASE_REVOKE:
+        encode_lease_revoke(buf, &command->lease_revoke);
+        break;
+    case COMMAND_LEASE_CHECKPOINT:
+        encode_lease_checkpoint(buf, &command->lease_checkpoint);
         break;
     case COMMAND_ALARM:
         write_u8(buf, command->alarm.is_clear ? FLAG_CLEAR : 0);
@@ -339,11 +372,35 @@ static enum err decode_publish(struct reader *r, struct arena *arena,
     return OK;
 }
 
+static enum err decode_lease_revoke(struct reader *r, struct arena *arena,
+                                    struct command_lease_revoke *revoke)
+{
+    revoke->term = read_varint(r);
+    TRY(decode_count(r, arena, sizeof *revoke->ids, &revoke->ids, &revoke->count));
+    for (size_t i = 0; i < revoke->count; i++) {
+        revoke->ids[i] = read_signed(r);
+    }
+    return OK;
+}
+
+static enum err decode_lease_checkpoint(struct reader *r, struct arena *arena,
+                                        struct command_lease_checkpoint *checkpoint)
+{
+    checkpoint->term = read_varint(r);
+    TRY(decode_count(r, arena, sizeof *checkpoint->leases, &checkpoint->leases,
+                     &checkpoint->count));
+    for (size_t i = 0; i < checkpoint->count; i++) {
+        checkpoint->leases[i].id = read_signed(r);
+        checkpoint->leases[i].remaining_s = read_signed(r);
+        if (checkpoint->leases[i].remaining_s < 0) {
+            return ERR_MALFORMED;
+        }
+    }
+    return OK;
+}
+
 static enum err decode_body(struct reader *r, struct arena *arena, struct command *command)
 {
-    if (command->kind > COMMAND_CLUSTER_VERSION && command->kind < COMMAND_ALARM) {
-        return ERR_MALFORMED;
-    }
     switch (command->kind) {
     case COMMAND_PUT:
         decode_put(r, &command->put);
@@ -363,6 +420,16 @@ static enum err decode_body(struct reader *r, struct arena *arena, struct comman
         break;
     case COMMAND_CLUSTER_VERSION:
         command->cluster_version = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
+        break;
+    case COMMAND_LEASE_GRANT:
+        command->lease_grant.id = read_signed(r);
+        command->lease_grant.ttl_s = read_signed(r);
+        break;
+    case COMMAND_LEASE_REVOKE:
+        TRY(decode_lease_revoke(r, arena, &command->lease_revoke));
+        break;
+    case COMMAND_LEASE_CHECKPOINT:
+        TRY(decode_lease_checkpoint(r, arena, &command->lease_checkpoint));
         break;
     case COMMAND_ALARM:
         command->alarm.is_clear = (read_u8(r) & FLAG_CLEAR) != 0;

@@ -26,7 +26,9 @@ enum command_kind {
     COMMAND_COMPACT = 4,
     COMMAND_MEMBER_PUBLISH = 5,  /* a member's name and client URLs */
     COMMAND_CLUSTER_VERSION = 6, /* what the leader found all members to support */
-    /* 7 to 9: of leases */
+    COMMAND_LEASE_GRANT = 7,
+    COMMAND_LEASE_REVOKE = 8,     /* several, each a revision of its own */
+    COMMAND_LEASE_CHECKPOINT = 9, /* what is left of several */
     COMMAND_ALARM = 10,
     COMMAND_KIND_COUNT
 };
@@ -92,6 +94,30 @@ struct command_member_publish {
     size_t client_url_count;
 };
 
+struct command_lease_grant {
+    int64_t id;
+    int64_t ttl_s;
+};
+
+/* What a leader's clock has counted holds in its term alone: in an entry of another term the
+ * command does nothing, as the next leader has begun to count anew. 0: in any. */
+struct command_lease_revoke {
+    uint64_t term;
+    int64_t *ids;
+    size_t count;
+};
+
+struct lease_rest {
+    int64_t id;
+    int64_t remaining_s; /* 0: the whole TTL again */
+};
+
+struct command_lease_checkpoint {
+    uint64_t term; /* as above */
+    struct lease_rest *leases;
+    size_t count;
+};
+
 struct command_alarm {
     uint32_t type; /* enum alarm_type, open */
     uint64_t member_id;
@@ -107,6 +133,9 @@ struct command {
         struct command_compact compact;
         struct command_member_publish member_publish;
         struct bytes cluster_version; /* "3.7" */
+        struct command_lease_grant lease_grant;
+        struct command_lease_revoke lease_revoke;
+        struct command_lease_checkpoint lease_checkpoint;
         struct command_alarm alarm;
     };
 };

@@ -11,6 +11,8 @@ struct fsm {
     struct logger *log;
     struct cluster *cluster;
     struct alarm_set *alarms;
+    struct leases *leases;
+    uint64_t term;      /* of the entry at hand */
     struct arena arena; /* of the command at hand */
     uint64_t member_id;
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
@@ -38,6 +40,9 @@ enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *
     if (err == OK) {
         err = alarm_set_new(config->store, &fsm->alarms, why);
     }
+    if (err == OK) {
+        err = leases_new(config->store, config->hash_seed, &fsm->leases, why);
+    }
     if (err != OK) {
         fsm_free(fsm);
         return err;
@@ -51,6 +56,7 @@ void fsm_free(struct fsm *fsm)
     if (fsm == NULL) {
         return;
     }
+    leases_free(fsm->leases);
     cluster_free(fsm->cluster);
     alarm_set_free(fsm->alarms);
     arena_fini(&fsm->arena);
@@ -71,7 +77,7 @@ static enum err apply_put(struct fsm *fsm, const struct command_put *put, bool w
                           struct result *result)
 {
     /* A put alone looks at its lease first, one in a transaction at its key. */
-    if (put->lease != 0) {
+    if (put->lease != 0 && leases_find(fsm->leases, put->lease) == NULL) {
         return ERR_LEASE_NOT_FOUND;
     }
     struct store_put args = {
@@ -95,6 +101,42 @@ static enum err apply_delete_range(struct fsm *fsm, const struct command_delete_
                                       &result->delete_range.deleted, prevs));
 }
 
+/* Of a clock that counted in another term. */
+static bool is_stale(const struct fsm *fsm, uint64_t term)
+{
+    return term != 0 && term != fsm->term;
+}
+
+static enum err apply_lease_revoke(struct fsm *fsm, const struct command_lease_revoke *revoke)
+{
+    if (is_stale(fsm, revoke->term)) {
+        return ERR_LEADER_CHANGED;
+    }
+    enum err status = ERR_LEASE_NOT_FOUND; /* unless one is found */
+    for (size_t i = 0; i < revoke->count; i++) {
+        if (i > 0) {
+            (void)store_txn_end(fsm->store);
+            store_txn_begin(fsm->store);
+        }
+        if (checked(leases_revoke(fsm->leases, revoke->ids[i])) == OK) {
+            status = OK;
+        }
+    }
+    return status;
+}
+
+static enum err apply_lease_checkpoint(struct fsm *fsm,
+                                       const struct command_lease_checkpoint *checkpoint)
+{
+    if (is_stale(fsm, checkpoint->term)) {
+        return ERR_LEADER_CHANGED;
+    }
+    for (size_t i = 0; i < checkpoint->count; i++) {
+        leases_checkpoint(fsm->leases, checkpoint->leases[i].id, checkpoint->leases[i].remaining_s);
+    }
+    return OK;
+}
+
 static enum err apply_command(struct fsm *fsm, const struct command *command, bool want,
                               struct result *result)
 {
@@ -105,7 +147,7 @@ static enum err apply_command(struct fsm *fsm, const struct command *command, bo
         return apply_delete_range(fsm, &command->delete_range, want, result);
     case COMMAND_TXN:
         result->txn = (struct txn_result){0};
-        return txn_apply(fsm->store, &fsm->arena, &command->txn, want, &result->txn);
+        return txn_apply(fsm->store, fsm->leases, &fsm->arena, &command->txn, want, &result->txn);
     case COMMAND_COMPACT:
         return checked(store_compact(fsm->store, command->compact.revision));
     case COMMAND_MEMBER_PUBLISH:
@@ -115,6 +157,13 @@ static enum err apply_command(struct fsm *fsm, const struct command *command, bo
     case COMMAND_ALARM:
         result->alarm_found = false;
         return alarm_change(fsm->alarms, &command->alarm, &result->alarm_found);
+    case COMMAND_LEASE_GRANT:
+        return checked(
+            leases_grant(fsm->leases, command->lease_grant.id, command->lease_grant.ttl_s));
+    case COMMAND_LEASE_REVOKE:
+        return apply_lease_revoke(fsm, &command->lease_revoke);
+    case COMMAND_LEASE_CHECKPOINT:
+        return apply_lease_checkpoint(fsm, &command->lease_checkpoint);
     case COMMAND_KIND_COUNT:
         break;
     }
@@ -168,6 +217,7 @@ void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entr
     if (err != OK) {
         bad_entry(index, err);
     }
+    fsm->term = term;
     store_entry_begin(fsm->store, index, term);
     must_save(fsm);
     while (reader_left(&r) > 0) {
@@ -201,4 +251,9 @@ const struct cluster *fsm_cluster(const struct fsm *fsm)
 const struct alarm_set *fsm_alarms(const struct fsm *fsm)
 {
     return fsm->alarms;
+}
+
+struct leases *fsm_leases(struct fsm *fsm)
+{
+    return fsm->leases;
 }

@@ -4,6 +4,7 @@
 
 #include "fsm/alarm.h"
 #include "fsm/cluster.h"
+#include "fsm/lease.h"
 #include "fsm/result.h"
 
 /* The replicated state machine: committed entries in, changes of the store and results out. No
@@ -19,6 +20,7 @@ struct fsm_config {
      * knows none. */
     const struct cluster_member *bootstrap;
     size_t bootstrap_count;
+    struct hash_seed hash_seed; /* of tables in memory; nothing that can be seen depends on it */
     /* The result of a command that came from this member; once per command, inside fsm_apply. */
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
     /* COMMAND, whosever it is, was applied: what its client is told, OK or ERR_QUOTA. The state is
@@ -27,7 +29,7 @@ struct fsm_config {
     void *ctx;
 };
 
-/* Reads what it keeps in memory (members, cluster version, alarms) from the store. */
+/* Reads what it keeps in memory (members, cluster version, alarms, leases) from the store. */
 MUST_CHECK enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *why);
 void fsm_free(struct fsm *fsm);
 
@@ -45,5 +47,6 @@ bool txn_is_read_only(const struct command_txn *txn);
 
 const struct cluster *fsm_cluster(const struct fsm *fsm);
 const struct alarm_set *fsm_alarms(const struct fsm *fsm);
+struct leases *fsm_leases(struct fsm *fsm);
 
 #endif

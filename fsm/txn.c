@@ -10,6 +10,7 @@
  * which a walk in depth first meets them; every step walks the same way. */
 struct run {
     struct store *store;
+    const struct leases *leases;
     struct arena *arena;
     bool *verdicts;
     size_t verdict_count;
@@ -154,24 +155,20 @@ static enum err choose_path(struct run *run, const struct command_txn *txn)
 
 /* ---- checks ---- */
 
-enum err txn_check_put(struct store *store, const struct command_put *put)
-{
-    if (put->ignore_value || put->ignore_lease) {
-        struct key_version version;
-        if (!store_key_version(store, put->key, &version)) {
-            return ERR_KEY_NOT_FOUND;
-        }
-    }
-    return put->lease == 0 ? OK : ERR_LEASE_NOT_FOUND;
-}
-
 static enum err check_put(struct run *run, const struct txn_op *op)
 {
     if (op->kind != OP_PUT) {
         return OK;
     }
     run->writes++;
-    return txn_check_put(run->store, &op->put);
+    if (op->put.ignore_value || op->put.ignore_lease) {
+        struct key_version version;
+        if (!store_key_version(run->store, op->put.key, &version)) {
+            return ERR_KEY_NOT_FOUND;
+        }
+    }
+    bool known = op->put.lease == 0 || leases_find(run->leases, op->put.lease) != NULL;
+    return known ? OK : ERR_LEASE_NOT_FOUND;
 }
 
 /* Negative revisions are not "the newest" here: they are below what was compacted, unless nothing
@@ -362,11 +359,14 @@ static enum err run_all(struct run *run, const struct command_txn *txn, struct t
     return run_txn(run, txn, ret);
 }
 
-enum err txn_apply(struct store *store, struct arena *arena, const struct command_txn *txn,
-                   bool want, struct txn_result *ret)
+enum err txn_apply(struct store *store, const struct leases *leases, struct arena *arena,
+                   const struct command_txn *txn, bool want, struct txn_result *ret)
 {
-    struct run run = {
-        .store = store, .arena = arena, .before = store_revision(store), .want = want};
+    struct run run = {.store = store,
+                      .leases = leases,
+                      .arena = arena,
+                      .before = store_revision(store),
+                      .want = want};
     enum err err = run_all(&run, txn, want ? ret : NULL);
     if (err == ERR_IO || err == ERR_CORRUPT || err == ERR_NOMEM) {
         must(&run, err, "compare");

@@ -2,6 +2,7 @@
 #ifndef FSM_TXN_H
 #define FSM_TXN_H
 
+#include "fsm/lease.h"
 #include "fsm/result.h"
 
 /* A transaction on the store, as etcd runs it:
@@ -15,19 +16,15 @@
  * Step 3 cannot fail: a disk that cannot read an old value then ends the process, as copies would
  * differ otherwise. */
 
-/* Run inside store_txn_begin/end. WANT: build the responses in RET; else only its verdict matters.
- */
-MUST_CHECK enum err txn_apply(struct store *store, struct arena *arena,
+/* Run inside store_txn_begin/end. LEASES: those that puts may name, NULL for none. WANT: build the
+ * responses in RET; else only its verdict matters. */
+MUST_CHECK enum err txn_apply(struct store *store, const struct leases *leases, struct arena *arena,
                               const struct command_txn *txn, bool want, struct txn_result *ret);
 
 /* The same for a transaction without writes, outside store_txn_begin; errors of the disk are
  * returned. */
 MUST_CHECK enum err txn_read(struct store *store, struct arena *arena,
                              const struct command_txn *txn, struct txn_result *ret);
-
-/* What txn_apply and a plain put check before they write. ERR_LEASE_NOT_FOUND, ERR_KEY_NOT_FOUND.
- */
-MUST_CHECK enum err txn_check_put(struct store *store, const struct command_put *put);
 
 /* A put on either branch, however deep? */
 bool txn_has_put(const struct command_txn *txn);

@@ -7,6 +7,9 @@
 #include "fsm/result.h"
 #include "raft/node.h"
 
+/* An answer: there is no such lease (a renewal says 0). */
+#define LEASE_GONE (INT64_MIN + 1)
+
 /* A command on its way through the log. The caller owns it, and must not touch it, until cb has
  * run. */
 struct op;
@@ -25,6 +28,24 @@ struct op {
     enum err status;
     bool pending;
     bool refused; /* ends with the raising of an alarm (quota.h) */
+};
+
+/* A question to the leader's clock of leases, from whatever member: renew some, or tell how much is
+ * left of them. */
+struct lease_ask {
+    /* The caller's until cb; the answers are there when its status is OK. */
+    const int64_t *ids;
+    int64_t *answers; /* to a renewal the TTL in seconds, 0: there is no such lease;
+                         else milliseconds that are left, LEASE_GONE: there is none */
+    size_t count;     /* at most LEASE_ASK_MAX */
+    void (*cb)(struct lease_ask *ask, enum err status);
+    /* private to server/, from here on */
+    struct queue age;
+    struct queue link;
+    uint64_t started_ms;
+    size_t at; /* place of its answers in those of a frame */
+    bool renew;
+    struct leaseask_remote *remote; /* another member's */
 };
 
 /* A linearizable point in time: cb with OK when a read of this member's state is linearizable. */

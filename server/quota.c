@@ -4,7 +4,8 @@
 #include "server/pending.h"
 #include "server/server.h"
 
-#define PUT_COST_BYTES 256 /* beside key and value */
+#define PUT_COST_BYTES   256 /* beside key and value */
+#define LEASE_COST_BYTES 64
 
 /* ---- costs ---- */
 
@@ -42,6 +43,8 @@ size_t quota_cost(const struct command *command)
         return quota_put_cost(command->put.key.len, command->put.value.len);
     case COMMAND_TXN:
         return txn_cost(&command->txn);
+    case COMMAND_LEASE_GRANT:
+        return LEASE_COST_BYTES;
     default:
         return 0;
     }

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/trace.h"
 #include "server/forward.h"
+#include "server/leaseframe.h"
 #include "server/server_private.h"
 
 /* The member's own command numbers never come back as somebody else's: see pending.h. */
@@ -66,7 +67,11 @@ static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint
         }
         server->leader_id = leader_id;
     }
+    if (server->lessor != NULL) { /* else it looks for itself when it is made */
+        lessor_update(server->lessor);
+    }
     if (leader_id != 0 && server->state == SERVER_RUNNING) {
+        leaseask_kick(&server->leaseask);
         batch_kick(&server->batch);
         query_kick(&server->query);
         announce_kick(&server->announce);
@@ -113,6 +118,10 @@ static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct b
     enum forward_what what;
     struct bytes commands;
     size_t count;
+    if (kind == FRAME_FORWARD && leaseframe_is(payload) &&
+        leaseask_on_frame(&server->leaseask, peer_id, payload)) {
+        return;
+    }
     if (kind != FRAME_FORWARD ||
         forward_decode(payload, &server->arena, &what, &commands, &count) != OK) {
         LOG_WARN(server->log, "ignored a malformed frame from a peer", LOG_HEX("peer-id", peer_id));
@@ -219,6 +228,7 @@ static enum err open_fsm(struct server *server, struct why *why)
         .member_id = config->member_id,
         .bootstrap = config->members,
         .bootstrap_count = config->member_count,
+        .hash_seed = env_hash_seed(config->env),
         .on_result = on_result,
         .on_applied = on_applied,
         .ctx = server,
@@ -265,8 +275,43 @@ static enum err open_node(struct server *server, struct why *why)
     return node_open(&node_config, &callbacks, server, &server->node, why);
 }
 
+static void propose_for_lessor(void *ctx, struct op *op, const struct command *command, op_cb cb)
+{
+    server_propose(ctx, op, command, cb);
+}
+
+static void on_lessor_settled(void *ctx)
+{
+    struct server *server = ctx;
+    leaseask_kick(&server->leaseask);
+}
+
+static void open_lessor(struct server *server, uint64_t timeout_ms)
+{
+    struct lessor_config config = {
+        .env = server->env,
+        .log = server->log,
+        .metrics = server->config.metrics,
+        .leases = fsm_leases(server->fsm),
+        .node = server->node,
+        .election_ms = server->config.election_ms,
+        .propose = propose_for_lessor,
+        .on_settled = on_lessor_settled,
+        .ctx = server,
+    };
+    if (lessor_new(&config, &server->lessor) != OK) {
+        fatal("start a member: out of memory");
+    }
+    leaseask_init(&server->leaseask, server->env, server->node, server->lessor, timeout_ms,
+                  server->config.election_ms);
+    uint64_t started_ms = env_wall_ms(server->env) & ((1ull << 40) - 1);
+    server->next_lease_id = server->config.member_id << 48 | started_ms << 8;
+    lessor_update(server->lessor);
+}
+
 static void server_free(struct server *server)
 {
+    lessor_free(server->lessor);
     fsm_free(server->fsm);
     store_close(server->store);
     announce_fini(&server->announce);
@@ -321,6 +366,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     }
     batch_init(&server->batch, server->env, server->log, server->node, is_wanted, server);
     query_init(&server->query, server->env, server->node, timeout_ms);
+    open_lessor(server, timeout_ms);
     gauges_register(server);
     tell_alarms(server);
     server->config.members = NULL;
@@ -412,6 +458,31 @@ void server_read_cancel(struct server *server, struct read_op *op)
     query_cancel(&server->query, op);
 }
 
+static void ask_lessor(struct server *server, struct lease_ask *ask, bool renew,
+                       void (*cb)(struct lease_ask *ask, enum err status))
+{
+    ask->cb = cb;
+    ask->renew = renew;
+    leaseask_start(&server->leaseask, ask);
+}
+
+void server_lease_renew(struct server *server, struct lease_ask *ask,
+                        void (*cb)(struct lease_ask *ask, enum err status))
+{
+    ask_lessor(server, ask, true, cb);
+}
+
+void server_lease_remaining(struct server *server, struct lease_ask *ask,
+                            void (*cb)(struct lease_ask *ask, enum err status))
+{
+    ask_lessor(server, ask, false, cb);
+}
+
+void server_lease_cancel(struct server *server, struct lease_ask *ask)
+{
+    leaseask_cancel(&server->leaseask, ask);
+}
+
 /* ---- stop ---- */
 
 static void on_node_closed(void *ctx)
@@ -419,6 +490,8 @@ static void on_node_closed(void *ctx)
     struct server *server = ctx;
     pending_finish_all(&server->pending, ERR_STOPPED);
     query_finish_all(&server->query, ERR_STOPPED);
+    leaseask_finish_all(&server->leaseask, ERR_STOPPED);
+    leaseask_fini(&server->leaseask);
     pending_fini(&server->pending);
     batch_fini(&server->batch);
     query_fini(&server->query);
@@ -436,6 +509,7 @@ static void close_node(struct server *server)
     server->state = SERVER_CLOSING;
     env_timer_stop(server->env, &server->leave_limit);
     server->batch.closed = true;
+    leaseask_close(&server->leaseask);
     node_close(server->node, on_node_closed, server);
 }
 
@@ -462,6 +536,7 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx)
     server->state = SERVER_LEAVING;
     announce_stop(&server->announce);
     compactor_stop(&server->compactor);
+    lessor_stop(server->lessor);
     env_timer_init(&server->leave_limit, on_leave_limit);
     const struct node_member *members;
     if (node_role(server->node) == NODE_LEADER && node_members(server->node, &members) > 1) {
@@ -533,6 +608,17 @@ uint64_t server_quota_bytes(const struct server *server)
 uint32_t server_request_bytes_max(const struct server *server)
 {
     return server->config.request_bytes_max;
+}
+
+int64_t server_new_lease_id(struct server *server)
+{
+    int64_t id = (int64_t)(server->next_lease_id++ & INT64_MAX);
+    return id != 0 ? id : server_new_lease_id(server);
+}
+
+int64_t server_lease_ttl_min(const struct server *server)
+{
+    return (3 * (int64_t)server->config.election_ms / 2 + 999) / 1000;
 }
 
 unsigned server_txn_ops_max(const struct server *server)

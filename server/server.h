@@ -82,6 +82,20 @@ void server_read_cancel(struct server *server, struct read_op *op); /* no cb com
 MUST_CHECK enum err server_transfer(struct server *server, uint64_t target,
                                     void (*cb)(void *ctx, enum err status), void *ctx);
 
+/* Renew leases, or ask how much is left of them, on the leader wherever this is called. cb once,
+ * later: OK with the answers, ERR_TIMEOUT, ERR_NO_LEADER, ERR_STOPPED. A renewal is confirmed only
+ * by a leader that is one for certain. */
+void server_lease_renew(struct server *server, struct lease_ask *ask,
+                        void (*cb)(struct lease_ask *ask, enum err status));
+void server_lease_remaining(struct server *server, struct lease_ask *ask,
+                            void (*cb)(struct lease_ask *ask, enum err status));
+void server_lease_cancel(struct server *server, struct lease_ask *ask); /* no cb comes any more */
+/* For a lease whose client chose none: positive, one after the other so that their rows are side by
+ * side; as etcd's, two bytes of the member's id, five of the time of its start, one to count from.
+ */
+int64_t server_new_lease_id(struct server *server);
+int64_t server_lease_ttl_min(const struct server *server); /* seconds: 1.5 election timeouts */
+
 struct store *server_store(struct server *server);
 struct fsm *server_fsm(struct server *server);
 struct node *server_node(struct server *server);

@@ -4,6 +4,7 @@
 
 #include "server/announce.h"
 #include "server/batch.h"
+#include "server/leaseask.h"
 #include "server/pending.h"
 #include "server/query.h"
 #include "server/quota.h"
@@ -24,6 +25,9 @@ struct server {
     struct pending pending;
     struct batch batch;
     struct query query;
+    struct lessor *lessor;
+    struct leaseask leaseask;
+    uint64_t next_lease_id;
     struct quota quota;
     struct announce announce;
     struct compactor compactor;

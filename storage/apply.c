@@ -28,6 +28,8 @@ void store_entry_begin(struct store *store, uint64_t index, uint64_t term)
 {
     ASSERT(index > store->state.applied_index);
     ASSERT(term >= store->state.applied_term);
+    free(TAKE(store->leases)); /* nobody asked, and now they change */
+    store->lease_count = 0;
     outbox_entry_begin(&store->outbox);
     store->state.applied_index = index;
     store->state.applied_term = term;
@@ -106,6 +108,9 @@ static void publish(struct store *store, struct record *record)
     }
     if (ring_trim(&store->ring, 2)) {
         upkeep_wake(store);
+    }
+    if (store->observe != NULL) {
+        store->observe(store->observe_ctx, record);
     }
 }
 
@@ -248,6 +253,13 @@ enum err store_delete_range(struct store *store, struct bytes key, struct bytes 
         record_list_fini(&found);
     }
     return err;
+}
+
+void store_observe(struct store *store, void (*fn)(void *ctx, const struct record *record),
+                   void *ctx)
+{
+    store->observe = fn;
+    store->observe_ctx = ctx;
 }
 
 /* ---- compaction, small tables ---- */

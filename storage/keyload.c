@@ -23,6 +23,9 @@ struct keyload {
     struct keyindex_entry **entries; /* each key once */
     size_t entry_count;
     size_t entry_cap;
+    struct keyload_lease *leases; /* of rows that were the newest of their keys when they came */
+    size_t lease_count;
+    size_t lease_cap;
     int64_t must_be_compacted; /* else a predecessor that was not found is missing; -1: none was */
     revision_t orphan;         /* the row that says so */
     bool done;                 /* the entries belong to an index */
@@ -45,6 +48,7 @@ void keyload_free(struct keyload *load)
     for (size_t i = 0; i < load->entry_count && !load->done; i++) {
         keyindex_entry_free(load->entries[i]);
     }
+    free(load->leases);
     free(load->entries);
     free(load->rows);
     free(load);
@@ -172,6 +176,62 @@ static enum err add_first(struct keyload *load, revision_t rev, const struct rec
     return OK;
 }
 
+/* ---- leases ----
+ *
+ * Most rows have none, and cost nothing here. What was collected is looked through whenever there
+ * is no room left, so that it holds about as many as there are keys with leases, however often they
+ * were put. */
+
+static bool is_newest(const struct keyload_lease *lease)
+{
+    const struct generations *g = &lease->entry->generations;
+    return generation_alive(g) && generation_last(g) == lease->rev;
+}
+
+static void drop_superseded_leases(struct keyload *load)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < load->lease_count; i++) {
+        if (is_newest(&load->leases[i])) {
+            load->leases[kept++] = load->leases[i];
+        }
+    }
+    load->lease_count = kept;
+}
+
+static bool add_lease(struct keyload *load, struct keyindex_entry *entry, revision_t rev,
+                      int64_t lease)
+{
+    if (load->lease_count == load->lease_cap) {
+        drop_superseded_leases(load);
+        /* Half empty is room enough: else every row would look through all of them. */
+        bool roomy = load->lease_count < load->lease_cap / 2;
+        if (!roomy &&
+            !grow(&load->leases, load->lease_cap, &load->lease_cap, sizeof(struct keyload_lease))) {
+            return false;
+        }
+    }
+    load->leases[load->lease_count++] =
+        (struct keyload_lease){.entry = entry, .rev = rev, .lease = lease};
+    return true;
+}
+
+size_t keyload_take_leases(struct keyload *load, struct keyload_lease **ret)
+{
+    ASSERT(load->done);
+    *ret = TAKE(load->leases);
+    size_t count = load->lease_count;
+    load->lease_count = 0;
+    return count;
+}
+
+struct bytes keyload_lease_key(const struct keyload_lease *lease)
+{
+    return entry_key(lease->entry);
+}
+
+/* ---- rows ---- */
+
 enum err keyload_add(struct keyload *load, revision_t rev, const struct record_header *header,
                      struct why *why)
 {
@@ -189,6 +249,9 @@ enum err keyload_add(struct keyload *load, revision_t rev, const struct record_h
         TRY(add_first(load, rev, header, &entry, why));
     }
     load->rows[load->row_count++] = (struct row){.rev = rev, .entry = entry};
+    if (header->lease != 0 && !add_lease(load, entry, rev, header->lease)) {
+        return ERR_NOMEM;
+    }
     return OK;
 }
 
@@ -414,6 +477,7 @@ enum err keyload_finish(struct keyload *load, int64_t compacted, struct keyindex
     }
     free(load->rows);
     load->rows = NULL;
+    drop_superseded_leases(load);
     if (!sort_entries(load)) {
         return ERR_NOMEM;
     }

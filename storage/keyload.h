@@ -18,6 +18,17 @@ MUST_CHECK enum err keyload_add(struct keyload *load, revision_t rev,
 /* COMPACTED: the compacted revision, -1 for never. The index is not compacted by this. */
 MUST_CHECK enum err keyload_finish(struct keyload *load, int64_t compacted, struct keyindex **ret,
                                    struct why *why);
+
+/* A key whose newest revision is alive and has a lease. */
+struct keyload_lease {
+    struct keyindex_entry *entry; /* the index's */
+    revision_t rev;
+    int64_t lease;
+};
+/* After keyload_finish: all of them, in order of their revisions; the caller frees the array. */
+size_t keyload_take_leases(struct keyload *load, struct keyload_lease **ret);
+struct bytes keyload_lease_key(const struct keyload_lease *lease);
+
 void keyload_free(struct keyload *load); /* NULL allowed; an index that was built stays */
 
 #endif

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/codec.h"
-#include "storage/keyload.h"
 #include "storage/store_private.h"
 
 #define MANIFEST_VERSION 1
@@ -96,6 +95,7 @@ static enum err open_backend(struct store *store, struct opening *opening)
     struct backend_state *state = &store->state;
     TRY(backend_open(&config, take_rows, opening, state, &store->backend, opening->why));
     TRY(keyload_finish(opening->load, state->compacted_revision, &store->index, opening->why));
+    store->lease_count = keyload_take_leases(opening->load, &store->leases);
     if (state->revision == 0) {
         state->revision = 1; /* of an empty store, as etcd's */
     }
@@ -178,6 +178,7 @@ static void free_store(struct store *store)
     ring_fini(&store->ring);
     valuecache_fini(&store->cache);
     keyindex_free(store->index);
+    free(store->leases);
     buf_fini(&store->header);
     free(store);
 }
@@ -313,6 +314,19 @@ enum err store_table_foreach(struct store *store, enum store_table table,
                              void *ctx, struct why *why)
 {
     return backend_table_foreach(store->backend, table, fn, ctx, why);
+}
+
+enum err store_lease_foreach(struct store *store,
+                             enum err (*fn)(void *ctx, struct bytes key, int64_t lease), void *ctx)
+{
+    struct keyload_lease *leases = TAKE(store->leases);
+    enum err err = OK;
+    for (size_t i = 0; i < store->lease_count && err == OK; i++) {
+        err = fn(ctx, keyload_lease_key(&leases[i]), leases[i].lease);
+    }
+    store->lease_count = 0;
+    free(leases);
+    return err;
 }
 
 int64_t store_revision(const struct store *store)

@@ -111,6 +111,17 @@ MUST_CHECK enum err store_table_foreach(struct store *store, enum store_table ta
                                                        struct bytes value),
                                         void *ctx, struct why *why);
 
+/* FN is told of every change as it is made, inside store_put and store_delete_range, in the order
+ * of revisions; the record is borrowed, and FN must not write. NULL: nobody is told any more. */
+void store_observe(struct store *store, void (*fn)(void *ctx, const struct record *record),
+                   void *ctx);
+
+/* Every living key that has a lease, in no order, as of the opening; before the first entry, once:
+ * for whoever keeps them in memory from then on. Costs nothing for keys without. */
+MUST_CHECK enum err store_lease_foreach(struct store *store,
+                                        enum err (*fn)(void *ctx, struct bytes key, int64_t lease),
+                                        void *ctx);
+
 /* Somebody who waits for something; embedded in its owner. The store that closes forgets it. */
 struct store_wait {
     struct queue link;

@@ -4,7 +4,7 @@
 
 #include "base/assert.h"
 #include "storage/hashmemory.h"
-#include "storage/keyindex.h"
+#include "storage/keyload.h"
 #include "storage/outbox.h"
 #include "storage/ring.h"
 #include "storage/valuecache.h"
@@ -43,6 +43,10 @@ struct store {
 
     struct backend_state state; /* as applied; revision is what readers see */
     struct store_operation operation;
+    void (*observe)(void *ctx, const struct record *record); /* NULL: nobody */
+    void *observe_ctx;
+    struct keyload_lease *leases; /* as of the opening, until they were asked for or changed */
+    size_t lease_count;
     struct buf header; /* scratch: of the record that is being made */
 
     /* Upkeep (upkeep.c). */

@@ -92,6 +92,9 @@ static void on_poll_closed(uv_handle_t *handle)
 static void end(struct crowd *crowd)
 {
     env_timer_stop(crowd->config.env, &crowd->progress);
+    for (uint64_t i = 0; i < crowd->config.clients; i++) {
+        grpc_request_cancel(&crowd->members[i].request); /* streams */
+    }
     if (crowd->config.progress) {
         fprintf(stderr, "\r\033[K");
     }
@@ -131,6 +134,20 @@ void crowd_stop(struct crowd *crowd)
 
 /* Starting operations. */
 
+/* The stream outlives its operations, so that their time limit cannot be its own. */
+static void send_on_stream(struct member *member)
+{
+    const struct crowd_config *config = &member->crowd->config;
+    if (!grpc_request_is_active(&member->request)) {
+        struct grpc_request_options options = {
+            .path = member->ask.path,
+            .timeout_ms = config->warmup_ms + config->duration_ms + config->timeout_ms};
+        grpc_request_start(client_connection(config->client, member->slot), &member->request,
+                           &options);
+    }
+    grpc_request_send(&member->request, buf_bytes(&member->ask.message));
+}
+
 /* False: there is nothing more to ask. */
 static bool start_operation(struct member *member, uint64_t start_ns)
 {
@@ -145,6 +162,10 @@ static bool start_operation(struct member *member, uint64_t start_ns)
     crowd->busy++;
     member->start_ns = start_ns;
     member->answered = false;
+    if (member->ask.stream) {
+        send_on_stream(member);
+        return true;
+    }
     struct grpc_request_options options = {.path = member->ask.path,
                                            .timeout_ms = crowd->config.timeout_ms};
     client_call(crowd->config.client, member->slot, &member->request, &options,
@@ -224,6 +245,19 @@ static void on_pause_over(struct env_timer *timer)
 
 /* Answers. */
 
+static void record_answer(struct member *member)
+{
+    struct crowd *crowd = member->crowd;
+    crowd->config.report->answered++;
+    uint64_t ns = now_ns(crowd) - member->start_ns;
+    if (crowd->measuring && member->right) {
+        latency_record(&crowd->config.report->latency, ns);
+    }
+    if (crowd->config.progress) {
+        latency_record(crowd->recent, ns);
+    }
+}
+
 static void on_message(struct grpc_request *request, struct bytes message)
 {
     struct member *member = CONTAINER_OF(request, struct member, request);
@@ -236,6 +270,10 @@ static void on_message(struct grpc_request *request, struct bytes message)
         snprintf(report->wrong_text, sizeof report->wrong_text, "%s", why.text);
     }
     report->answer_bytes += crowd->measuring ? message.len : 0;
+    if (member->ask.stream) {
+        record_answer(member);
+        go_on(member);
+    }
 }
 
 static void record_error(struct crowd *crowd, enum grpc_status status, struct bytes text)
@@ -253,20 +291,16 @@ static void on_end(struct grpc_request *request, enum grpc_status status, struct
 {
     struct member *member = CONTAINER_OF(request, struct member, request);
     struct crowd *crowd = member->crowd;
-    if (status != GRPC_OK || !member->answered) {
+    if (member->ask.stream && member->answered) {
+        return; /* nothing was asked on it any more */
+    }
+    if (status != GRPC_OK || !member->answered || member->ask.stream) {
         workload_failed(crowd->config.workload, &member->ask);
         record_error(crowd, status == GRPC_OK ? GRPC_INTERNAL : status, text);
         env_timer_start(crowd->config.env, &member->pause, PAUSE_AFTER_ERROR_MS);
         return;
     }
-    crowd->config.report->answered++;
-    uint64_t ns = now_ns(crowd) - member->start_ns;
-    if (crowd->measuring && member->right) {
-        latency_record(&crowd->config.report->latency, ns);
-    }
-    if (crowd->config.progress) {
-        latency_record(crowd->recent, ns);
-    }
+    record_answer(member);
     go_on(member);
 }
 

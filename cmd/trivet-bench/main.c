@@ -69,7 +69,9 @@ static void print_help(FILE *out)
                  "  txn                 each client compares and swaps a key of its own\n"
                  "  mixed               linearizable gets and puts\n"
                  "  range-many          linearizable ranges of --limit keys\n"
-                 "  load                puts each of --keys once\n\n");
+                 "  load                puts each of --keys once\n"
+                 "  lease-grant         leases that nobody keeps alive\n"
+                 "  lease-keep-alive    each client renews a lease of its own, on a stream\n\n");
     options_help(out, rows, ARRAY_LEN(rows));
 }
 

@@ -69,6 +69,18 @@ void wire_compare_and_swap(struct buf *buf, struct bytes key, int64_t expected, 
     wire_put(buf, key, value);
 }
 
+/* LeaseGrantRequest: TTL 1. */
+void wire_lease_grant(struct buf *buf, int64_t ttl_s)
+{
+    put_number(buf, 1, (uint64_t)ttl_s);
+}
+
+/* LeaseKeepAliveRequest: ID 1. */
+void wire_lease_keep_alive(struct buf *buf, int64_t id)
+{
+    put_number(buf, 1, (uint64_t)id);
+}
+
 /* One field: its number, and its value as a number or as bytes. */
 static unsigned read_field(struct reader *r, uint64_t *number, struct bytes *bytes)
 {
@@ -128,6 +140,12 @@ static enum err read_key_value(struct bytes message, struct wire_answer *answer)
     return reader_end(&r);
 }
 
+static bool is_lease(enum wire_kind kind)
+{
+    return kind == WIRE_LEASE_GRANT || kind == WIRE_LEASE_KEEP_ALIVE;
+}
+
+/* Lease answers: ID 2, TTL 3. */
 enum err wire_read_answer(enum wire_kind kind, struct bytes message, struct wire_answer *ret)
 {
     struct reader r = reader_of(message);
@@ -142,6 +160,10 @@ enum err wire_read_answer(enum wire_kind kind, struct bytes message, struct wire
             ret->succeeded = number != 0;
         } else if (field == 2 && kind == WIRE_RANGE) {
             TRY(read_key_value(bytes, ret));
+        } else if (field == 2 && is_lease(kind)) {
+            ret->lease = (int64_t)number;
+        } else if (field == 3 && is_lease(kind)) {
+            ret->ttl_s = (int64_t)number;
         }
     }
     return reader_end(&r);

@@ -13,6 +13,9 @@ void wire_range(struct buf *buf, struct bytes key, struct bytes range_end, int64
 /* If mod_revision(key) == expected then put. */
 void wire_compare_and_swap(struct buf *buf, struct bytes key, int64_t expected, struct bytes value);
 
+void wire_lease_grant(struct buf *buf, int64_t ttl_s);
+void wire_lease_keep_alive(struct buf *buf, int64_t id);
+
 /* What every answer of these has in common. */
 struct wire_answer {
     int64_t revision;     /* of the header; 0: none */
@@ -20,8 +23,10 @@ struct wire_answer {
     uint64_t kv_count;    /* of a range */
     int64_t mod_revision; /* of the last key value */
     size_t value_size;    /* of the last key value */
+    int64_t lease;        /* of a lease's grant or renewal, as the next */
+    int64_t ttl_s;
 };
-enum wire_kind { WIRE_PUT, WIRE_RANGE, WIRE_TXN };
+enum wire_kind { WIRE_PUT, WIRE_RANGE, WIRE_TXN, WIRE_LEASE_GRANT, WIRE_LEASE_KEEP_ALIVE };
 MUST_CHECK enum err wire_read_answer(enum wire_kind kind, struct bytes message,
                                      struct wire_answer *ret);
 

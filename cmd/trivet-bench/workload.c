@@ -14,6 +14,10 @@
 #define PATH_PUT   "/etcdserverpb.KV/Put"
 #define PATH_TXN   "/etcdserverpb.KV/Txn"
 
+#define PATH_LEASE_GRANT      "/etcdserverpb.Lease/LeaseGrant"
+#define PATH_LEASE_KEEP_ALIVE "/etcdserverpb.Lease/LeaseKeepAlive"
+#define LEASE_TTL_S           600 /* longer than a run */
+
 static const char *const kind_names[WORKLOAD_KIND_COUNT] = {
     [WORKLOAD_PUT] = "put",
     [WORKLOAD_RANGE] = "range",
@@ -22,6 +26,8 @@ static const char *const kind_names[WORKLOAD_KIND_COUNT] = {
     [WORKLOAD_MIXED] = "mixed",
     [WORKLOAD_RANGE_MANY] = "range-many",
     [WORKLOAD_LOAD] = "load",
+    [WORKLOAD_LEASE_GRANT] = "lease-grant",
+    [WORKLOAD_LEASE_KEEP_ALIVE] = "lease-keep-alive",
 };
 
 enum err workload_kind_parse(const char *name, enum workload_kind *ret)
@@ -192,11 +198,31 @@ static bool ask_load(struct workload *workload, struct ask *ask)
     return true;
 }
 
+static void ask_lease_grant(struct ask *ask)
+{
+    ask->kind = WIRE_LEASE_GRANT;
+    ask->path = PATH_LEASE_GRANT;
+    wire_lease_grant(&ask->message, LEASE_TTL_S);
+}
+
+static void ask_lease_keep_alive(struct ask *ask)
+{
+    if (ask->own_lease == 0) {
+        ask_lease_grant(ask);
+        return;
+    }
+    ask->kind = WIRE_LEASE_KEEP_ALIVE;
+    ask->path = PATH_LEASE_KEEP_ALIVE;
+    ask->stream = true;
+    wire_lease_keep_alive(&ask->message, ask->own_lease);
+}
+
 bool workload_next(struct workload *workload, struct ask *ask)
 {
     const struct workload_options *options = &workload->options;
     buf_clear(&ask->message);
     ask->floor = workload->acked_revision;
+    ask->stream = false;
     switch (options->kind) {
     case WORKLOAD_PUT:
         ask_put(workload, ask, next_random(workload) % options->keys);
@@ -224,6 +250,12 @@ bool workload_next(struct workload *workload, struct ask *ask)
             return false;
         }
         break;
+    case WORKLOAD_LEASE_GRANT:
+        ask_lease_grant(ask);
+        break;
+    case WORKLOAD_LEASE_KEEP_ALIVE:
+        ask_lease_keep_alive(ask);
+        break;
     case WORKLOAD_KIND_COUNT:
         break;
     }
@@ -239,9 +271,11 @@ static bool check_revision(struct workload *workload, const struct ask *ask,
                            const struct wire_answer *answer, struct why *why)
 {
     int64_t floor = ask->floor;
-    if (ask->kind == WIRE_RANGE && !ask->linearizable) {
+    bool local =
+        (ask->kind == WIRE_RANGE && !ask->linearizable) || ask->kind == WIRE_LEASE_KEEP_ALIVE;
+    if (local) {
         floor = 1;
-    } else if (ask->kind != WIRE_RANGE) {
+    } else if (ask->kind == WIRE_PUT || ask->kind == WIRE_TXN) {
         floor++;
     }
     if (answer->revision < floor) {
@@ -249,8 +283,7 @@ static bool check_revision(struct workload *workload, const struct ask *ask,
                 answer->revision, floor);
         return false;
     }
-    if (answer->revision > workload->acked_revision &&
-        (ask->kind != WIRE_RANGE || ask->linearizable)) {
+    if (answer->revision > workload->acked_revision && !local) {
         workload->acked_revision = answer->revision;
     }
     return true;
@@ -294,6 +327,19 @@ static bool check_txn(struct ask *ask, const struct wire_answer *answer, struct 
     return true;
 }
 
+static bool check_lease(struct ask *ask, const struct wire_answer *answer, struct why *why)
+{
+    bool granted = ask->kind == WIRE_LEASE_GRANT;
+    if (answer->ttl_s != LEASE_TTL_S || answer->lease == 0 ||
+        (!granted && answer->lease != ask->own_lease)) {
+        why_set(why, "%s answered lease %" PRIx64 " with a TTL of %" PRId64, ask->path,
+                (uint64_t)answer->lease, answer->ttl_s);
+        return false;
+    }
+    ask->own_lease = answer->lease;
+    return true;
+}
+
 bool workload_check(struct workload *workload, struct ask *ask, struct bytes message,
                     struct why *why)
 {
@@ -310,6 +356,9 @@ bool workload_check(struct workload *workload, struct ask *ask, struct bytes mes
         return check_range(workload, ask, &answer, why);
     case WIRE_TXN:
         return check_txn(ask, &answer, why);
+    case WIRE_LEASE_GRANT:
+    case WIRE_LEASE_KEEP_ALIVE:
+        return check_lease(ask, &answer, why);
     case WIRE_PUT:
         break;
     }

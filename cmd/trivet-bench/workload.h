@@ -15,6 +15,8 @@ enum workload_kind {
     WORKLOAD_MIXED,
     WORKLOAD_RANGE_MANY,
     WORKLOAD_LOAD,
+    WORKLOAD_LEASE_GRANT,
+    WORKLOAD_LEASE_KEEP_ALIVE,
     WORKLOAD_KIND_COUNT
 };
 
@@ -45,6 +47,7 @@ struct ask {
     enum wire_kind kind;
     bool linearizable; /* of a range */
     const char *path;
+    bool stream; /* each client has a stream of its own, with a message and an answer at a time */
     struct buf message;
     int64_t floor; /* the answer's revision: at least this, for a write more than this */
     /* The client's own key, for txn. */
@@ -52,6 +55,7 @@ struct ask {
     int64_t own_revision; /* its mod_revision; 0: not there; -1: not known, ask first */
     bool own_unsure;      /* an earlier txn may still be applied */
     uint64_t load_key;
+    int64_t own_lease; /* for lease-keep-alive; 0: none yet */
 };
 
 MUST_CHECK enum err workload_kind_parse(const char *name, enum workload_kind *ret);

@@ -35,6 +35,7 @@ struct node {
     struct queue proposals;
     struct queue reads;
     struct queue frames;
+    bool unready;
     bool disconnected;
     struct outcome transfer;
     uint64_t transfer_target;
@@ -213,7 +214,12 @@ uint64_t node_last_index(const struct node *node)
 
 bool node_ready(const struct node *node)
 {
-    return node->leader_id != 0;
+    return node->leader_id != 0 && !node->unready;
+}
+
+void node_fake_set_ready(struct node *node, bool ready)
+{
+    node->unready = !ready;
 }
 
 size_t node_members(const struct node *node, const struct node_member **ret)

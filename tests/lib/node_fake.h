@@ -19,6 +19,9 @@ void node_fake_set_leader(struct node *node, uint64_t term, uint64_t leader_id);
 void node_fake_set_leader_untold(struct node *node, uint64_t term, uint64_t leader_id);
 void node_fake_tell(struct node *node);
 
+/* Is the first entry of its term applied, when it leads? As long as the test does not say no. */
+void node_fake_set_ready(struct node *node, bool ready);
+
 /* What was proposed, oldest first, until it is answered. */
 size_t node_fake_proposal_count(const struct node *node);
 struct bytes node_fake_entry(const struct node *node, size_t i);

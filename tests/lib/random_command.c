@@ -209,14 +209,32 @@ static struct command_member_publish random_publish(struct random_commands *rand
     return publish;
 }
 
+static struct command_lease_revoke random_revoke(struct random_commands *random)
+{
+    struct command_lease_revoke revoke = {.term = random_below(random, 3),
+                                          .count = random_below(random, 4)};
+    revoke.ids = get(random, revoke.count + 1, sizeof *revoke.ids);
+    for (size_t i = 0; i < revoke.count; i++) {
+        revoke.ids[i] = number(random);
+    }
+    return revoke;
+}
+
+static struct command_lease_checkpoint random_checkpoint(struct random_commands *random)
+{
+    struct command_lease_checkpoint checkpoint = {.term = random_below(random, 3),
+                                                  .count = random_below(random, 4)};
+    checkpoint.leases = get(random, checkpoint.count + 1, sizeof *checkpoint.leases);
+    for (size_t i = 0; i < checkpoint.count; i++) {
+        checkpoint.leases[i] = (struct lease_rest){
+            .id = number(random), .remaining_s = (int64_t)(random_u64(random) >> 1)};
+    }
+    return checkpoint;
+}
+
 struct command random_command(struct random_commands *random)
 {
-    static const enum command_kind kinds[] = {
-        COMMAND_PUT,     COMMAND_DELETE_RANGE,   COMMAND_TXN,
-        COMMAND_COMPACT, COMMAND_MEMBER_PUBLISH, COMMAND_CLUSTER_VERSION,
-        COMMAND_ALARM,
-    };
-    struct command command = {.kind = kinds[random_below(random, ARRAY_LEN(kinds))]};
+    struct command command = {.kind = 1 + random_below(random, COMMAND_KIND_COUNT - 1)};
     switch (command.kind) {
     case COMMAND_PUT:
         command.put = random_put(random);
@@ -236,6 +254,16 @@ struct command random_command(struct random_commands *random)
         break;
     case COMMAND_CLUSTER_VERSION:
         command.cluster_version = text_of(random, random_below(random, 5));
+        break;
+    case COMMAND_LEASE_GRANT:
+        command.lease_grant.id = number(random);
+        command.lease_grant.ttl_s = number(random);
+        break;
+    case COMMAND_LEASE_REVOKE:
+        command.lease_revoke = random_revoke(random);
+        break;
+    case COMMAND_LEASE_CHECKPOINT:
+        command.lease_checkpoint = random_checkpoint(random);
         break;
     case COMMAND_ALARM:
         command.alarm.type = (uint32_t)random_u64(random);

@@ -40,6 +40,8 @@ struct store {
     bool hold;
     uint64_t size;
     size_t pending;
+    void (*observe)(void *ctx, const struct record *record);
+    void *observe_ctx;
     struct queue answers;
     struct env_timer answer_timer;
     struct queue waits;
@@ -370,6 +372,20 @@ static void add(struct store *store, struct record *record)
     push(&store->log, record);
 }
 
+void store_observe(struct store *store, void (*fn)(void *ctx, const struct record *record),
+                   void *ctx)
+{
+    store->observe = fn;
+    store->observe_ctx = ctx;
+}
+
+static void tell(struct store *store, const struct record *record)
+{
+    if (store->observe != NULL) {
+        store->observe(store->observe_ctx, record);
+    }
+}
+
 static struct record *living(struct store *store, struct bytes key)
 {
     struct record *record = newest(store, key, INT64_MAX);
@@ -389,6 +405,7 @@ enum err store_put(struct store *store, const struct store_put *put, struct reco
     add(store, record);
     record->create_revision = before == NULL ? store->revision : before->create_revision;
     record->prev_rev = before == NULL ? 0 : before->rev;
+    tell(store, record);
     if (put->want_prev) {
         *prev = before == NULL ? NULL : record_ref(before);
     }
@@ -405,6 +422,7 @@ enum err store_delete_range(struct store *store, struct bytes key, struct bytes 
         tombstone->tombstone = true;
         tombstone->prev_rev = found.items[i]->rev;
         add(store, tombstone);
+        tell(store, tombstone);
         if (prevs != NULL) {
             push(prevs, record_ref(found.items[i]));
         }
@@ -502,6 +520,20 @@ enum err store_table_foreach(struct store *store, enum store_table table,
         }
     }
     return OK;
+}
+
+/* As often as it is asked: the model lives on when what stands upon it starts anew. */
+enum err store_lease_foreach(struct store *store,
+                             enum err (*fn)(void *ctx, struct bytes key, int64_t lease), void *ctx)
+{
+    enum err err = OK;
+    for (size_t i = 0; i < store->log.count && err == OK; i++) {
+        const struct record *record = store->log.items[i];
+        if (record->lease != 0 && newest(store, record_key(record), INT64_MAX) == record) {
+            err = fn(ctx, record_key(record), record->lease);
+        }
+    }
+    return err;
 }
 
 /* ---- what answers later ---- */

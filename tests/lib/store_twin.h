@@ -25,6 +25,11 @@ MUST_CHECK enum err twin_table_foreach(struct store *store, enum store_table tab
                                        enum err (*fn)(void *ctx, struct bytes key,
                                                       struct bytes value),
                                        void *ctx, struct why *why);
+void twin_observe(struct store *store, void (*fn)(void *ctx, const struct record *record),
+                  void *ctx);
+MUST_CHECK enum err twin_lease_foreach(struct store *store,
+                                       enum err (*fn)(void *ctx, struct bytes key, int64_t lease),
+                                       void *ctx);
 MUST_CHECK enum err twin_range(struct store *store, const struct range_query *query,
                                struct range_result *ret);
 bool twin_key_version(const struct store *store, struct bytes key, struct key_version *ret);

@@ -196,6 +196,14 @@ void call_bytes(struct reply *reply, const char *path, struct bytes message)
     begin(reply, &options, message);
 }
 
+void call_stream(struct reply *reply, const char *path)
+{
+    struct grpc_request_options options = {.path = path};
+    reply_fini(reply);
+    reply->request = (struct grpc_request){.on_message = on_message, .on_end = on_end};
+    grpc_request_start(served.client, &reply->request, &options);
+}
+
 static struct buf packed(const ProtobufCMessage *message)
 {
     struct buf bytes = {0};

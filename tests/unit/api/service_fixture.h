@@ -66,7 +66,9 @@ void call_bytes(struct reply *reply, const char *path, struct bytes message);
 void call_message(struct reply *reply, const char *path, const ProtobufCMessage *message);
 void call_with_metadata(struct reply *reply, const char *path, const ProtobufCMessage *message,
                         const char *key, struct bytes value);
-/* The same, to its end; REPLY is emptied first. */
+/* Begin a stream without a message; grpc_request_send and grpc_request_half_close go on. */
+void call_stream(struct reply *reply, const char *path);
+/* call_message, to its end; REPLY is emptied first. */
 void ask(struct reply *reply, const char *path, const ProtobufCMessage *message);
 
 /* What came back, decoded, OK demanded. The caller frees it with protobuf_c_message_free_unpacked.

@@ -115,8 +115,8 @@ START_TEST(what_is_not_served_is_unimplemented)
         const char *text;
     } cases[] = {
         {"/etcdserverpb.Watch/Watch", "unknown method Watch for service etcdserverpb.Watch"},
-        {"/etcdserverpb.Lease/LeaseGrant",
-         "unknown method LeaseGrant for service etcdserverpb.Lease"},
+        {"/etcdserverpb.Cluster/MemberAdd",
+         "unknown method MemberAdd for service etcdserverpb.Cluster"},
         {"/etcdserverpb.Auth/AuthStatus",
          "unknown method AuthStatus for service etcdserverpb.Auth"},
         {"/v3lockpb.Lock/Lock", "unknown method Lock for service v3lockpb.Lock"},

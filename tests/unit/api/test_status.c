@@ -24,6 +24,8 @@ static const struct {
     {ERR_QUOTA, 8, "etcdserver: mvcc: database space exceeded"},
     {ERR_NO_SPACE, 8, "etcdserver: mvcc: database space exceeded"},
     {ERR_LEASE_NOT_FOUND, 5, "etcdserver: requested lease not found"},
+    {ERR_LEASE_EXISTS, 9, "etcdserver: lease already exists"},
+    {ERR_LEASE_TTL, 11, "etcdserver: too large lease TTL"},
     {ERR_TOO_LARGE, 3, "etcdserver: request is too large"},
     {ERR_TOO_MANY_REQUESTS, 2, "etcdserver: too many requests"}, /* declared 8, sent as 2 */
     {ERR_NO_LEADER, 14, "etcdserver: no leader"},

@@ -238,6 +238,31 @@ START_TEST(loading_puts_each_key_once_and_failed_ones_again)
 }
 END_TEST
 
+static bool answer_lease(int64_t id, int64_t ttl_s)
+{
+    begin_answer(1);
+    put_field(&t.answer, 2, (uint64_t)id);
+    put_field(&t.answer, 3, (uint64_t)ttl_s);
+    return judge();
+}
+
+START_TEST(a_client_renews_the_lease_that_it_was_granted)
+{
+    start(WORKLOAD_LEASE_KEEP_ALIVE);
+    ck_assert(workload_next(&t.workload, &t.ask));
+    ck_assert(!t.ask.stream);
+    ck_assert(!answer_lease(0, 600));
+    ck_assert(!answer_lease(7, 60));
+    ck_assert(answer_lease(7, 600));
+    ck_assert(workload_next(&t.workload, &t.ask));
+    ck_assert(t.ask.stream);
+    ck_assert(bytes_equal(buf_bytes(&t.ask.message), bytes_of("\x08\x07", 2)));
+    ck_assert(!answer_lease(7, 0));
+    ck_assert(!answer_lease(8, 600));
+    ck_assert(answer_lease(7, 600));
+}
+END_TEST
+
 START_TEST(an_answer_that_is_no_message_is_wrong)
 {
     start(WORKLOAD_PUT);
@@ -281,6 +306,7 @@ static Suite *workload_suite(void)
     tcase_add_test(checks, many_keys_are_no_more_than_the_limit);
     tcase_add_test(checks, a_swap_of_an_own_key_must_succeed);
     tcase_add_test(checks, after_an_unknown_outcome_the_key_is_read_again);
+    tcase_add_test(checks, a_client_renews_the_lease_that_it_was_granted);
     tcase_add_test(checks, an_answer_that_is_no_message_is_wrong);
     suite_add_tcase(suite, checks);
     TCase *asking = tcase_create("asking");

@@ -170,6 +170,9 @@ static const struct {
     {"publish", FREE, {.kind = COMMAND_MEMBER_PUBLISH}},
     {"version", FREE, {.kind = COMMAND_CLUSTER_VERSION}},
     {"alarm", FREE, {.kind = COMMAND_ALARM}},
+    {"lease grant", GROWS, {.kind = COMMAND_LEASE_GRANT}},
+    {"lease revoke", WRITES, {.kind = COMMAND_LEASE_REVOKE}},
+    {"lease checkpoint", FREE, {.kind = COMMAND_LEASE_CHECKPOINT}},
 };
 
 static enum err expected(enum effect effect, bool no_space, bool corrupt)

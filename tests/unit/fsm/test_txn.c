@@ -72,7 +72,7 @@ static enum err apply(const struct command_txn *txn, struct txn_result *ret, int
     *ret = (struct txn_result){0};
     store_entry_begin(store, next_index++, 1);
     store_txn_begin(store);
-    enum err err = txn_apply(store, &arena, txn, true, ret);
+    enum err err = txn_apply(store, NULL, &arena, txn, true, ret);
     *revision = store_txn_end(store);
     store_entry_end(store);
     store_check(store);
@@ -398,7 +398,7 @@ START_TEST(a_member_that_nobody_asked_builds_no_responses)
     struct txn_result result = {0};
     store_entry_begin(store, next_index++, 1);
     store_txn_begin(store);
-    ck_assert_int_eq(txn_apply(store, &arena, &txn, false, &result), OK);
+    ck_assert_int_eq(txn_apply(store, NULL, &arena, &txn, false, &result), OK);
     ck_assert_int_eq(store_txn_end(store), 3);
     store_entry_end(store);
     ck_assert_ptr_null(result.responses);
@@ -422,7 +422,7 @@ START_TEST(wanting_the_responses_changes_nothing)
                 struct txn_result result = {0};
                 store_entry_begin(stores[want], i, 1);
                 store_txn_begin(stores[want]);
-                errs[want] = txn_apply(stores[want], &arena, &txn, want, &result);
+                errs[want] = txn_apply(stores[want], NULL, &arena, &txn, want, &result);
                 (void)store_txn_end(stores[want]);
                 store_entry_end(stores[want]);
                 txn_result_fini(&result);

@@ -287,7 +287,7 @@ static enum err one_txn(struct store *store, struct store *twin, const struct co
     struct walk walk = {.path = &path, .before = store_revision(twin)};
 
     begin(store, index);
-    enum err got = txn_apply(store, &arena, txn, true, &result);
+    enum err got = txn_apply(store, NULL, &arena, txn, true, &result);
     int64_t revision = end(store);
     ck_assert_msg(got == want, "got %s, want %s", err_text(got), err_text(want));
     begin(twin, index);

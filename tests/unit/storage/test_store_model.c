@@ -461,6 +461,46 @@ static void check_tables(void)
     }
 }
 
+/* Which keys have which leases, the order left out. */
+static enum err sum_lease(void *ctx, struct bytes key, int64_t lease)
+{
+    uint64_t *sum = ctx;
+    const struct hash_seed seed = {1, 2};
+    *sum += mix64(hash_bytes(key, &seed) + (uint64_t)lease);
+    return OK;
+}
+
+static bool leases_seen;
+
+/* Only right after an opening, and only once. */
+static void check_leases(void)
+{
+    uint64_t got = 0;
+    uint64_t want = 0;
+    ck_assert_int_eq(store_lease_foreach(f.store, sum_lease, &got), OK);
+    ck_assert_int_eq(twin_lease_foreach(f.twin, sum_lease, &want), OK);
+    ck_assert_uint_eq(got, want);
+    leases_seen |= got != 0;
+    got = 0;
+    ck_assert_int_eq(store_lease_foreach(f.store, sum_lease, &got), OK);
+    ck_assert_uint_eq(got, 0);
+}
+
+/* What is observed: everything, in order. */
+static struct {
+    revision_t last;
+    size_t count;
+} observed;
+
+static void on_change(void *ctx, const struct record *record)
+{
+    ck_assert_ptr_eq(ctx, f.store);
+    ck_assert_uint_gt(record->rev, observed.last);
+    ck_assert_int_eq(record_mod_revision(record), store_revision(f.store));
+    observed.last = record->rev;
+    observed.count++;
+}
+
 /* ---- restarts ---- */
 
 static void reopen_cleanly(void)
@@ -473,6 +513,8 @@ static void reopen_cleanly(void)
     ck_assert_uint_eq(store_durable_index(f.store), applied);
     ck_assert_uint_eq(store_pending_bytes(f.store), 0);
     check_tables();
+    check_leases();
+    store_observe(f.store, on_change, f.store);
 }
 
 static void lose_power(void)
@@ -541,6 +583,8 @@ START_TEST(the_store_answers_as_its_model)
     fs_fault_free(f.disk);
     twin_close(f.twin);
     env_fake_free(f.twin_fake);
+    ck_assert_uint_gt(observed.count, ENTRIES / 10);
+    ck_assert(leases_seen);
 }
 END_TEST
 

@@ -74,6 +74,7 @@ static enum err load_index(struct keyload *load, struct keyindex **ret)
 {
     for (unsigned i = 0; i < KEYS; i++) {
         struct record_header header = {.create_revision = i + 2, .version = 1, .key = key_at(i)};
+        header.lease = i % 2;
         TRY(keyload_add(load, revision_pack(i + 2, 0), &header, NULL));
     }
     for (unsigned i = 0; i < KEYS; i++) {
