@@ -18,7 +18,6 @@
     }
 
 static const struct method rows[] = {
-    BIDI("etcdserverpb.Watch/Watch"),
     UNARY("etcdserverpb.Lease/LeaseGrant"),
     UNARY("etcdserverpb.Lease/LeaseRevoke"),
     BIDI("etcdserverpb.Lease/LeaseKeepAlive"),

@@ -114,7 +114,8 @@ START_TEST(what_is_not_served_is_unimplemented)
         const char *path;
         const char *text;
     } cases[] = {
-        {"/etcdserverpb.Watch/Watch", "unknown method Watch for service etcdserverpb.Watch"},
+        {"/etcdserverpb.Lease/LeaseKeepAlive",
+         "unknown method LeaseKeepAlive for service etcdserverpb.Lease"},
         {"/etcdserverpb.Lease/LeaseGrant",
          "unknown method LeaseGrant for service etcdserverpb.Lease"},
         {"/etcdserverpb.Auth/AuthStatus",
