@@ -113,7 +113,7 @@ static bool wants_prev(const struct hub *hub, const struct record *record)
         return false;
     }
     bool wanted = false;
-    watchgroups_find(&hub->groups, record_key(record), on_wanting_group, &wanted);
+    watchgroup_find(&hub->groups, record_key(record), on_wanting_group, &wanted);
     return wanted;
 }
 
@@ -230,12 +230,16 @@ static void on_read(struct store_events_request *request)
     cursor->state = CURSOR_AT_REST;
     if (request->status != OK) {
         fail(cursor, request->status);
-    } else if (request->next > request->from && !cursor->hub->stopped) {
+        return;
+    }
+    if (request->next > request->from && !cursor->hub->stopped) {
         take_records(cursor, &request->records, request->next);
     } else {
         record_list_fini(&request->records);
     }
-    hub_wake(cursor->hub);
+    if (cursor->state != CURSOR_AT_REST || request->next == request->from) {
+        hub_wake(cursor->hub); /* else there was no memory, and it is tried again in a while */
+    }
 }
 
 void cursor_read(struct cursor *cursor, int64_t to)

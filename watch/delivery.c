@@ -122,8 +122,8 @@ enum err delivery_begin(struct cursor *cursor)
     struct match match = {.cursor = cursor};
     for (size_t i = 0; i < cursor->item_count; i++) {
         match.place = (uint32_t)i;
-        watchgroups_find(&cursor->hub->groups, record_key(cursor->items[i].record), on_match,
-                         &match);
+        watchgroup_find(&cursor->hub->groups, record_key(cursor->items[i].record), on_match,
+                        &match);
         if (match.no_memory) {
             delivery_drop(cursor);
             return ERR_NOMEM;

@@ -23,16 +23,14 @@
  * 1. A watcher that a cursor serves has been told everything of [its `next` at the beginning, the
  *    cursor's position) that it watches, and nothing else.
  * 2. It joins a cursor only when the cursor's reach is not beyond its `next`.
- * 3. Cursors that catch up are at or behind LIVE's position, unless a compaction moved them.
+ * 3. Cursors that catch up are not beyond LIVE's reach, unless a compaction moved them, and read
+ *    nothing beyond LIVE's position.
  * 4. stream->behind, hub->behind: those not served by LIVE.
  *
- * A turn does at most TURN_WORK of work for LIVE, in watchers and records looked at, and less for
- * the others: what is left goes on in the next one. */
+ * A turn does at most hub->turn_work for LIVE, in watchers and records looked at, and a quarter of
+ * it for each of the others: what is left goes on in the next one. */
 #define TURN_WORK 4096u
-#define CATCH_UP_WORK                                                           \
-    1024u /* for those who are behind: each cursor, and all that leave `parked` \
-           */
-#define RETRY_MS 20
+#define RETRY_MS  20
 
 /* A watcher joins a cursor that is at most so far behind it, even if another one is idle. */
 #define NEAR_REVISIONS 10000
@@ -131,23 +129,31 @@ static void end_watcher(struct watcher *watcher, enum err why)
 
 /* ---- catching up ---- */
 
+static struct cursor *idle_cursor(struct hub *hub)
+{
+    for (unsigned i = LIVE + 1; i < CURSORS_MAX; i++) {
+        if (hub->cursors[i].state == CURSOR_IDLE) {
+            return &hub->cursors[i];
+        }
+    }
+    return NULL;
+}
+
 /* The nearest cursor that has not passed `next`; NULL: none, or too far behind while another is
  * idle. */
 static struct cursor *cursor_for(struct hub *hub, int64_t next)
 {
     struct cursor *best = NULL;
-    bool any_idle = false;
     for (unsigned i = LIVE + 1; i < CURSORS_MAX; i++) {
         struct cursor *cursor = &hub->cursors[i];
-        if (cursor->state == CURSOR_IDLE) {
-            any_idle = true;
-        } else if (cursor->state != CURSOR_ENDING && cursor_reach(cursor) <= next &&
-                   (best == NULL || cursor->position > best->position)) {
+        bool moves = cursor->state != CURSOR_IDLE && cursor->state != CURSOR_ENDING;
+        if (moves && cursor_reach(cursor) <= next &&
+            (best == NULL || cursor->position > best->position)) {
             best = cursor;
         }
     }
     bool near = best != NULL && next - best->position <= NEAR_REVISIONS;
-    return near || !any_idle ? best : NULL;
+    return near || idle_cursor(hub) == NULL ? best : NULL;
 }
 
 /* WATCHER, which is in no place, needs what LIVE has passed. */
@@ -174,16 +180,17 @@ static void place(struct hub *hub, struct watcher *watcher)
     }
 }
 
-static void start_idle_cursors(struct hub *hub)
+/* True: those who wait can go on with their cursor, in a turn of its own. */
+static bool start_waiting(struct hub *hub)
 {
-    for (unsigned i = LIVE + 1; i < CURSORS_MAX && !queue_empty(&hub->waiting); i++) {
-        struct cursor *cursor = &hub->cursors[i];
-        if (cursor->state == CURSOR_IDLE) {
-            cursor->state = CURSOR_AT_REST;
-            cursor->position = hub->waiting_min;
-            queue_splice(&cursor->joining, &hub->waiting);
-        }
+    struct cursor *cursor = idle_cursor(hub);
+    if (queue_empty(&hub->waiting) || cursor == NULL) {
+        return false;
     }
+    cursor->state = CURSOR_AT_REST;
+    cursor->position = hub->waiting_min;
+    queue_splice(&cursor->joining, &hub->waiting);
+    return true;
 }
 
 /* ---- a cursor's turn ---- */
@@ -410,17 +417,19 @@ bool hub_is_in_step(const struct watcher *watcher)
 static void on_task(struct env_task *task)
 {
     struct hub *hub = CONTAINER_OF(task, struct hub, task);
-    size_t budget = TURN_WORK;
+    size_t budget = hub->turn_work;
+    size_t quarter = (hub->turn_work + 3) / 4;
     hub->in_turn = true;
     bool more = give_turn(live_of(hub), &budget);
-    size_t unpark_budget = CATCH_UP_WORK;
+    size_t unpark_budget = quarter;
     more |= unpark_ready(hub, &unpark_budget);
-    start_idle_cursors(hub);
+    (void)start_waiting(hub);
     for (unsigned i = LIVE + 1; i < CURSORS_MAX; i++) {
-        size_t share = CATCH_UP_WORK;
+        size_t share = quarter;
         more |= give_turn(&hub->cursors[i], &share);
     }
-    more |= !queue_empty(&hub->ready); /* some ended while cursors moved */
+    more |= start_waiting(hub);        /* a cursor may have become idle */
+    more |= !queue_empty(&hub->ready); /* or watchers have ended */
     tell_progress(hub);
     hub->in_turn = false;
     if (more) {
@@ -491,7 +500,7 @@ static enum err check_spec(const struct hub *hub, const struct watch_spec *spec)
     }
     size_t bytes = hub->groups.bytes + hub->watchers * sizeof(struct watcher);
     size_t cost =
-        watchgroups_cost(&hub->groups, spec->key, spec->range_end) + sizeof(struct watcher);
+        watchgroup_cost(&hub->groups, spec->key, spec->range_end) + sizeof(struct watcher);
     return hub->watchers >= WATCHERS_MAX || bytes + cost > WATCH_BYTES_MAX ? ERR_LIMIT : OK;
 }
 
@@ -519,7 +528,7 @@ enum err hub_watch(struct watch_stream *stream, struct watcher *watcher,
     ASSERT(hub != NULL);
     ASSERT(!stream->closed);
     TRY(check_spec(hub, spec));
-    struct watchgroup *group = watchgroups_get(&hub->groups, spec->key, spec->range_end);
+    struct watchgroup *group = watchgroup_get(&hub->groups, spec->key, spec->range_end);
     if (group == NULL) {
         return ERR_NOMEM;
     }
@@ -629,6 +638,7 @@ enum err hub_new(const struct hub_config *config, struct hub **ret)
     }
     hub->env = config->env;
     hub->store = config->store;
+    hub->turn_work = config->turn_work > 0 ? config->turn_work : TURN_WORK;
     watchgroups_init(&hub->groups, hub->env);
     for (unsigned i = 0; i < CURSORS_MAX; i++) {
         cursor_init(&hub->cursors[i], hub, (uint8_t)i);
@@ -702,7 +712,7 @@ static size_t check_cursor(const struct cursor *cursor)
     }
     ASSERT(count == cursor->count);
     if (cursor->number != LIVE && cursor->state != CURSOR_IDLE) {
-        ASSERT(cursor->position <= cursor->hub->cursors[LIVE].position ||
+        ASSERT(cursor->position <= cursor_reach(&cursor->hub->cursors[LIVE]) ||
                cursor->position <= store_compacted_revision(cursor->hub->store));
     }
     ASSERT(cursor->state != CURSOR_IDLE || count == 0);

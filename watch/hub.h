@@ -34,6 +34,7 @@ struct hub_config {
     struct env *env;
     struct metrics *metrics; /* may be NULL */
     struct store *store;
+    size_t turn_work; /* watchers and records looked at in a turn; 0: a millisecond's worth */
 };
 
 MUST_CHECK enum err hub_new(const struct hub_config *config, struct hub **ret);

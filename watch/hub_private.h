@@ -39,6 +39,7 @@ struct hub {
     size_t watchers;
     size_t behind; /* of them not in step with LIVE */
     size_t open_streams;
+    size_t turn_work;
     struct counter *events_total;
     struct env_task task;
     struct env_timer timer; /* there is more to do in a later turn */

@@ -49,7 +49,7 @@ static size_t size_of(struct bytes key, struct bytes range_end)
     return sizeof(struct watchgroup) + key.len + range_end.len;
 }
 
-size_t watchgroups_cost(const struct watchgroups *groups, struct bytes key, struct bytes range_end)
+size_t watchgroup_cost(const struct watchgroups *groups, struct bytes key, struct bytes range_end)
 {
     return find(groups, key, range_end) == NULL ? size_of(key, range_end) : 0;
 }
@@ -73,8 +73,8 @@ static struct watchgroup *make(struct bytes key, struct bytes range_end)
     return group;
 }
 
-struct watchgroup *watchgroups_get(struct watchgroups *groups, struct bytes key,
-                                   struct bytes range_end)
+struct watchgroup *watchgroup_get(struct watchgroups *groups, struct bytes key,
+                                  struct bytes range_end)
 {
     struct watchgroup *group = find(groups, key, range_end);
     if (group != NULL) {
@@ -125,8 +125,8 @@ static void on_interval(struct interval *interval, void *ctx)
     found->fn(CONTAINER_OF(interval, struct watchgroup, interval), found->ctx);
 }
 
-void watchgroups_find(const struct watchgroups *groups, struct bytes key,
-                      void (*fn)(struct watchgroup *group, void *ctx), void *ctx)
+void watchgroup_find(const struct watchgroups *groups, struct bytes key,
+                     void (*fn)(struct watchgroup *group, void *ctx), void *ctx)
 {
     if (groups->by_key.count > 0) {
         struct watchgroup *group = find_key(groups, key, map_hash_bytes(&groups->by_key, key));

@@ -39,15 +39,15 @@ void watchgroups_fini(struct watchgroups *groups); /* empty */
 
 /* The group of a key (RANGE_END empty) or range, made when it is not there; one count. NULL: no
  * memory. */
-struct watchgroup *watchgroups_get(struct watchgroups *groups, struct bytes key,
-                                   struct bytes range_end);
-/* What watchgroups_get would add to groups->bytes. */
-size_t watchgroups_cost(const struct watchgroups *groups, struct bytes key, struct bytes range_end);
+struct watchgroup *watchgroup_get(struct watchgroups *groups, struct bytes key,
+                                  struct bytes range_end);
+/* What watchgroup_get would add to groups->bytes. */
+size_t watchgroup_cost(const struct watchgroups *groups, struct bytes key, struct bytes range_end);
 void watchgroup_unref(struct watchgroups *groups, struct watchgroup *group);
 
 /* Call FN for every group that a change of KEY concerns; it may take counts, and gives none back.
  */
-void watchgroups_find(const struct watchgroups *groups, struct bytes key,
-                      void (*fn)(struct watchgroup *group, void *ctx), void *ctx);
+void watchgroup_find(const struct watchgroups *groups, struct bytes key,
+                     void (*fn)(struct watchgroup *group, void *ctx), void *ctx);
 
 #endif
