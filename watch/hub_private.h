@@ -52,6 +52,20 @@ void hub_wake(struct hub *hub);
 void hub_wake_later(struct hub *hub);
 void hub_retry(struct hub *hub);
 
+/* Told up to the store's present revision? */
+bool hub_is_up_to_date(const struct hub *hub);
+
+/* All that can be done now, as far as a turn's work goes. */
+void hub_turn(struct hub *hub);
+
+/* A watcher's place: out of it, into none; to a cursor; to where its `next` belongs; to its end,
+ * which its stream tells the client when it has room. */
+void hub_take_out(struct watcher *watcher);
+void hub_serve_by(struct cursor *cursor, struct watcher *watcher);
+void hub_place(struct hub *hub, struct watcher *watcher);
+void hub_end_watcher(struct watcher *watcher, enum err why);
+struct cursor *hub_idle_cursor(struct hub *hub); /* NULL: all are busy */
+
 /* WATCHER's stream has no room for what begins with revision NEXT. */
 void hub_park(struct watcher *watcher, int64_t next);
 
