@@ -133,9 +133,9 @@ void store_events_start(struct store *store, struct store_events_request *reques
 
 /* ---- single records ---- */
 
-struct record *store_recent_record(const struct store *store, revision_t rev)
+struct record *store_recent_record(struct store *store, revision_t rev)
 {
-    return ring_get(&store->ring, rev);
+    return store_peek(store, rev);
 }
 
 enum err store_record(struct store *store, revision_t rev, struct record **ret)

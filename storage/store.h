@@ -210,7 +210,7 @@ void store_events_start(struct store *store, struct store_events_request *reques
                         void (*cb)(struct store_events_request *request));
 
 /* One record by its revision: borrowed when it is in memory, else NULL. */
-struct record *store_recent_record(const struct store *store, revision_t rev);
+struct record *store_recent_record(struct store *store, revision_t rev);
 /* Wherever it is, with a count of its own. May read a row on the loop. REV must be visible at the
  * compacted revision or later. */
 MUST_CHECK enum err store_record(struct store *store, revision_t rev, struct record **ret);

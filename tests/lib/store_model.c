@@ -381,7 +381,7 @@ enum err store_events_recent(struct store *store, int64_t from, int64_t to, size
     return OK;
 }
 
-struct record *store_recent_record(const struct store *store, revision_t rev)
+struct record *store_recent_record(struct store *store, revision_t rev)
 {
     size_t i = seek(store, rev);
     bool found = i < store->all.count && store->all.items[i]->rev == rev;
