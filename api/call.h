@@ -71,9 +71,15 @@ struct method {
     size_t state_bytes;                        /* 0: a struct call alone */
     bool client_stream;
     bool server_stream;
+    /* The call has begun: for a client stream, whose messages come later (may be NULL). */
+    void (*open)(struct call *call);
+    /* There is room again, see grpc_call_has_room: for who does not use call_writable (may be
+     * NULL). */
+    void (*writable)(struct call *call);
     /* Look at the bytes before they are decoded (may be NULL). */
     enum err (*check)(const struct call *call, struct bytes message);
-    /* The decoded request is in the call's arena, and lives as long as the call. */
+    /* The decoded request is in the call's arena, and lives as long as the call; that of a client
+     * stream until this returns. */
     void (*handle)(struct call *call, const void *request);
     /* Instead of request and handle, for streams of many small messages: each as it came. */
     void (*message)(struct call *call, struct bytes message);
@@ -93,6 +99,7 @@ extern const struct method_table rpc_lease;
 extern const struct method_table rpc_maintenance;
 extern const struct method_table rpc_cluster;
 extern const struct method_table rpc_health;
+extern const struct method_table rpc_watch;
 extern const struct method_table rpc_unserved;
 
 static inline struct grpc_call *call_grpc(struct call *call)

@@ -18,7 +18,6 @@
     }
 
 static const struct method rows[] = {
-    BIDI("etcdserverpb.Watch/Watch"),
     UNARY("etcdserverpb.Cluster/MemberAdd"),
     UNARY("etcdserverpb.Cluster/MemberRemove"),
     UNARY("etcdserverpb.Cluster/MemberUpdate"),

@@ -20,7 +20,8 @@
 #define ARENA_BASE_BYTES 262144u
 
 static const struct method_table *const tables[] = {
-    &rpc_kv, &rpc_range, &rpc_lease, &rpc_maintenance, &rpc_cluster, &rpc_health, &rpc_unserved,
+    &rpc_kv,          &rpc_range,   &rpc_lease,  &rpc_watch,
+    &rpc_maintenance, &rpc_cluster, &rpc_health, &rpc_unserved,
 };
 
 /* ---- a call comes in ---- */
@@ -73,6 +74,39 @@ static void service_dispatch(struct grpc_call *grpc, struct bytes message)
     method->handle(call, request);
 }
 
+/* ---- the same for a stream of requests: it is admitted once, and its messages do not stay ---- */
+
+static void on_stream_open(struct grpc_call *grpc)
+{
+    const struct method *method = grpc_call_method(grpc)->user;
+    struct call *call = call_of(grpc);
+    enum err err = admit(call, grpc);
+    if (err != OK) {
+        call_fail(call, err);
+    } else {
+        method->open(call);
+    }
+}
+
+static void on_stream_message(struct grpc_call *grpc, struct bytes message)
+{
+    const struct method *method = grpc_call_method(grpc)->user;
+    struct call *call = grpc_call_state(grpc);
+    struct service *service = call->service;
+    arena_reset(&service->arena);
+    service->arena.max_bytes = ARENA_BASE_BYTES + ARENA_FACTOR * service->message_bytes_max;
+    call->request_bytes = message.len;
+    const void *request = decode_message(method->request, &service->arena, message);
+    if (request == NULL) {
+        call_fail_malformed(call);
+        if (method->closed != NULL) {
+            method->closed(call);
+        }
+        return;
+    }
+    method->handle(call, request);
+}
+
 static void on_half_close(struct grpc_call *grpc)
 {
     const struct method *method = grpc_call_method(grpc)->user;
@@ -92,7 +126,13 @@ static void on_closed(struct grpc_call *grpc, enum grpc_status status)
 
 static void on_writable(struct grpc_call *grpc)
 {
-    call_is_writable(grpc_call_state(grpc));
+    const struct method *method = grpc_call_method(grpc)->user;
+    struct call *call = grpc_call_state(grpc);
+    if (method->writable != NULL) {
+        method->writable(call);
+    } else {
+        call_is_writable(call);
+    }
 }
 
 static void on_release(struct grpc_call *grpc)
@@ -134,6 +174,10 @@ static struct grpc_method grpc_method_of(const struct method *row)
         .closed = on_closed,
         .release = row->release == NULL ? NULL : on_release,
     };
+    if (row->open != NULL) {
+        method.start = on_stream_open;
+        method.message = on_stream_message;
+    }
     if (row->request == NULL && row->message == NULL) {
         method.start = refuse_unserved;
         method.message = ignore_message;
@@ -210,6 +254,7 @@ enum err service_new(const struct service_config *config, struct service **ret)
     service->server = config->server;
     service->version = config->version;
     queue_init(&service->health_watchers);
+    watching_init(service, config->watch_progress_ms);
     enum err err = collect_methods(service);
     if (err == OK) {
         err = make_grpc(service, config);
@@ -231,6 +276,7 @@ void service_drain(struct service *service)
 {
     service->draining = true;
     health_drain(service);
+    watching_drain(service);
 }
 
 void service_free(struct service *service)
@@ -238,10 +284,12 @@ void service_free(struct service *service)
     if (service == NULL) {
         return;
     }
+    watching_fini(service);
     worker_close(service->encoder); /* gives back the counts of calls whose answers it encodes */
     grpc_server_free(service->grpc);
     free(service->methods);
     buf_fini(&service->scratch);
+    arena_fini(&service->arena);
     free(service);
 }
 

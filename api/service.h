@@ -19,6 +19,7 @@ struct service_config {
     uint64_t ping_interval_ms;
     uint64_t ping_timeout_ms;
     uint64_t ping_min_interval_ms;
+    uint64_t watch_progress_ms; /* between notices of progress to watchers; 0: 10 min */
 };
 
 MUST_CHECK enum err service_new(const struct service_config *config, struct service **ret);

@@ -6,6 +6,17 @@
 #include "api/service.h"
 #include "base/worker.h"
 
+/* What watch streams have in common: rpc_watch.c. */
+struct watching {
+    struct env *env;               /* outlives the server */
+    struct queue streams;          /* struct watch_call.link: all that are open */
+    struct queue leader_streams;   /* those that end without a leader */
+    struct env_timer leader_timer; /* while there are any */
+    struct queue closing;          /* over, with watchers left */
+    struct env_timer closing_timer;
+    uint64_t progress_ms;
+};
+
 struct service {
     struct server *server;
     const char *version;
@@ -14,7 +25,9 @@ struct service {
     struct grpc_method *methods; /* each with its row as user */
     size_t method_count;
     struct buf scratch; /* for answers that are built and sent within one callback */
+    struct arena arena; /* for the messages of client streams, one at a time */
     struct worker *encoder;
+    struct watching watching;
     struct queue health_watchers;
     struct counter *health_successes; /* of /health */
     struct counter *health_failures;
@@ -22,6 +35,11 @@ struct service {
     struct http1_server http1;
     struct http1_server metrics_http1;
 };
+
+void watching_init(struct service *service, uint64_t progress_ms);
+/* End all watch streams: the member is about to stop. */
+void watching_drain(struct service *service);
+void watching_fini(struct service *service);
 
 /* Tell those who watch the health of the server, and end their streams. In rpc_health.c. */
 void health_drain(struct service *service);

@@ -86,6 +86,18 @@
 #define KEY_BYTES_MAX      REQUEST_BYTES_MAX
 #define REVISION_SUB_BITS  20
 
+/* Watchers. etcd holds up to 128 responses, of any size, for a stream that does not read. */
+#define WATCHERS_MAX            1048576 /* of a member */
+#define WATCHERS_PER_STREAM_MAX 262144
+#define WATCH_BYTES_MAX         (512u * 1024 * 1024) /* watchers, and the keys that they watch */
+#define WATCH_STREAM_BYTES_MAX  (512u * 1024)        /* a stream with more unsent is full */
+#define WATCH_SLICE_BYTES       (32u * 1024) /* history is read and told in such parts ... */
+#define WATCH_SLICE_REVISIONS   1000         /* ... of at most so many revisions */
+
+static_assert(WATCH_STREAM_BYTES_MAX < STREAM_SEND_BYTES_MAX, "a stream is full before it is read");
+static_assert(WATCHERS_PER_STREAM_MAX <= WATCHERS_MAX, "a stream is one of many");
+static_assert(4 * WATCH_SLICE_BYTES <= WATCH_STREAM_BYTES_MAX,
+              "who is behind together shares slices");
 static_assert(CONNECTION_SEND_BYTES_MAX > STREAM_SEND_BYTES_MAX, "a connection holds a stream");
 static_assert(CONNECTION_HELD_BYTES_MAX > GRPC_MESSAGE_BYTES_MAX, "a connection holds a request");
 static_assert(GRPC_MESSAGE_BYTES_MAX > REQUEST_BYTES_MAX, "a message holds the largest request");

@@ -147,4 +147,9 @@ void grpc_call_answer_blob(struct grpc_call *call, struct blob *blob);
 size_t grpc_call_pending_bytes(const struct grpc_call *call);
 void grpc_call_want_writable(struct grpc_call *call);
 
+/* The same for a stream without end, one of many, that is content with less: may it send, with less
+ * than MAX bytes waiting, and not too much on its connection or in all? When not, it is asked again
+ * in `writable`. */
+bool grpc_call_has_room(struct grpc_call *call, size_t max);
+
 #endif

@@ -464,13 +464,39 @@ size_t grpc_call_pending_bytes(const struct grpc_call *call)
     return call->out.queue.bytes;
 }
 
-void grpc_call_want_writable(struct grpc_call *call)
+static void want_writable(struct grpc_call *call, size_t below)
 {
     if (call->over || call->wants_writable) {
         return;
     }
     call->wants_writable = true;
+    call->writable_below = below;
     wait_for_flush(call);
+}
+
+void grpc_call_want_writable(struct grpc_call *call)
+{
+    want_writable(call, STREAM_SEND_BYTES_MAX / 2);
+}
+
+/* Where half of what may wait does so already, those who have nothing there yet go first. */
+static bool has_room(const struct grpc_call *call, size_t max)
+{
+    size_t own = call->out.queue.bytes;
+    return own < max && call->conn->h2.pending_bytes < CONNECTION_SEND_BYTES_MAX / 2 &&
+           (own == 0 || call->server->stats.pending_bytes < SERVER_SEND_BYTES_MAX / 2);
+}
+
+bool grpc_call_has_room(struct grpc_call *call, size_t max)
+{
+    if (call->over) {
+        return true; /* what is sent goes nowhere */
+    }
+    if (has_room(call, max)) {
+        return true;
+    }
+    want_writable(call, max / 2);
+    return false;
 }
 
 bool grpc_call_tend(struct grpc_call *call)
@@ -482,7 +508,8 @@ bool grpc_call_tend(struct grpc_call *call)
         grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "overflow"); /* end_call has the text */
         return true;
     }
-    if (call->out.queue.bytes >= STREAM_SEND_BYTES_MAX / 2) {
+    if (call->out.queue.bytes >= STREAM_SEND_BYTES_MAX / 2 ||
+        (call->wants_writable && !has_room(call, call->writable_below))) {
         queue_push_back(&call->conn->waiting, &call->waiting);
         return false;
     }

@@ -76,9 +76,10 @@ struct grpc_call {
     bool got_message;  /* at least one */
     bool sent_headers; /* the response has been submitted */
     bool wants_writable;
-    bool overflow;     /* too much waits on the connection: to be ended at the flush */
-    size_t unconsumed; /* received bytes whose window is kept back */
-    size_t held_bytes; /* of inbox and metadata, as counted in conn and server */
+    size_t writable_below; /* wants_writable: when less than this waits */
+    bool overflow;         /* too much waits on the connection: to be ended at the flush */
+    size_t unconsumed;     /* received bytes whose window is kept back */
+    size_t held_bytes;     /* of inbox and metadata, as counted in conn and server */
     struct grpc_frame_reader inbox;
     struct http2_out out;
     enum grpc_status status;  /* once over */

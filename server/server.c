@@ -25,6 +25,7 @@ static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entr
 {
     struct server *server = ctx;
     fsm_apply(server->fsm, index, term, entry);
+    hub_publish(server->hub);
 }
 
 static uint64_t on_durable_index(void *ctx)
@@ -236,6 +237,14 @@ static enum err open_fsm(struct server *server, struct why *why)
     return fsm_new(&fsm_config, &server->fsm, why);
 }
 
+static enum err open_hub(struct server *server)
+{
+    const struct server_config *config = &server->config;
+    struct hub_config hub_config = {
+        .env = config->env, .metrics = config->metrics, .store = config->store};
+    return hub_new(&hub_config, &server->hub);
+}
+
 static enum err open_node(struct server *server, struct why *why)
 {
     static const struct node_callbacks callbacks = {
@@ -312,8 +321,12 @@ static void open_lessor(struct server *server, uint64_t timeout_ms)
 static void server_free(struct server *server)
 {
     lessor_free(server->lessor);
+    if (server->hub != NULL) {
+        hub_stop(server->hub);
+    }
     fsm_free(server->fsm);
-    store_close(server->store);
+    store_close(server->store); /* what it still reads for the hub comes back here */
+    hub_free(server->hub);
     announce_fini(&server->announce);
     compactor_fini(&server->compactor);
     arena_fini(&server->arena);
@@ -352,6 +365,9 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     }
     if (err == OK) {
         err = open_fsm(server, why);
+    }
+    if (err == OK) {
+        err = open_hub(server);
     }
     if (err == OK) {
         pending_init(&server->pending, server->env, timeout_ms);
@@ -563,6 +579,11 @@ struct fsm *server_fsm(struct server *server)
 struct node *server_node(struct server *server)
 {
     return server->node;
+}
+
+struct hub *server_hub(struct server *server)
+{
+    return server->hub;
 }
 
 const struct cluster *server_cluster(const struct server *server)

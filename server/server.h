@@ -5,6 +5,7 @@
 #include "fsm/fsm.h"
 #include "server/compactor.h"
 #include "server/op.h"
+#include "watch/hub.h"
 
 /* One member: consensus, state machine and store put together. Several fit in one process.
  * Everything on the loop.
@@ -98,6 +99,7 @@ int64_t server_lease_ttl_min(const struct server *server); /* seconds: 1.5 elect
 
 struct store *server_store(struct server *server);
 struct fsm *server_fsm(struct server *server);
+struct hub *server_hub(struct server *server); /* watches what is applied here */
 struct node *server_node(struct server *server);
 const struct cluster *server_cluster(const struct server *server);
 struct metrics *server_metrics(struct server *server);

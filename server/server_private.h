@@ -21,6 +21,7 @@ struct server {
     struct logger *log;
     struct store *store;
     struct fsm *fsm;
+    struct hub *hub;
     struct node *node;
     struct pending pending;
     struct batch batch;

@@ -15,7 +15,7 @@ static size_t size_of(const struct record_list *list)
     return size;
 }
 
-static enum err read_ring(const struct ring *ring, int64_t from, size_t max_bytes,
+static enum err read_ring(const struct ring *ring, int64_t from, int64_t to, size_t max_bytes,
                           struct record_list *ret)
 {
     size_t bytes = size_of(ret);
@@ -23,7 +23,8 @@ static enum err read_ring(const struct ring *ring, int64_t from, size_t max_byte
     uint64_t place = ring_seek(ring, revision_pack(from, 0));
     for (; place < ring->end; place++) {
         struct record *record = ring_at(ring, place);
-        if (bytes > max_bytes && record_mod_revision(record) != last) {
+        int64_t revision = record_mod_revision(record);
+        if (revision > to || (bytes > max_bytes && revision != last)) {
             break;
         }
         if (!record_list_push(ret, record)) {
@@ -31,7 +32,7 @@ static enum err read_ring(const struct ring *ring, int64_t from, size_t max_byte
         }
         record_ref(record);
         bytes += record_size(record);
-        last = record_mod_revision(record);
+        last = revision;
     }
     return OK;
 }
@@ -56,7 +57,7 @@ static enum err read_all(struct store *store, int64_t from, size_t max_bytes,
         }
         from = gone + 1;
     }
-    return read_ring(&store->ring, from, max_bytes, ret);
+    return read_ring(&store->ring, from, INT64_MAX, max_bytes, ret);
 }
 
 enum err store_events(struct store *store, int64_t from, size_t max_bytes, struct record_list *ret)
@@ -66,6 +67,22 @@ enum err store_events(struct store *store, int64_t from, size_t max_bytes, struc
     }
     struct record_list list = {0};
     enum err err = read_all(store, from < 1 ? 1 : from, max_bytes, &list);
+    if (err != OK) {
+        record_list_fini(&list);
+        return err;
+    }
+    *ret = list;
+    return OK;
+}
+
+enum err store_events_recent(struct store *store, int64_t from, int64_t to, size_t max_bytes,
+                             struct record_list *ret)
+{
+    if (from <= revision_main(store->ring.gone)) {
+        return ERR_NOT_FOUND;
+    }
+    struct record_list list = {0};
+    enum err err = read_ring(&store->ring, from, to, max_bytes, &list);
     if (err != OK) {
         record_list_fini(&list);
         return err;

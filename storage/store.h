@@ -193,10 +193,52 @@ struct key_version {
 bool store_key_version(const struct store *store, struct bytes key, struct key_version *ret);
 
 /* Records (tombstones included) with FROM <= main revision, whole revisions at a time, until
- * MAX_BYTES is passed: from the ring, else from SQLite. ERR_COMPACTED when FROM is below the
- * compacted revision. */
+ * MAX_BYTES is passed: from the ring, else from SQLite, which blocks: for tests and tools.
+ * ERR_COMPACTED when FROM is below the compacted revision. */
 MUST_CHECK enum err store_events(struct store *store, int64_t from, size_t max_bytes,
                                  struct record_list *ret);
+
+/* The same for FROM <= main revision <= TO, as far as it is in memory, whatever was compacted.
+ * ERR_NOT_FOUND when FROM is not in memory any more. */
+MUST_CHECK enum err store_events_recent(struct store *store, int64_t from, int64_t to,
+                                        size_t max_bytes, struct record_list *ret);
+
+/* The same for what is not in memory any more, read by a reader thread. The caller owns the request
+ * until cb. Compactions that come meanwhile take nothing from it. */
+struct store_events_request {
+    int64_t from;
+    int64_t to;
+    size_t max_bytes;
+    struct record_list records; /* when status is OK: the caller's from cb on */
+    int64_t next;    /* likewise: everything of [from, next) is in records. FROM itself: it is in
+                        memory, see store_events_recent */
+    enum err status; /* ERR_COMPACTED when FROM is below the compacted revision */
+    void (*cb)(struct store_events_request *request);
+    void *private_state;
+    struct store_wait refused; /* private: no memory to begin */
+};
+void store_events_start(struct store *store, struct store_events_request *request,
+                        void (*cb)(struct store_events_request *request));
+
+/* One record by its revision: borrowed when it is in memory, else NULL. */
+struct record *store_recent_record(struct store *store, revision_t rev);
+/* Wherever it is, with a count of its own. May read a row on the loop. REV must be visible at the
+ * compacted revision or later. */
+MUST_CHECK enum err store_record(struct store *store, revision_t rev, struct record **ret);
+
+/* Many records that are not in memory and are visible at the compacted revision or later, read by a
+ * reader thread. */
+struct store_fetch_request {
+    const revision_t *revs; /* the caller's, as are the places */
+    size_t count;
+    struct record **records; /* filled when status is OK, one count each */
+    enum err status;
+    void (*cb)(struct store_fetch_request *request);
+    void *private_state;
+    struct store_wait refused; /* private */
+};
+void store_fetch_start(struct store *store, struct store_fetch_request *request,
+                       void (*cb)(struct store_fetch_request *request));
 
 /* HashKV of etcd at REVISION (0: newest), bit for bit; on a reader thread. That of one of the last
  * ten compactions is what it was before them. */

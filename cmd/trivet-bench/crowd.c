@@ -125,6 +125,10 @@ void crowd_stop(struct crowd *crowd)
     report->begin_ns = crowd->measuring ? report->begin_ns : report->end_ns;
     report->cpu_seconds = crowd->measuring ? cpu_seconds() - crowd->cpu_begin : 0;
     crowd->measuring = false;
+    if (crowd->config.audience != NULL) {
+        audience_end(crowd->config.audience, &report->latency, &report->wrong, report->wrong_text,
+                     sizeof report->wrong_text);
+    }
     env_timer_stop(crowd->config.env, &crowd->phase);
     if (crowd->config.rate != 0) {
         uv_poll_stop(&crowd->poll);
@@ -152,6 +156,7 @@ static void send_on_stream(struct member *member)
 static bool start_operation(struct member *member, uint64_t start_ns)
 {
     struct crowd *crowd = member->crowd;
+    crowd->config.workload->due_ns = start_ns;
     crowd->exhausted = crowd->stopping ||
                        (crowd->config.total != 0 && crowd->started == crowd->config.total) ||
                        !workload_next(crowd->config.workload, &member->ask);
@@ -250,7 +255,7 @@ static void record_answer(struct member *member)
     struct crowd *crowd = member->crowd;
     crowd->config.report->answered++;
     uint64_t ns = now_ns(crowd) - member->start_ns;
-    if (crowd->measuring && member->right) {
+    if (crowd->measuring && member->right && crowd->config.audience == NULL) {
         latency_record(&crowd->config.report->latency, ns);
     }
     if (crowd->config.progress) {
@@ -312,6 +317,9 @@ static void begin_measuring(struct crowd *crowd)
     crowd->config.report->begin_ns = now_ns(crowd);
     crowd->cpu_begin = cpu_seconds();
     crowd->config.workload->missing = 0;
+    if (crowd->config.audience != NULL) {
+        audience_begin(crowd->config.audience);
+    }
     if (crowd->config.duration_ms != 0) {
         env_timer_start(crowd->config.env, &crowd->phase, crowd->config.duration_ms);
     }

@@ -24,6 +24,8 @@ struct options {
     uint64_t timeout_ms;
     uint64_t rate;
     uint64_t total;
+    uint64_t watchers;
+    uint64_t streams;
     struct workload_options workload;
     bool json;
     bool help;
@@ -46,6 +48,9 @@ static const struct option_row rows[] = {
     ROW("rate", OPTION_NUMBER, rate, "N",
         "open loop: start N operations a second, latency from the time they were due"),
     ROW("total", OPTION_NUMBER, total, "N", "end after N operations; no warm-up"),
+    ROW("watchers", OPTION_NUMBER, watchers, "N", "of the watch workloads (default 1000)"),
+    ROW("streams", OPTION_NUMBER, streams, "N",
+        "their streams, spread over the connections (default: one to each)"),
     ROW("key-size", OPTION_NUMBER, workload.key_size, "BYTES", "(default 16)"),
     ROW("value-size", OPTION_NUMBER, workload.value_size, "BYTES", "(default 256)"),
     ROW("keys", OPTION_NUMBER, workload.keys, "N", "number of different keys (default 10000)"),
@@ -60,18 +65,22 @@ static const struct option_row rows[] = {
 
 static void print_help(FILE *out)
 {
-    fprintf(out, "usage: trivet-bench [OPTION...] WORKLOAD\n"
-                 "Loads an etcd v3 service, measures it and checks its answers.\n\n"
-                 "WORKLOAD is one of\n"
-                 "  put                 puts to random keys\n"
-                 "  range               linearizable gets of random keys\n"
-                 "  range-serializable  the same from the member's own state\n"
-                 "  txn                 each client compares and swaps a key of its own\n"
-                 "  mixed               linearizable gets and puts\n"
-                 "  range-many          linearizable ranges of --limit keys\n"
-                 "  load                puts each of --keys once\n"
-                 "  lease-grant         leases that nobody keeps alive\n"
-                 "  lease-keep-alive    each client renews a lease of its own, on a stream\n\n");
+    fprintf(out,
+            "usage: trivet-bench [OPTION...] WORKLOAD\n"
+            "Loads an etcd v3 service, measures it and checks its answers.\n\n"
+            "WORKLOAD is one of\n"
+            "  put                 puts to random keys\n"
+            "  range               linearizable gets of random keys\n"
+            "  range-serializable  the same from the member's own state\n"
+            "  txn                 each client compares and swaps a key of its own\n"
+            "  mixed               linearizable gets and puts\n"
+            "  range-many          linearizable ranges of --limit keys\n"
+            "  load                puts each of --keys once\n"
+            "  lease-grant         leases that nobody keeps alive\n"
+            "  lease-keep-alive    each client renews a lease of its own, on a stream\n"
+            "  watch-fanout        puts to one key that --watchers watch: their events\n"
+            "  watch-many          puts to --watchers keys, each with a watcher: their events\n"
+            "\n");
     options_help(out, rows, ARRAY_LEN(rows));
 }
 
@@ -82,6 +91,9 @@ struct program {
     struct client *client;
     struct workload workload;
     struct report *report;
+    struct audience *audience;
+    bool audience_ready;
+    char audience_why[256];
     struct crowd *crowd; /* NULL when it is done */
     uv_signal_t interrupt;
 };
@@ -110,6 +122,7 @@ static enum err parse(struct program *program, int argc, char **argv, struct why
         .duration_ms = 10000,
         .warmup_ms = 1000,
         .timeout_ms = 10000,
+        .watchers = 1000,
         .workload = {.key_size = 16,
                      .value_size = 256,
                      .keys = 10000,
@@ -133,6 +146,9 @@ static enum err parse(struct program *program, int argc, char **argv, struct why
         why_set(why, "no workload '%s'", args[0]);
         return ERR_INVALID;
     }
+    if (options->workload.kind == WORKLOAD_WATCH_MANY) {
+        options->workload.keys = options->watchers;
+    }
     if (options->timeout_ms == 0) {
         why_set(why, "--timeout must not be 0");
         return ERR_INVALID;
@@ -148,6 +164,33 @@ static enum err parse(struct program *program, int argc, char **argv, struct why
     return OK;
 }
 
+static void on_audience_ready(void *ctx, const char *why)
+{
+    struct program *program = ctx;
+    program->audience_ready = true;
+    snprintf(program->audience_why, sizeof program->audience_why, "%s", why);
+}
+
+static enum err gather_audience(struct program *program, struct why *why)
+{
+    const struct audience_config config = {.env = env_real_env(program->real),
+                                           .client = program->client,
+                                           .workload = &program->workload,
+                                           .watchers = program->options.watchers,
+                                           .streams = program->options.streams,
+                                           .on_ready = on_audience_ready,
+                                           .ctx = program};
+    TRY(audience_start(&config, &program->audience, why));
+    while (!program->audience_ready) {
+        uv_run(&program->loop, UV_RUN_ONCE);
+    }
+    if (program->audience_why[0] != '\0') {
+        why_set(why, "%s", program->audience_why);
+        return ERR_CLOSED;
+    }
+    return OK;
+}
+
 static enum err measure(struct program *program, struct why *why)
 {
     const struct options *options = &program->options;
@@ -158,6 +201,9 @@ static enum err measure(struct program *program, struct why *why)
                                                 .connections = options->connections};
     TRY(client_new(&client_config, &program->client, why));
     TRY(client_connect_sync(program->client, CONNECT_WAIT_MS, why));
+    if (workload_is_watched(&program->workload)) {
+        TRY(gather_audience(program, why));
+    }
     const struct crowd_config config = {.env = env,
                                         .loop = &program->loop,
                                         .client = program->client,
@@ -169,6 +215,7 @@ static enum err measure(struct program *program, struct why *why)
                                         .duration_ms = options->duration_ms,
                                         .timeout_ms = options->timeout_ms,
                                         .progress = isatty(STDERR_FILENO) == 1,
+                                        .audience = program->audience,
                                         .report = program->report,
                                         .on_done = on_done,
                                         .ctx = program};
@@ -214,6 +261,7 @@ static int run(struct program *program)
 
 static void close_all(struct program *program)
 {
+    audience_free(program->audience);
     if (program->client != NULL) {
         client_close_sync(program->client);
     }

@@ -168,3 +168,68 @@ enum err wire_read_answer(enum wire_kind kind, struct bytes message, struct wire
     }
     return reader_end(&r);
 }
+
+/* WatchRequest: create_request 1. WatchCreateRequest: key 1. */
+void wire_watch_create(struct buf *buf, struct bytes key)
+{
+    put_tag(buf, 1, WIRE_LEN);
+    write_varint(buf, bytes_field_size(key));
+    put_bytes(buf, 1, key);
+}
+
+/* WatchResponse: watch_id 2, created 3, canceled 4, events 11. */
+enum err wire_read_watch_answer(struct bytes message, struct wire_watch_answer *ret)
+{
+    struct reader r = reader_of(message);
+    *ret = (struct wire_watch_answer){0};
+    while (reader_left(&r) > 0) {
+        uint64_t number;
+        struct bytes bytes;
+        switch (read_field(&r, &number, &bytes)) {
+        case 2:
+            ret->watch_id = number;
+            break;
+        case 3:
+            ret->created = number != 0;
+            break;
+        case 4:
+            ret->canceled = number != 0;
+            break;
+        default:
+            break;
+        }
+    }
+    return reader_end(&r);
+}
+
+/* Event: kv 2. KeyValue: mod_revision 3, value 5. */
+static void read_event(struct bytes message, struct wire_event *ret)
+{
+    struct reader r = reader_of(message);
+    uint64_t number;
+    struct bytes bytes;
+    while (reader_left(&r) > 0) {
+        if (read_field(&r, &number, &bytes) == 2) {
+            struct reader kv = reader_of(bytes);
+            while (reader_left(&kv) > 0) {
+                unsigned field = read_field(&kv, &number, &bytes);
+                ret->mod_revision = field == 3 ? (int64_t)number : ret->mod_revision;
+                ret->value = field == 5 ? bytes : ret->value;
+            }
+        }
+    }
+}
+
+bool wire_next_event(struct reader *r, struct wire_event *ret)
+{
+    while (reader_left(r) > 0) {
+        uint64_t number;
+        struct bytes bytes;
+        if (read_field(r, &number, &bytes) == 11) {
+            *ret = (struct wire_event){0};
+            read_event(bytes, ret);
+            return true;
+        }
+    }
+    return false;
+}

@@ -2,7 +2,7 @@
 #ifndef CMD_TRIVET_BENCH_WIRE_H
 #define CMD_TRIVET_BENCH_WIRE_H
 
-#include "base/bytes.h"
+#include "base/codec.h"
 
 /* The few messages that the load generator sends, written and read by hand, so that it costs little
  * beside the server that it measures. Field numbers are those of etcd's rpc.proto. */
@@ -29,5 +29,23 @@ struct wire_answer {
 enum wire_kind { WIRE_PUT, WIRE_RANGE, WIRE_TXN, WIRE_LEASE_GRANT, WIRE_LEASE_KEEP_ALIVE };
 MUST_CHECK enum err wire_read_answer(enum wire_kind kind, struct bytes message,
                                      struct wire_answer *ret);
+
+/* Watch: a watcher of one key, with the next id of its stream. */
+void wire_watch_create(struct buf *buf, struct bytes key);
+
+struct wire_watch_answer {
+    uint64_t watch_id;
+    bool created;
+    bool canceled;
+};
+MUST_CHECK enum err wire_read_watch_answer(struct bytes message, struct wire_watch_answer *ret);
+
+/* The next event of a WatchResponse that is well formed, from its first byte on. False: there is
+ * none. */
+struct wire_event {
+    int64_t mod_revision;
+    struct bytes value;
+};
+bool wire_next_event(struct reader *r, struct wire_event *ret);
 
 #endif

@@ -28,6 +28,8 @@ static const char *const kind_names[WORKLOAD_KIND_COUNT] = {
     [WORKLOAD_LOAD] = "load",
     [WORKLOAD_LEASE_GRANT] = "lease-grant",
     [WORKLOAD_LEASE_KEEP_ALIVE] = "lease-keep-alive",
+    [WORKLOAD_WATCH_FANOUT] = "watch-fanout",
+    [WORKLOAD_WATCH_MANY] = "watch-many",
 };
 
 enum err workload_kind_parse(const char *name, enum workload_kind *ret)
@@ -72,6 +74,10 @@ enum err workload_init(struct workload *workload, const struct workload_options 
     if (options->keys == 0 || options->key_size > KEY_BYTES_MAX ||
         options->value_size > REQUEST_BYTES_MAX || options->read_percent > 100) {
         why_set(why, "--keys, --key-size, --value-size or --read-percent is out of range");
+        return ERR_INVALID;
+    }
+    if (workload_is_watched(workload) && options->value_size < sizeof(uint64_t)) {
+        why_set(why, "--value-size: values that are watched hold a time of 8 bytes");
         return ERR_INVALID;
     }
     if (prefix_len + digits_of(options->keys - 1) > options->key_size) {
@@ -120,6 +126,18 @@ static struct bytes key_of(struct workload *workload, uint64_t n)
     return bytes_of(workload->key, workload->options.key_size);
 }
 
+bool workload_is_watched(const struct workload *workload)
+{
+    return workload->options.kind == WORKLOAD_WATCH_FANOUT ||
+           workload->options.kind == WORKLOAD_WATCH_MANY;
+}
+
+struct bytes workload_watched_key(struct workload *workload, uint64_t n)
+{
+    return key_of(workload,
+                  workload->options.kind == WORKLOAD_WATCH_MANY ? n % workload->options.keys : 0);
+}
+
 static uint64_t next_random(struct workload *workload)
 {
     return mix64(workload->random++);
@@ -129,7 +147,8 @@ static struct bytes value_of(struct workload *workload)
 {
     /* each write another one */
     if (workload->options.value_size >= sizeof(uint64_t)) {
-        put_u64(workload->value, next_random(workload));
+        put_u64(workload->value,
+                workload_is_watched(workload) ? workload->due_ns : next_random(workload));
     }
     return bytes_of(workload->value, workload->options.value_size);
 }
@@ -224,7 +243,11 @@ bool workload_next(struct workload *workload, struct ask *ask)
     ask->floor = workload->acked_revision;
     ask->stream = false;
     switch (options->kind) {
+    case WORKLOAD_WATCH_FANOUT:
+        ask_put(workload, ask, 0);
+        break;
     case WORKLOAD_PUT:
+    case WORKLOAD_WATCH_MANY:
         ask_put(workload, ask, next_random(workload) % options->keys);
         break;
     case WORKLOAD_RANGE:

@@ -17,6 +17,8 @@ enum workload_kind {
     WORKLOAD_LOAD,
     WORKLOAD_LEASE_GRANT,
     WORKLOAD_LEASE_KEEP_ALIVE,
+    WORKLOAD_WATCH_FANOUT,
+    WORKLOAD_WATCH_MANY,
     WORKLOAD_KIND_COUNT
 };
 
@@ -40,6 +42,7 @@ struct workload {
     char *key;              /* scratch */
     int64_t acked_revision; /* the highest that any write or linearizable read has told */
     uint64_t missing;       /* reads of a key that was not there */
+    uint64_t due_ns;        /* of the next operation: what watched values begin with */
 };
 
 /* One thing asked by one client: a call at a time. */
@@ -65,6 +68,11 @@ const char *workload_kind_name(enum workload_kind kind);
 MUST_CHECK enum err workload_init(struct workload *workload, const struct workload_options *options,
                                   struct why *why);
 void workload_fini(struct workload *workload);
+
+/* Puts that somebody watches. */
+bool workload_is_watched(const struct workload *workload);
+/* The key that watcher N watches; valid until the next call. */
+struct bytes workload_watched_key(struct workload *workload, uint64_t n);
 
 /* Before its first ask: client number N of all. */
 void ask_init(struct ask *ask, uint64_t n);

@@ -35,6 +35,7 @@ struct config {
     uint64_t keepalive_min_ms; /* --grpc-keepalive-min-time */
     uint64_t keepalive_interval_ms;
     uint64_t keepalive_timeout_ms;
+    uint64_t watch_progress_ms;
     const char *log_level;
     const char *log_outputs;
     const char *log_format;

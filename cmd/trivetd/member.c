@@ -267,6 +267,7 @@ static enum err open_ports(struct member *member, struct why *why)
         .ping_interval_ms = settings->config->keepalive_interval_ms,
         .ping_timeout_ms = settings->config->keepalive_timeout_ms,
         .ping_min_interval_ms = settings->config->keepalive_min_ms,
+        .watch_progress_ms = settings->config->watch_progress_ms,
     };
     TRY(service_new(&config, &member->service));
     for (size_t i = 0; i < settings->listen_client_count; i++) {

@@ -8,9 +8,10 @@
 #include "base/codec.h"
 #include "base/limits.h"
 
-#define ELECTION_MS_MAX      50000
-#define RETENTION_DIGITS_MAX 12 /* so that nothing overflows */
-#define QUOTA_BYTES_DEFAULT  (2ull * 1024 * 1024 * 1024)
+#define ELECTION_MS_MAX       50000
+#define RETENTION_DIGITS_MAX  12 /* so that nothing overflows */
+#define QUOTA_BYTES_DEFAULT   (2ull * 1024 * 1024 * 1024)
+#define WATCH_PROGRESS_MS_MIN 100
 
 static enum err check_timing(const struct config *config, struct why *why)
 {
@@ -50,6 +51,11 @@ static enum err check_limits(const struct config *config, struct why *why)
     TRY(check_range("max-txn-ops", config->txn_ops_max, 1, TXN_OPS_MAX, why));
     TRY(check_range("snapshot-count", config->snapshot_count, 1, UINT32_MAX, why));
     TRY(check_range("max-concurrent-streams", config->streams_max, 1, UINT32_MAX, why));
+    if (config->watch_progress_ms < WATCH_PROGRESS_MS_MIN) {
+        why_set(why, "--watch-progress-notify-interval must be at least %dms (set to %llums)",
+                WATCH_PROGRESS_MS_MIN, (unsigned long long)config->watch_progress_ms);
+        return ERR_INVALID;
+    }
     if (strcmp(config->log_format, "json") != 0) {
         why_set(why, "--log-format: unknown log format '%s', only 'json' is supported",
                 config->log_format);

@@ -17,14 +17,19 @@ struct row {
 /* Answered one by one, each in a turn of its own. */
 struct answer {
     struct queue link;
-    struct store_range_request *range; /* one of the two */
+    struct store_range_request *range; /* one of these */
     struct store_hash_request *hash;
     struct store_copy_request *copy;
+    struct store_events_request *events;
+    struct store_fetch_request *fetch;
 };
 
 struct store {
     struct env *env;
     struct record_list log; /* every record that is kept, in order of revision */
+    struct record_list all; /* every record that ever was */
+    int64_t gone;           /* revisions up to here are not in memory, for store_events_recent */
+    enum err fail_events;
     struct row *rows;
     size_t row_count;
     int64_t revision;
@@ -122,6 +127,7 @@ void store_close(struct store *store)
     }
     free(store->rows);
     record_list_fini(&store->log);
+    record_list_fini(&store->all);
     free(store);
 }
 
@@ -328,6 +334,70 @@ enum err store_events(struct store *store, int64_t from, size_t max_bytes, struc
     return OK;
 }
 
+/* The first record of ALL that is not below REV. */
+static size_t seek(const struct store *store, revision_t rev)
+{
+    size_t low = 0;
+    size_t high = store->all.count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (store->all.items[mid]->rev < rev) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+/* The first revision behind those that were taken. */
+static int64_t take_events(const struct store *store, int64_t from, int64_t to, size_t max_bytes,
+                           struct record_list *ret)
+{
+    size_t size = 0;
+    int64_t last = 0;
+    for (size_t i = seek(store, revision_pack(from, 0)); i < store->all.count; i++) {
+        struct record *record = store->all.items[i];
+        int64_t revision = record_mod_revision(record);
+        if (revision > to) {
+            break;
+        }
+        if (size > max_bytes && revision != last) {
+            return revision;
+        }
+        push(ret, record_ref(record));
+        size += record_size(record);
+        last = revision;
+    }
+    return to + 1;
+}
+
+enum err store_events_recent(struct store *store, int64_t from, int64_t to, size_t max_bytes,
+                             struct record_list *ret)
+{
+    if (from <= store->gone) {
+        return ERR_NOT_FOUND;
+    }
+    *ret = (struct record_list){0};
+    (void)take_events(store, from, to, max_bytes, ret);
+    return OK;
+}
+
+struct record *store_recent_record(struct store *store, revision_t rev)
+{
+    size_t i = seek(store, rev);
+    bool found = i < store->all.count && store->all.items[i]->rev == rev;
+    return found && revision_main(rev) > store->gone ? store->all.items[i] : NULL;
+}
+
+enum err store_record(struct store *store, revision_t rev, struct record **ret)
+{
+    size_t i = seek(store, rev);
+    ASSERT(i < store->all.count && store->all.items[i]->rev == rev);
+    *ret = record_ref(store->all.items[i]);
+    return OK;
+}
+
 /* ---- writing ---- */
 
 void store_entry_begin(struct store *store, uint64_t index, uint64_t term)
@@ -370,6 +440,7 @@ static void add(struct store *store, struct record *record)
     }
     record->rev = revision_pack(store->revision, store->subs++);
     push(&store->log, record);
+    push(&store->all, record_ref(record));
 }
 
 void store_observe(struct store *store, void (*fn)(void *ctx, const struct record *record),
@@ -555,7 +626,15 @@ static struct answer *answer_later(struct store *store)
 
 static void finish(struct answer *answer)
 {
-    if (answer->range != NULL) {
+    if (answer->events != NULL) {
+        struct store_events_request *request = answer->events;
+        free(answer);
+        request->cb(request);
+    } else if (answer->fetch != NULL) {
+        struct store_fetch_request *request = answer->fetch;
+        free(answer);
+        request->cb(request);
+    } else if (answer->range != NULL) {
         struct store_range_request *request = answer->range;
         request->private_state = NULL;
         free(answer);
@@ -595,6 +674,35 @@ void store_range_cancel(struct store_range_request *request)
         range_result_fini(&request->result);
         request->status = ERR_CANCELLED;
     }
+}
+
+void store_events_start(struct store *store, struct store_events_request *request,
+                        void (*cb)(struct store_events_request *request))
+{
+    int64_t to = request->to < store->gone ? request->to : store->gone;
+    request->cb = cb;
+    request->records = (struct record_list){0};
+    request->next = request->from;
+    request->status = store->fail_events;
+    if (request->status == OK && request->from < store->compacted) {
+        request->status = ERR_COMPACTED;
+    }
+    if (request->status == OK && request->from <= to) {
+        request->next =
+            take_events(store, request->from, to, request->max_bytes, &request->records);
+    }
+    answer_later(store)->events = request;
+}
+
+void store_fetch_start(struct store *store, struct store_fetch_request *request,
+                       void (*cb)(struct store_fetch_request *request))
+{
+    request->cb = cb;
+    request->status = store->fail_events;
+    for (size_t i = 0; i < request->count && request->status == OK; i++) {
+        request->status = store_record(store, request->revs[i], &request->records[i]);
+    }
+    answer_later(store)->fetch = request;
 }
 
 bool store_range_is_cheap(const struct store *store, const struct range_query *query)
@@ -785,6 +893,16 @@ void store_model_fail_range(struct store *store, enum err err)
 void store_model_fail_defragment(struct store *store, enum err err)
 {
     store->fail_defragment = err;
+}
+
+void store_model_forget(struct store *store, int64_t revision)
+{
+    store->gone = revision;
+}
+
+void store_model_fail_events(struct store *store, enum err err)
+{
+    store->fail_events = err;
 }
 
 void store_model_set_dear(struct store *store, bool dear)

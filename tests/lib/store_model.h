@@ -24,6 +24,13 @@ void store_model_set_dear(struct store *store, bool dear);
 /* While held, nothing that answers later does. */
 void store_model_hold(struct store *store, bool hold);
 
+/* Revisions up to REVISION are not in memory any more, and must be asked for with
+ * store_events_start. */
+void store_model_forget(struct store *store, int64_t revision);
+
+/* What store_events_start and store_fetch_start answer from now on. */
+void store_model_fail_events(struct store *store, enum err err);
+
 /* What store_compact_wait waits for has come. */
 void store_model_compacted(struct store *store);
 /* Requests and waits that have not been called back. */

@@ -49,6 +49,13 @@
 #define store_model_entry_count(...)     twin_model_entry_count(__VA_ARGS__)
 #define store_model_set_pending(...)     twin_model_set_pending(__VA_ARGS__)
 #define store_model_row_count(...)       twin_model_row_count(__VA_ARGS__)
+#define store_events_recent(...)         twin_events_recent(__VA_ARGS__)
+#define store_events_start(...)          twin_events_start(__VA_ARGS__)
+#define store_recent_record(...)         twin_recent_record(__VA_ARGS__)
+#define store_record(...)                twin_record(__VA_ARGS__)
+#define store_fetch_start(...)           twin_fetch_start(__VA_ARGS__)
+#define store_model_forget(...)          twin_model_forget(__VA_ARGS__)
+#define store_model_fail_events(...)     twin_model_fail_events(__VA_ARGS__)
 
 #include "tests/lib/store_twin.h"
 

@@ -41,8 +41,10 @@ static void start_server(void)
 
 static void start_service(void)
 {
-    struct service_config config = {
-        .server = served.server, .version = "3.7.1", .streams_max = UINT32_MAX};
+    struct service_config config = {.server = served.server,
+                                    .version = "3.7.1",
+                                    .streams_max = UINT32_MAX,
+                                    .watch_progress_ms = 100};
     ck_assert_int_eq(service_new(&config, &served.service), OK);
     struct rpc_port_config port = {
         .env = served.loop.env,

@@ -83,6 +83,39 @@ START_TEST(an_answer_cut_inside_a_field_is_refused)
 }
 END_TEST
 
+START_TEST(events_are_read_out_of_a_watch_response)
+{
+    /* header {}, watch_id 3, an event {kv {mod_revision 5, value "v"}}, one of a deletion */
+    static const uint8_t response[] = {0x0a, 0,   0x10, 3, 0x5a, 7, 0x12, 5, 0x18, 5, 0x2a,
+                                       1,    'v', 0x5a, 6, 0x08, 1, 0x12, 2, 0x18, 6};
+    struct bytes message = bytes_of(response, sizeof response);
+    struct wire_watch_answer answer;
+    ck_assert_int_eq(wire_read_watch_answer(message, &answer), OK);
+    ck_assert_uint_eq(answer.watch_id, 3);
+    ck_assert(!answer.created && !answer.canceled);
+    struct reader r = reader_of(message);
+    struct wire_event event;
+    ck_assert(wire_next_event(&r, &event));
+    ck_assert_int_eq(event.mod_revision, 5);
+    ck_assert(bytes_equal(event.value, bytes_of_str("v")));
+    ck_assert(wire_next_event(&r, &event));
+    ck_assert_int_eq(event.mod_revision, 6);
+    ck_assert_uint_eq(event.value.len, 0);
+    ck_assert(!wire_next_event(&r, &event));
+    message.len--;
+    ck_assert_int_eq(wire_read_watch_answer(message, &answer), ERR_MALFORMED);
+}
+END_TEST
+
+START_TEST(a_watcher_is_asked_for_in_the_bytes_of_the_contract)
+{
+    static const uint8_t want[] = {0x0a, 3, 0x0a, 1, 'k'};
+    CLEANUP(buf_fini) struct buf buf = {0};
+    wire_watch_create(&buf, bytes_of_str("k"));
+    ck_assert(bytes_equal(buf_bytes(&buf), bytes_of(want, sizeof want)));
+}
+END_TEST
+
 START_TEST(a_compare_and_swap_has_the_bytes_of_the_contract)
 {
     static const uint8_t want[] = {0x0a, 0x07, 0x10, 0x02, 0x1a, 0x01, 'k',  0x30, 0x05, 0x12,
@@ -145,6 +178,8 @@ static Suite *bench_parts_suite(void)
     tcase_add_test(tcase, merged_latencies_add_up);
     tcase_add_test(tcase, an_answer_is_read);
     tcase_add_test(tcase, an_answer_cut_inside_a_field_is_refused);
+    tcase_add_test(tcase, events_are_read_out_of_a_watch_response);
+    tcase_add_test(tcase, a_watcher_is_asked_for_in_the_bytes_of_the_contract);
     tcase_add_test(tcase, a_compare_and_swap_has_the_bytes_of_the_contract);
     tcase_add_loop_test(tcase, options_are_read_or_refused, 0, ARRAY_LEN(lines));
     suite_add_tcase(suite, tcase);

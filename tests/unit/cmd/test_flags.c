@@ -39,6 +39,7 @@ START_TEST(defaults_are_etcds)
     ck_assert_uint_eq(config.election_ms, 1000);
     ck_assert_uint_eq(config.request_bytes_max, 1572864);
     ck_assert_uint_eq(config.keepalive_interval_ms, 7200000);
+    ck_assert_uint_eq(config.watch_progress_ms, 600000);
     struct settings settings;
     ck_assert_int_eq(settings_make(&config, &settings, &why), OK);
     ck_assert_uint_eq(settings.cluster.cluster_id, 0xcdf818194e3a8c32);
@@ -132,6 +133,8 @@ static const struct {
     {{"--max-request-bytes=0"}, "--max-request-bytes"},
     {{"--max-txn-ops=1000000"}, "--max-txn-ops"},
     {{"--log-level=loud"}, "unknown level"},
+    {{"--watch-progress-notify-interval=99ms"}, "must be at least 100ms"},
+    {{"--experimental-watch-progress-notify-interval=1ms"}, "must be at least 100ms"},
 };
 
 START_TEST(bad_settings_are_refused)

@@ -273,6 +273,49 @@ START_TEST(an_answer_that_is_no_message_is_wrong)
 }
 END_TEST
 
+/* PutRequest: key 1, value 2. */
+static struct bytes field_of(unsigned field)
+{
+    struct reader r = reader_of(buf_bytes(&t.ask.message));
+    struct bytes got = {0};
+    while (reader_left(&r) > 0) {
+        bool is_it = read_varint(&r) >> 3 == field;
+        struct bytes bytes = read_var_bytes(&r, reader_left(&r));
+        got = is_it ? bytes : got;
+    }
+    return got;
+}
+
+START_TEST(what_is_watched_is_put_and_tells_when_it_was_due)
+{
+    static const enum workload_kind kinds[] = {WORKLOAD_WATCH_FANOUT, WORKLOAD_WATCH_MANY};
+    start(kinds[_i]);
+    ck_assert(workload_is_watched(&t.workload));
+    for (uint64_t due = 1000; due < 1020; due++) {
+        t.workload.due_ns = due;
+        ck_assert(workload_next(&t.workload, &t.ask));
+        struct bytes value = field_of(2);
+        ck_assert_uint_eq(value.len, 20);
+        ck_assert_uint_eq(get_u64(value.data), due);
+        bool is_watched = false;
+        for (uint64_t n = 0; n < 100; n++) {
+            struct bytes key = workload_watched_key(&t.workload, n);
+            is_watched |= bytes_equal(key, field_of(1));
+            ck_assert(_i == 1 || bytes_equal(key, field_of(1))); /* all watch the one */
+        }
+        ck_assert(is_watched);
+    }
+}
+END_TEST
+
+START_TEST(a_watched_value_has_room_for_its_time)
+{
+    const struct workload_options options = {
+        .kind = WORKLOAD_WATCH_MANY, .key_size = 8, .value_size = 7, .keys = 1, .prefix = ""};
+    ck_assert_int_eq(workload_init(&t.workload, &options, &t.why), ERR_INVALID);
+}
+END_TEST
+
 START_TEST(keys_that_do_not_fit_are_refused)
 {
     const struct workload_options options = {
@@ -312,6 +355,8 @@ static Suite *workload_suite(void)
     TCase *asking = tcase_create("asking");
     tcase_add_checked_fixture(asking, setup, teardown);
     tcase_add_test(asking, loading_puts_each_key_once_and_failed_ones_again);
+    tcase_add_loop_test(asking, what_is_watched_is_put_and_tells_when_it_was_due, 0, 2);
+    tcase_add_test(asking, a_watched_value_has_room_for_its_time);
     tcase_add_test(asking, keys_that_do_not_fit_are_refused);
     tcase_add_test(asking, names_lead_to_kinds_and_back);
     suite_add_tcase(suite, asking);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/trivet-bench/audience.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/codec.h"
+
+#define PATH_WATCH "/etcdserverpb.Watch/Watch"
+
+struct stream_of_watchers {
+    struct audience *audience;
+    struct grpc_request request;
+    uint64_t first; /* number of its watcher 0 */
+    uint64_t count; /* of watchers */
+    uint64_t created;
+};
+
+struct audience {
+    struct audience_config config;
+    struct stream_of_watchers *streams;
+    uint64_t stream_count;
+    int64_t *seen; /* by number of the watcher: the revision of its last event */
+    uint64_t created;
+    bool is_ready;
+    bool recording;
+    struct latency latency;
+    uint64_t wrong;
+    char wrong_text[512];
+};
+
+static void be_ready(struct audience *audience, const char *why)
+{
+    if (!audience->is_ready) {
+        audience->is_ready = true;
+        audience->config.on_ready(audience->config.ctx, why);
+    }
+}
+
+static void note_wrong(struct audience *audience, const char *what, uint64_t watcher,
+                       int64_t revision)
+{
+    if (audience->wrong++ == 0) {
+        snprintf(audience->wrong_text, sizeof audience->wrong_text,
+                 "%s: watcher %" PRIu64 ", revision %" PRId64, what, watcher, revision);
+    }
+}
+
+static void take_event(struct audience *audience, uint64_t watcher, const struct wire_event *event,
+                       uint64_t now)
+{
+    if (event->mod_revision <= audience->seen[watcher]) {
+        note_wrong(audience, "an event came twice, or late", watcher, event->mod_revision);
+    }
+    audience->seen[watcher] = event->mod_revision;
+    if (event->value.len < sizeof(uint64_t)) {
+        note_wrong(audience, "a value that nobody put", watcher, event->mod_revision);
+    } else if (audience->recording) {
+        uint64_t due = get_u64(event->value.data);
+        latency_record(&audience->latency, now > due ? now - due : 0);
+    }
+}
+
+static void on_message(struct grpc_request *request, struct bytes message)
+{
+    struct stream_of_watchers *stream = CONTAINER_OF(request, struct stream_of_watchers, request);
+    struct audience *audience = stream->audience;
+    struct wire_watch_answer answer;
+    if (wire_read_watch_answer(message, &answer) != OK || answer.canceled ||
+        answer.watch_id >= stream->count) {
+        note_wrong(audience, "no valid answer", stream->first + answer.watch_id, 0);
+        return;
+    }
+    if (answer.created) {
+        stream->created++;
+        if (++audience->created == audience->config.watchers) {
+            be_ready(audience, "");
+        }
+        return;
+    }
+    uint64_t now = env_now_ns(audience->config.env);
+    struct reader events = reader_of(message);
+    struct wire_event event;
+    while (wire_next_event(&events, &event)) {
+        take_event(audience, stream->first + answer.watch_id, &event, now);
+    }
+}
+
+static void on_end(struct grpc_request *request, enum grpc_status status, struct bytes text)
+{
+    struct stream_of_watchers *stream = CONTAINER_OF(request, struct stream_of_watchers, request);
+    char why[256];
+    snprintf(why, sizeof why, "a watch stream ended: %s: %.*s", grpc_status_name(status),
+             (int)text.len, (const char *)text.data);
+    note_wrong(stream->audience, why, stream->first, 0);
+    be_ready(stream->audience, why);
+}
+
+static void start_stream(struct stream_of_watchers *stream, size_t slot)
+{
+    struct audience *audience = stream->audience;
+    struct workload *workload = audience->config.workload;
+    struct grpc_request_options options = {.path = PATH_WATCH};
+    CLEANUP(buf_fini) struct buf message = {0};
+    grpc_request_start(client_connection(audience->config.client, slot), &stream->request,
+                       &options);
+    for (uint64_t i = 0; i < stream->count; i++) {
+        buf_clear(&message);
+        wire_watch_create(&message, workload_watched_key(workload, stream->first + i));
+        if (!buf_ok(&message)) {
+            fatal("out of memory");
+        }
+        grpc_request_send(&stream->request, buf_bytes(&message));
+    }
+}
+
+enum err audience_start(const struct audience_config *config, struct audience **ret,
+                        struct why *why)
+{
+    size_t slots = client_slot_count(config->client);
+    uint64_t streams = config->streams == 0 ? slots : config->streams;
+    if (config->watchers == 0 || config->watchers > WATCHERS_MAX_BENCH ||
+        streams > config->watchers) {
+        why_set(why, "--watchers is not between 1 and %u, or less than the streams",
+                WATCHERS_MAX_BENCH);
+        return ERR_INVALID;
+    }
+    struct audience *audience = calloc(1, sizeof *audience);
+    if (audience == NULL) {
+        return ERR_NOMEM;
+    }
+    audience->config = *config;
+    audience->streams = calloc(streams, sizeof *audience->streams);
+    audience->seen = calloc(config->watchers, sizeof *audience->seen);
+    if (audience->streams == NULL || audience->seen == NULL) {
+        audience_free(audience);
+        return ERR_NOMEM;
+    }
+    audience->stream_count = streams;
+    *ret = audience;
+    uint64_t first = 0;
+    for (uint64_t i = 0; i < streams; i++) {
+        struct stream_of_watchers *stream = &audience->streams[i];
+        uint64_t count = config->watchers / streams + (i < config->watchers % streams);
+        *stream =
+            (struct stream_of_watchers){.audience = audience,
+                                        .request = {.on_message = on_message, .on_end = on_end},
+                                        .first = first,
+                                        .count = count};
+        first += count;
+        start_stream(stream, i % slots);
+    }
+    return OK;
+}
+
+void audience_begin(struct audience *audience)
+{
+    audience->recording = true;
+}
+
+void audience_end(struct audience *audience, struct latency *ret, uint64_t *wrong, char *wrong_text,
+                  size_t wrong_text_size)
+{
+    audience->recording = false;
+    *ret = audience->latency;
+    if (audience->wrong > 0) {
+        *wrong += audience->wrong;
+        snprintf(wrong_text, wrong_text_size, "%s", audience->wrong_text);
+    }
+}
+
+void audience_free(struct audience *audience)
+{
+    if (audience == NULL) {
+        return;
+    }
+    for (uint64_t i = 0; i < audience->stream_count; i++) {
+        if (grpc_request_is_active(&audience->streams[i].request)) {
+            grpc_request_cancel(&audience->streams[i].request);
+        }
+    }
+    free(audience->streams);
+    free(audience->seen);
+    free(audience);
+}
