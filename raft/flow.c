@@ -52,7 +52,8 @@ static struct flow_peer *peer_of(struct flow *flow, uint64_t id)
         return NULL; /* members come and go: then those who are gone make room */
     }
     struct flow_peer *peer = &flow->peers[flow->peer_count++];
-    *peer = (struct flow_peer){.id = id, .moved_at_ms = env_now_ms(flow->env)};
+    *peer = (struct flow_peer){
+        .id = id, .moved_at_ms = env_now_ms(flow->env), .back_index = UINT64_MAX};
     return peer;
 }
 
@@ -332,6 +333,23 @@ static uint64_t may_match(const struct flow *flow, const struct raft_progress *p
     return index;
 }
 
+/* Do we go back for this refusal now? What was on its way behind a message that was not taken is
+ * refused message by message: if each of these sent it all again, there would be more of them each
+ * time. So once for a place, and again a heartbeat later, or further back. */
+static bool goes_back(struct flow *flow, struct flow_peer *peer,
+                      const struct raft_append_entries_result *result)
+{
+    uint64_t now = env_now_ms(flow->env);
+    uint64_t to =
+        result->last_log_index < result->rejected ? result->last_log_index : result->rejected - 1;
+    if (to >= peer->back_index && now - peer->back_at_ms < flow->core->heartbeat_timeout) {
+        return false;
+    }
+    peer->back_index = to;
+    peer->back_at_ms = now;
+    return true;
+}
+
 void flow_before_answer(struct flow *flow, uint64_t id, struct raft_append_entries_result *result,
                         const struct frame_notes *notes)
 {
@@ -349,17 +367,24 @@ void flow_before_answer(struct flow *flow, uint64_t id, struct raft_append_entri
         peer->moved_at_ms = env_now_ms(flow->env);
     }
     peer->received_index = received; /* less than before: it has begun a new life */
-    if (result->rejected != 0) {
-        result->last_log_index =
-            may_match(flow, progress, result->last_log_index, notes->last_term);
-        progress->last_send = 0; /* the core may answer at once, not at the next heartbeat */
-        if (progress->state == CORE_PROBE && result->rejected > progress->match_index &&
-            result->rejected <= peer->sent_index) {
-            progress->next_index = result->rejected + 1; /* what the core takes it for */
+    if (result->rejected == 0) {
+        if (result->last_log_index > progress->match_index) {
+            peer->back_index = UINT64_MAX;
         }
-    } else if (progress->state == CORE_PROBE && progress->next_index <= peer->sent_index &&
-               progress->match_index < result->last_log_index) {
-        progress->next_index = peer->sent_index + 1;
+        if (progress->state == CORE_PROBE && progress->next_index <= peer->sent_index &&
+            progress->match_index < result->last_log_index) {
+            progress->next_index = peer->sent_index + 1;
+        }
+        return;
+    }
+    result->last_log_index = may_match(flow, progress, result->last_log_index, notes->last_term);
+    if (!goes_back(flow, peer, result)) {
+        return;
+    }
+    progress->last_send = 0; /* the core may answer at once, not at the next heartbeat */
+    if (progress->state == CORE_PROBE && result->rejected > progress->match_index &&
+        result->rejected <= peer->sent_index) {
+        progress->next_index = result->rejected + 1; /* what the core takes it for */
     }
 }
 

@@ -35,6 +35,8 @@ struct flow_peer {
     uint64_t received_index; /* as the peer said last */
     uint64_t moved_at_ms;    /* when received_index last moved, or there was nothing on the way */
     uint64_t heartbeat_at_ms;
+    uint64_t back_index; /* a refusal sent us back to here last, after which nothing was accepted */
+    uint64_t back_at_ms;
     uint64_t told_commit; /* the highest commit index that a message to it carried */
     bool held;            /* the core's record is to be mended after this call */
 };

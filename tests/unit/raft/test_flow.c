@@ -286,6 +286,33 @@ START_TEST(a_search_passes_over_terms_that_cannot_match)
 }
 END_TEST
 
+/* A follower that did not take the first of several messages refuses each of the others. */
+START_TEST(refusals_of_one_gap_are_answered_once)
+{
+    for (int i = 0; i < 6; i++) {
+        put(8);
+    }
+    solo_settle();
+    net_fake_skip(solo.net);
+    talk_refuse(solo.net, 3, term(), 4, 3, term());
+    unsigned messages;
+    ck_assert_uint_eq(take_all(3, 3, &messages), 8); /* from what it is known to have */
+    struct frame frame;
+    for (uint64_t rejected = 5; rejected <= 7; rejected++) {
+        talk_refuse(solo.net, 3, term(), rejected, 3, term());
+        ck_assert(!take_append(3, &frame));
+    }
+    talk_refuse(solo.net, 3, term(), 4, 2, term()); /* further back is news */
+    ck_assert_uint_eq(take_all(3, 3, &messages), 8);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
+    solo_settle();
+    net_fake_skip(solo.net);
+    talk_refuse(solo.net, 3, term(), 5, 3, term()); /* it still lacks it */
+    ck_assert_uint_eq(take_all(3, 4, &messages), 8);
+    solo_settle();
+}
+END_TEST
+
 START_TEST(an_append_tells_how_far_all_logs_reach)
 {
     put(8);
@@ -350,6 +377,7 @@ static Suite *flow_suite(void)
         what_has_arrived_and_is_not_stored_is_not_sent_again,
         a_new_connection_begins_with_what_the_old_one_lost,
         a_refusal_is_answered_at_once,
+        refusals_of_one_gap_are_answered_once,
         an_append_tells_how_far_all_logs_reach,
         heartbeats_are_urgent_and_as_often_as_they_should,
         a_commit_is_told_at_once,

@@ -107,6 +107,25 @@ START_TEST(a_rule_that_is_off_is_missed)
 }
 END_TEST
 
+/* Seeds that were bad once.
+ *   14661: refusals of messages behind one that was not taken sent everything again, each of them:
+ *          ever more messages, until memory ended. */
+static const struct {
+    uint64_t seed;
+    unsigned members;
+    bool churn;
+} once_bad[] = {{14661, 5, false}};
+
+START_TEST(what_was_bad_once_is_good)
+{
+    struct sim_options options = options_of(once_bad[_i].members, once_bad[_i].churn);
+    options.seed = once_bad[_i].seed;
+    struct outcome outcome = {0};
+    sim_run_seeds(&options, 1, 1, on_done, &outcome);
+    ck_assert_uint_eq(outcome.good, 1);
+}
+END_TEST
+
 START_TEST(the_core_alone_is_not_enough)
 {
     struct sim_options options = options_of(5, true);
@@ -125,6 +144,8 @@ static Suite *sim_suite(void)
     tcase_add_test(tc, the_same_seed_is_the_same_run);
     tcase_add_loop_test(tc, a_rule_that_is_off_is_missed, 0,
                         (int)(sizeof guard_seeds / sizeof guard_seeds[0]));
+    tcase_add_loop_test(tc, what_was_bad_once_is_good, 0,
+                        (int)(sizeof once_bad / sizeof once_bad[0]));
     tcase_add_test(tc, the_core_alone_is_not_enough);
     suite_add_tcase(suite, tc);
     return suite;
