@@ -29,24 +29,42 @@ bool compact_due(const struct raft *r, const struct compact_limits *limits, uint
     return log_bytes >= limits->snapshot_bytes && bytes_between(r, snapshot, to, enough) >= enough;
 }
 
-/* The entry at the replicated index stays, too: an append names the term of the entry before it. */
-unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits, uint64_t index,
-                          uint64_t replicated_index)
+static uint64_t least(uint64_t a, uint64_t b)
 {
-    uint64_t bytes = 0;
-    uint64_t count = 0;
-    for (; count < UINT_MAX && count < index; count++) {
-        const struct raft_entry *entry = core_entry(r, index - count);
-        if (entry == NULL) {
+    return a < b ? a : b;
+}
+
+/* Entries up to INDEX, the newest first, that are no more than COUNT and BYTES. */
+static uint64_t newest(const struct raft *r, uint64_t index, uint64_t count, uint64_t bytes)
+{
+    uint64_t sum = 0;
+    uint64_t taken = 0;
+    while (taken < count) {
+        const struct raft_entry *entry = core_entry(r, index - taken);
+        if (entry == NULL || entry->buf.len > bytes - sum) {
             break;
         }
-        bytes += entry->buf.len;
-        bool trails = count < limits->trailing_entries && bytes <= limits->trailing_bytes;
-        bool held = index - count >= replicated_index && count < limits->held_entries &&
-                    bytes <= limits->held_bytes;
-        if (!trails && !held) {
-            break;
-        }
+        sum += entry->buf.len;
+        taken++;
     }
+    return taken;
+}
+
+/* The entry at the replicated index is held, too: an append names the term of the entry before it.
+ * A member that is away for hours makes for a long log, so that its bytes are not added up each
+ * time, but only when all of them are too many. */
+unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits, uint64_t index,
+                          uint64_t replicated_index, uint64_t log_bytes)
+{
+    uint64_t most = least(index, UINT_MAX);
+    uint64_t trailing =
+        newest(r, index, least(limits->trailing_entries, most), limits->trailing_bytes);
+    uint64_t lacked = replicated_index <= index ? index - replicated_index + 1 : 0;
+    uint64_t held = least(least(lacked, limits->held_entries), most);
+    held = least(held, index - r->log.offset);
+    if (held > trailing && log_bytes > limits->held_bytes) {
+        held = newest(r, index, held, limits->held_bytes);
+    }
+    uint64_t count = held > trailing ? held : trailing;
     return count == 0 ? 1 : (unsigned)count;
 }

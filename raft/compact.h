@@ -36,8 +36,9 @@ struct compact_limits {
 bool compact_due(const struct raft *r, const struct compact_limits *limits, uint64_t durable_index,
                  uint64_t log_bytes);
 
-/* How many entries up to INDEX stay: at least 1, because 0 means all to the core. */
+/* How many entries up to INDEX stay: at least 1, because 0 means all to the core. LOG_BYTES: of all
+ * that the log holds, or more. */
 unsigned compact_trailing(const struct raft *r, const struct compact_limits *limits, uint64_t index,
-                          uint64_t replicated_index);
+                          uint64_t replicated_index, uint64_t log_bytes);
 
 #endif

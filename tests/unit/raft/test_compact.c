@@ -6,7 +6,7 @@
 #include "tests/lib/runner.h"
 
 /* A core with 100 entries of 10 bytes after a snapshot at 50: 41 ... 140, all applied. */
-enum { SLOTS = 128, OFFSET = 40, SNAPSHOT = 50, LAST = 140 };
+enum { SLOTS = 128, OFFSET = 40, SNAPSHOT = 50, LAST = 140, LOG_BYTES = 1000 };
 static struct raft_entry slots[SLOTS];
 static char payload[10];
 static struct raft core;
@@ -76,12 +76,13 @@ START_TEST(what_a_member_lacks_is_held)
 {
     limits.held_entries = 1000;
     limits.held_bytes = 1000000;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 100), 41);
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 130), 20); /* the trailing at least */
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST + 5), 20);
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0), LAST - OFFSET);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 100, LOG_BYTES), 41);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 130, LOG_BYTES),
+                      20); /* the trailing at least */
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST + 5, LOG_BYTES), 20);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0, LOG_BYTES), LAST - OFFSET);
     limits.trailing_entries = 0;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 130), 11);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 130, LOG_BYTES), 11);
 }
 END_TEST
 
@@ -89,21 +90,24 @@ START_TEST(what_is_held_is_bounded)
 {
     limits.held_entries = 30;
     limits.held_bytes = 1000000;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0), 30);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0, LOG_BYTES), 30);
     limits.held_entries = 1000;
     limits.held_bytes = 255;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0), 25);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0, LOG_BYTES), 25);
+    limits.held_bytes = LOG_BYTES;
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0, LOG_BYTES), LAST - OFFSET);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, 0, LOG_BYTES + 1), LAST - OFFSET);
 }
 END_TEST
 
 START_TEST(trailing_is_the_smaller_of_entries_and_bytes)
 {
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 20);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST, LOG_BYTES), 20);
     limits.trailing_bytes = 75;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 7);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST, LOG_BYTES), 7);
     limits.trailing_entries = 1000;
     limits.trailing_bytes = 1000000;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), LAST - OFFSET);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST, LOG_BYTES), LAST - OFFSET);
 }
 END_TEST
 
@@ -111,10 +115,10 @@ END_TEST
 START_TEST(trailing_is_never_nothing)
 {
     limits.trailing_entries = 0;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 1);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST, LOG_BYTES), 1);
     limits.trailing_entries = 20;
     limits.trailing_bytes = 0;
-    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST), 1);
+    ck_assert_uint_eq(compact_trailing(&core, &limits, LAST, LAST, LOG_BYTES), 1);
 }
 END_TEST
 
