@@ -343,6 +343,11 @@ void guard_fix_result(struct guard *guard, struct raft_append_entries_result *re
     if (!guard_on(guard, GUARD_VERIFIED_ACK)) {
         return;
     }
+    if (guard->asked_in_term < r->current_term) {
+        /* Refused for its term, with ours. Its sender may lead in ours by now, and would take it
+         * for a word about what it has sent since. */
+        result->rejected = 0;
+    }
     if (result->rejected == 0) {
         uint64_t most = verified < r->last_stored ? verified : r->last_stored;
         if (result->last_log_index > most) {
@@ -435,6 +440,7 @@ bool guard_before_recv(struct guard *guard, struct raft_message *message)
     bool deliver = true;
     switch (message->type) {
     case RAFT_IO_APPEND_ENTRIES:
+        guard->asked_in_term = message->append_entries.term;
         guard->asked_term = message->append_entries.prev_log_term;
         deliver = before_append(guard, &message->append_entries);
         break;

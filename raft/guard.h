@@ -108,7 +108,9 @@ struct guard {
     uint64_t verified_term;
     uint64_t verified_index;
 
-    /* Follower: the term that the append asked about last gives to the entry before its own. */
+    /* Follower: the term of the last append, and that which it gives to the entry before its own.
+     */
+    uint64_t asked_in_term;
     uint64_t asked_term;
 
     unsigned appends; /* own appends on their way to the disk; raftio counts */

@@ -316,6 +316,23 @@ START_TEST(a_refusal_says_where_to_go_on)
 }
 END_TEST
 
+/* Its sender may have been elected again: then it would go back to before what we have. */
+START_TEST(an_append_of_an_older_term_is_not_refused_for_its_entries)
+{
+    begin("vvv", GUARD_VERIFIED_ACK, _i);
+    say_append(2, 2, 1, 1, 1, 2, 5); /* 2 ... 6 of term 2 */
+    say_append(3, 4, 6, 2, 1, 4, 1); /* 7, of the leader of term 4 */
+    log_fake_finish(solo.log, SIZE_MAX);
+    env_fake_run(solo.env);
+    net_fake_skip(solo.net);
+    say_append(3, 3, 5, 2, 1, 0, 0); /* it has led in term 3, too: late */
+    struct raft_append_entries_result result = last_answer(3);
+    ck_assert_uint_eq(result.term, 4);
+    ck_assert_uint_eq(result.rejected, _i == WITH_RULE ? 0 : 5);
+    ck_assert_uint_eq(result.last_log_index, 7);
+}
+END_TEST
+
 START_TEST(a_refusal_passes_over_terms_that_cannot_match)
 {
     begin("vvv", GUARD_VERIFIED_ACK, WITH_RULE);
@@ -729,6 +746,7 @@ static Suite *guard_suite(void)
         an_answer_claims_no_more_than_was_verified,
         a_commit_index_is_believed_as_far_as_its_message_reaches,
         a_refusal_says_where_to_go_on,
+        an_append_of_an_older_term_is_not_refused_for_its_entries,
         entries_of_older_terms_are_not_committed_by_counting,
         one_vote_in_a_term_even_to_who_leadership_is_handed_to,
         no_candidate_while_entries_are_on_their_way_to_the_disk,

@@ -109,12 +109,14 @@ END_TEST
 
 /* Seeds that were bad once.
  *   14661: refusals of messages behind one that was not taken sent everything again, each of them:
- *          ever more messages, until memory ended. */
+ *          ever more messages, until memory ended.
+ *   4745:  a late append of an earlier term was refused for its term, and its sender, who led
+ * again, took it for a word about the log: it went back to where its own had ended. */
 static const struct {
     uint64_t seed;
     unsigned members;
     bool churn;
-} once_bad[] = {{14661, 5, false}};
+} once_bad[] = {{14661, 5, false}, {4745, 5, false}};
 
 START_TEST(what_was_bad_once_is_good)
 {
