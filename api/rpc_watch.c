@@ -446,7 +446,7 @@ static void on_leader_check(struct env_timer *timer)
 {
     struct watching *watching = CONTAINER_OF(timer, struct watching, leader_timer);
     struct service *service = CONTAINER_OF(watching, struct service, watching);
-    while (!server_has_leader(service->server) && !queue_empty(&watching->leader_streams)) {
+    while (!queue_empty(&watching->leader_streams) && !server_has_leader(service->server)) {
         struct queue *link = watching->leader_streams.next;
         end_stream(QUEUE_ELEM(link, struct watch_call, leader_link), ERR_NO_LEADER);
     }

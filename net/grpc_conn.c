@@ -58,6 +58,15 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* A client that sends one now and then is told so, one that sends nothing else is let go. */
+static void count_invalid_frame(struct grpc_conn *conn)
+{
+    if (++conn->invalid_frames > INVALID_FRAMES_MAX && !conn->banned) {
+        conn->banned = true;
+        (void)nghttp2_session_terminate_session(conn->h2.session, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *user_data)
 {
@@ -69,10 +78,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     conn->opening.bytes += nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len + 32;
     if (conn->opening.bytes > HTTP_HEADER_LIST_BYTES_MAX) {
         opening_end(&conn->opening);
+        count_invalid_frame(conn);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
     }
     if (!opening_take_header(conn, name, value)) {
         opening_end(&conn->opening);
+        count_invalid_frame(conn);
         (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                         NGHTTP2_PROTOCOL_ERROR);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -136,6 +147,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
             open_call(conn);
             opening_end(&conn->opening);
+        } else if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) {
+            count_invalid_frame(conn); /* trailers end a request */
         }
         __attribute__((fallthrough));
     case NGHTTP2_DATA:
@@ -209,13 +222,10 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
                             void *user_data)
 {
+    (void)session;
     (void)frame;
     (void)error;
-    struct grpc_conn *conn = conn_of(user_data);
-    if (++conn->invalid_frames > INVALID_FRAMES_MAX && !conn->banned) {
-        conn->banned = true;
-        (void)nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
-    }
+    count_invalid_frame(conn_of(user_data));
     return 0;
 }
 

@@ -335,7 +335,8 @@ static uint64_t may_match(const struct flow *flow, const struct raft_progress *p
 
 /* Do we go back for this refusal now? What was on its way behind a message that was not taken is
  * refused message by message: if each of these sent it all again, there would be more of them each
- * time. So once for a place, and again a heartbeat later, or further back. */
+ * time. So once for a place in a heartbeat, or further back; what was passed over for that is sent
+ * when nothing arrives any more (tick_peer). */
 static bool goes_back(struct flow *flow, struct flow_peer *peer,
                       const struct raft_append_entries_result *result)
 {

@@ -165,6 +165,14 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
     return node->callbacks->restore(node->ctx, index, manifest, why);
 }
 
+static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
+{
+    struct node *node = ctx;
+    return node->callbacks->may_restore == NULL
+               ? OK
+               : node->callbacks->may_restore(node->ctx, index, why);
+}
+
 static void on_left(void *ctx)
 {
     struct node *node = ctx;
@@ -289,6 +297,7 @@ static enum err open_io(struct node *node, const struct node_config *config, str
         .durable_index = on_durable_index,
         .manifest = on_manifest,
         .restore = on_restore,
+        .may_restore = on_may_restore,
         .left = on_left,
         .changed = nodechange_on_changed,
         .transferred = nodechange_on_transferred,

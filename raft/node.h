@@ -40,6 +40,10 @@ struct node_callbacks {
      * beyond. An error ends the member with a clear message. */
     enum err (*restore)(void *ctx, uint64_t index, struct bytes manifest, struct why *why);
 
+    /* A manifest comes from the leader: will restore do? An error ends the member before its own
+     * log is given up for it. May be NULL: it will. */
+    enum err (*may_restore)(void *ctx, uint64_t index, struct why *why);
+
     /* Role, term or leader changed (leader_id 0: unknown). */
     void (*state_changed)(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id);
 

@@ -33,6 +33,7 @@ struct raftio_callbacks {
     uint64_t (*durable_index)(void *ctx);
     void (*manifest)(void *ctx, uint64_t index, struct buf *data);
     enum err (*restore)(void *ctx, uint64_t index, struct bytes manifest, struct why *why);
+    enum err (*may_restore)(void *ctx, uint64_t index, struct why *why);
     /* The core was left: role, term, leader, configuration, indexes may have changed. */
     void (*left)(void *ctx);
     void (*changed)(void *ctx, enum err status); /* of raftio_change */

@@ -35,6 +35,23 @@ void raftnet_deliver(struct raftio *io, struct raft_message *message)
     guard_after_recv(&io->guard);
 }
 
+/* The core gives up its log before it asks whether the snapshot will do: so it is asked here, while
+ * another member may still have what this one lacks. */
+static void check_snapshot(struct raftio *io, const struct raft_install_snapshot *snapshot)
+{
+    const struct raft *r = &io->core;
+    if (snapshot->term < r->current_term ||
+        core_term_of(r, snapshot->last_index) == snapshot->last_term) {
+        return;
+    }
+    struct why why = {0};
+    enum err err = io->callbacks->may_restore(io->ctx, snapshot->last_index, &why);
+    if (err != OK) {
+        fatal("raft: the leader has forgotten the log that this member needs: %s: %s",
+              err_text(err), why.text);
+    }
+}
+
 enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload, char *address,
                          size_t address_cap)
 {
@@ -48,6 +65,9 @@ enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload,
     memcpy(address, frame.address, strlen(frame.address) + 1);
     frame.message.server_id = peer;
     frame.message.server_address = NO_ADDRESS;
+    if (frame.message.type == RAFT_IO_INSTALL_SNAPSHOT) {
+        check_snapshot(io, &frame.message.install_snapshot);
+    }
     raftio_enter(io);
     if (frame.message.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
         flow_before_answer(&io->flow, peer, &frame.message.append_entries_result, &frame.notes);

@@ -402,6 +402,9 @@ static void on_timer(struct env_timer *timer)
 
 void leaseask_kick(struct leaseask *la)
 {
+    if (la->closed) {
+        return; /* the node may be gone */
+    }
     give_up_lost_frames(la);
     ask_again(la);
 }

@@ -125,7 +125,10 @@ static void on_outcome(struct op *op, enum err status)
     }
     /* Not from within apply, where it would propose. */
     arm(lessor, 0);
-    lessor->config.on_settled(lessor->config.ctx);
+    if (outcome == OK || outcome == ERR_LEASE_NOT_FOUND) {
+        /* Else who waits would ask again, and be refused again, at once: it has its own pace. */
+        lessor->config.on_settled(lessor->config.ctx);
+    }
 }
 
 static void propose(struct lessor *lessor, struct lessor_op *sent, const struct command *command)

@@ -12,11 +12,12 @@
 #define REQUEST_MS           5000 /* and two election timeouts on top, as etcd's */
 #define LEADERLESS_ELECTIONS 3
 /* The core has its log in memory, so it is kept short while every member has it, and long while one
- * lacks it: at 10,000 small puts a second the latter lasts for a minute and a half. */
+ * lacks it: a minute and a half of single puts, ten seconds of all that a disk takes. Not longer by
+ * entries: to a follower that catches up the core shows all it lacks with each answer. */
 #define SNAPSHOT_BYTES   (16u * 1024 * 1024)
 #define TRAILING_ENTRIES 5000
 #define TRAILING_BYTES   (4u * 1024 * 1024)
-#define HELD_ENTRIES     1000000
+#define HELD_ENTRIES     250000
 #define HELD_BYTES       (256u * 1024 * 1024)
 
 /* ---- what the node tells ---- */
@@ -41,10 +42,9 @@ static void on_manifest(void *ctx, uint64_t index, struct buf *data)
     store_manifest(server->store, data);
 }
 
-static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
+static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
 {
     struct server *server = ctx;
-    (void)manifest;
     if (store_applied_index(server->store) >= index) {
         return OK;
     }
@@ -54,6 +54,12 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
         "catch up from the log; remove its data directory and add it to the cluster again",
         (unsigned long long)store_applied_index(server->store), (unsigned long long)index);
     return ERR_CORRUPT;
+}
+
+static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
+{
+    (void)manifest;
+    return on_may_restore(ctx, index, why);
 }
 
 static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
@@ -252,6 +258,7 @@ static enum err open_node(struct server *server, struct why *why)
         .durable_index = on_durable_index,
         .manifest = on_manifest,
         .restore = on_restore,
+        .may_restore = on_may_restore,
         .state_changed = on_state_changed,
         .on_frame = on_frame,
     };

@@ -44,6 +44,14 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
     return solo.restore_status;
 }
 
+static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
+{
+    (void)ctx;
+    (void)index;
+    (void)why;
+    return solo.may_restore_status;
+}
+
 static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
 {
     (void)ctx;
@@ -86,6 +94,7 @@ enum err solo_try_open(const struct node_member *members, size_t count, struct w
         .durable_index = on_durable_index,
         .manifest = on_manifest,
         .restore = on_restore,
+        .may_restore = on_may_restore,
         .state_changed = on_state_changed,
         .on_frame = on_frame,
     };

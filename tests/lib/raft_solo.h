@@ -21,6 +21,7 @@ struct raft_solo {
     uint64_t snapshot_entries; /* what it is opened with; never, at first */
     uint64_t durable_index;    /* what its store answers */
     enum err restore_status;
+    enum err may_restore_status;
 
     uint64_t applied_index; /* what it was told */
     uint64_t applied_count;

@@ -510,6 +510,19 @@ START_TEST(continuations_without_end_end_the_connection)
 }
 END_TEST
 
+START_TEST(malformed_headers_without_end_end_the_connection)
+{
+    struct buf block = {0};
+    h2_field(&block, ":nothing", "x");
+    for (uint32_t i = 0; i < 2 * INVALID_FRAMES_MAX; i++) {
+        h2_frame(&out, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 2 * i + 1, buf_bytes(&block));
+    }
+    buf_fini(&block);
+    send_out();
+    RUN_UNTIL(&fixture.loop, peer.closed);
+}
+END_TEST
+
 START_TEST(errors_without_end_end_the_connection)
 {
     /* each of these makes the server reset a stream */
@@ -751,6 +764,7 @@ static Suite *grpc_conn_suite(void)
     tcase_add_test(floods, rapid_reset_ends_the_connection);
     tcase_add_test(floods, continuations_without_end_end_the_connection);
     tcase_add_test(floods, errors_without_end_end_the_connection);
+    tcase_add_test(floods, malformed_headers_without_end_end_the_connection);
     tcase_add_loop_test(floods, streams_beyond_the_cap_are_refused, 0, 2);
     TCase *slow = add_case(suite, "slow");
     tcase_add_test(slow, a_handshake_that_stops_is_ended);

@@ -67,6 +67,14 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
     return OK;
 }
 
+static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
+{
+    (void)ctx;
+    (void)index;
+    (void)why;
+    return OK;
+}
+
 static void on_left(void *ctx)
 {
     (void)ctx;
@@ -101,6 +109,7 @@ static void open_member(uint32_t off_mask)
         .durable_index = on_durable_index,
         .manifest = on_manifest,
         .restore = on_restore,
+        .may_restore = on_may_restore,
         .left = on_left,
         .changed = on_changed,
         .transferred = on_transferred,
