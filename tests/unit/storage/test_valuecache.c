@@ -110,7 +110,7 @@ START_TEST(random_use_keeps_its_invariants)
         random = mix64(random);
         uint64_t n = random % 64 + 1;
         if (random >> 32 & 1) {
-            struct record *record = make(n, random >> 40 & 1023);
+            struct record *record = make(n, (random >> 40) % VALUE_BYTES);
             valuecache_add(&cache, record);
             record_unref(record);
             added[n - 1] = true;
