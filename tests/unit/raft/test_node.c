@@ -291,6 +291,7 @@ START_TEST(a_snapshot_that_will_not_do_ends_the_member_and_not_its_log)
     struct raft_buffer conf = talk_configuration("vvv");
     ck_assert_int_eq(
         configuration_decode(bytes_of(conf.base, conf.len), &message.install_snapshot.conf), OK);
+    raft_free(conf.base);
     message.install_snapshot.term = 2;
     message.install_snapshot.last_index = 50;
     message.install_snapshot.last_term = 2;

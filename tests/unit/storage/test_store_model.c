@@ -583,7 +583,7 @@ START_TEST(the_store_answers_as_its_model)
     fs_fault_free(f.disk);
     twin_close(f.twin);
     env_fake_free(f.twin_fake);
-    ck_assert_uint_gt(observed.count, ENTRIES / 10);
+    ck_assert_uint_gt(observed.count, entries / 10);
     ck_assert(leases_seen);
 }
 END_TEST
