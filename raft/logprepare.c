@@ -74,11 +74,10 @@ static void prepare(struct logprepare *p)
     /* A forgotten one does on a full disk, too, before the next try is due. */
     bool can = p->obsolete != NULL || !env_timer_active(&p->retry);
     bool want = !p->spare_out && can;
-    if (p->busy || p->closing || (!want && p->obsolete_count <= KEPT_MAX)) {
+    if (p->busy || p->closing || (!want && count_of(p->obsolete) <= KEPT_MAX)) {
         return;
     }
     p->forgotten = TAKE(p->obsolete);
-    p->obsolete_count = 0;
     p->want_spare = !p->spare_out;
     p->spare_out = true;
     p->busy = true;
@@ -110,7 +109,6 @@ static void take_back(struct logprepare *p)
 {
     append_to(&p->forgotten, TAKE(p->obsolete));
     p->obsolete = TAKE(p->forgotten);
-    p->obsolete_count = count_of(p->obsolete);
 }
 
 static void on_prepared(struct job *job)
@@ -162,7 +160,6 @@ void logprepare_spare_taken(struct logprepare *p)
 void logprepare_forget(struct logprepare *p, struct segment *segments)
 {
     append_to(&p->obsolete, segments);
-    p->obsolete_count = count_of(p->obsolete);
     prepare(p);
 }
 

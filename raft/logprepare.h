@@ -29,7 +29,6 @@ struct logprepare {
     bool busy;      /* the job is out */
     bool closing;
     struct segment *obsolete; /* forgotten, linked by next, the oldest first */
-    size_t obsolete_count;
     struct env_timer retry;
     struct worker *worker;
 
