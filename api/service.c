@@ -47,6 +47,18 @@ static struct call *call_of(struct grpc_call *grpc)
     return call;
 }
 
+/* MESSAGE in ARENA, which may take no more than a message pays for; NULL: the call is ended. */
+static const void *decode_request(struct call *call, struct arena *arena, struct bytes message)
+{
+    const struct method *method = grpc_call_method(call_grpc(call))->user;
+    arena->max_bytes = ARENA_BASE_BYTES + ARENA_FACTOR * call->service->message_bytes_max;
+    const void *request = decode_message(method->request, arena, message);
+    if (request == NULL) {
+        call_fail_malformed(call);
+    }
+    return request;
+}
+
 static void service_dispatch(struct grpc_call *grpc, struct bytes message)
 {
     const struct method *method = grpc_call_method(grpc)->user;
@@ -64,14 +76,10 @@ static void service_dispatch(struct grpc_call *grpc, struct bytes message)
         method->message(call, message);
         return;
     }
-    struct arena *arena = grpc_call_arena(grpc);
-    arena->max_bytes = ARENA_BASE_BYTES + ARENA_FACTOR * call->service->message_bytes_max;
-    const void *request = decode_message(method->request, arena, message);
-    if (request == NULL) {
-        call_fail_malformed(call);
-        return;
+    const void *request = decode_request(call, grpc_call_arena(grpc), message);
+    if (request != NULL) {
+        method->handle(call, request);
     }
-    method->handle(call, request);
 }
 
 /* ---- the same for a stream of requests: it is admitted once, and its messages do not stay ---- */
@@ -92,19 +100,15 @@ static void on_stream_message(struct grpc_call *grpc, struct bytes message)
 {
     const struct method *method = grpc_call_method(grpc)->user;
     struct call *call = grpc_call_state(grpc);
-    struct service *service = call->service;
-    arena_reset(&service->arena);
-    service->arena.max_bytes = ARENA_BASE_BYTES + ARENA_FACTOR * service->message_bytes_max;
+    struct arena *arena = &call->service->arena;
+    arena_reset(arena);
     call->request_bytes = message.len;
-    const void *request = decode_message(method->request, &service->arena, message);
-    if (request == NULL) {
-        call_fail_malformed(call);
-        if (method->closed != NULL) {
-            method->closed(call);
-        }
-        return;
+    const void *request = decode_request(call, arena, message);
+    if (request != NULL) {
+        method->handle(call, request);
+    } else if (method->closed != NULL) {
+        method->closed(call);
     }
-    method->handle(call, request);
 }
 
 static void on_half_close(struct grpc_call *grpc)

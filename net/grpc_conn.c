@@ -67,6 +67,15 @@ static void count_invalid_frame(struct grpc_conn *conn)
     }
 }
 
+/* What is left of these headers is passed over, and the stream reset: nghttp2 says INTERNAL_ERROR,
+ * unless a reset was submitted. */
+static int refuse_headers(struct grpc_conn *conn)
+{
+    opening_end(&conn->opening);
+    count_invalid_frame(conn);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *user_data)
 {
@@ -77,16 +86,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     }
     conn->opening.bytes += nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len + 32;
     if (conn->opening.bytes > HTTP_HEADER_LIST_BYTES_MAX) {
-        opening_end(&conn->opening);
-        count_invalid_frame(conn);
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
+        return refuse_headers(conn);
     }
     if (!opening_take_header(conn, name, value)) {
-        opening_end(&conn->opening);
-        count_invalid_frame(conn);
         (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                         NGHTTP2_PROTOCOL_ERROR);
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        return refuse_headers(conn);
     }
     return 0;
 }
