@@ -24,15 +24,17 @@
 #define FIXED_BYTES       10u
 #define HEADER_KEY_AT_MAX (FIXED_BYTES + 4 * 10)
 
-struct record *record_new(struct bytes key, struct bytes value)
+static struct record *make_record(struct bytes key, struct bytes value, uint32_t value_checksum)
 {
     ASSERT(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
     struct record *record = malloc(sizeof *record + key.len + value.len);
     if (record == NULL) {
         return NULL;
     }
-    *record =
-        (struct record){.refs = 1, .key_len = (uint32_t)key.len, .value_len = (uint32_t)value.len};
+    *record = (struct record){.refs = 1,
+                              .key_len = (uint32_t)key.len,
+                              .value_len = (uint32_t)value.len,
+                              .value_checksum = value_checksum};
     if (key.len > 0) {
         memcpy(record->data, key.data, key.len);
     }
@@ -40,6 +42,11 @@ struct record *record_new(struct bytes key, struct bytes value)
         memcpy(record->data + key.len, value.data, value.len);
     }
     return record;
+}
+
+struct record *record_new(struct bytes key, struct bytes value)
+{
+    return make_record(key, value, crc32c(0, value.data, value.len));
 }
 
 struct record *record_ref(struct record *record)
@@ -79,8 +86,7 @@ void record_encode_header(const struct record *record, struct buf *buf)
     if (start == NULL) {
         return;
     }
-    struct bytes value = record_value(record);
-    put_u32(start + CHECKSUM_BYTES, crc32c(0, value.data, value.len));
+    put_u32(start + CHECKSUM_BYTES, record->value_checksum);
     uint8_t *at = start + FIXED_BYTES;
     ASSERT(record->prev_rev < record->rev);
     at = put_varint(at, record->prev_rev == 0 ? 0 : record->rev - record->prev_rev);
@@ -152,6 +158,20 @@ bool record_value_matches(const struct record_header *header, struct bytes value
     return crc32c(0, value.data, value.len) == header->value_checksum;
 }
 
+struct record *record_of_row(revision_t rev, const struct record_header *header, struct bytes value)
+{
+    struct record *record = make_record(header->key, value, header->value_checksum);
+    if (record != NULL) {
+        record->rev = rev;
+        record->tombstone = header->tombstone;
+        record->prev_rev = header->prev_rev;
+        record->create_revision = header->create_revision;
+        record->version = header->version;
+        record->lease = header->lease;
+    }
+    return record;
+}
+
 enum err record_decode(revision_t rev, struct bytes bytes, struct bytes value, struct record **ret)
 {
     struct record_header header;
@@ -159,16 +179,6 @@ enum err record_decode(revision_t rev, struct bytes bytes, struct bytes value, s
     if (value.len > UINT32_MAX || !record_value_matches(&header, value)) {
         return ERR_CORRUPT;
     }
-    struct record *record = record_new(header.key, value);
-    if (record == NULL) {
-        return ERR_NOMEM;
-    }
-    record->rev = rev;
-    record->tombstone = header.tombstone;
-    record->prev_rev = header.prev_rev;
-    record->create_revision = header.create_revision;
-    record->version = header.version;
-    record->lease = header.lease;
-    *ret = record;
-    return OK;
+    *ret = record_of_row(rev, &header, value);
+    return *ret == NULL ? ERR_NOMEM : OK;
 }

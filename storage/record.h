@@ -39,10 +39,12 @@ struct record {
     int64_t lease;
     uint32_t key_len;
     uint32_t value_len;
+    uint32_t value_checksum;
     uint8_t data[]; /* key, then value */
 };
 
-/* One count, every field but refs and the lengths zero, key and value copied. NULL: no memory. */
+/* One count, every field but refs, the lengths and the checksum zero, key and value copied. NULL:
+ * no memory. */
 struct record *record_new(struct bytes key, struct bytes value);
 struct record *record_ref(struct record *record);
 void record_unref(struct record *record); /* NULL allowed */
@@ -86,6 +88,11 @@ MUST_CHECK enum err record_decode_header(revision_t rev, struct bytes header,
                                          struct record_header *ret);
 /* Is VALUE what was written with this header? */
 bool record_value_matches(const struct record_header *header, struct bytes value);
+
+/* A record from a row whose header was decoded and whose value matches, or was left out. NULL: no
+ * memory. Any thread. */
+struct record *record_of_row(revision_t rev, const struct record_header *header,
+                             struct bytes value);
 
 /* A record from a row; ERR_CORRUPT when a byte of it is not as it was written. Any thread. */
 MUST_CHECK enum err record_decode(revision_t rev, struct bytes header, struct bytes value,

@@ -99,14 +99,5 @@ enum err rows_get(struct conn *conn, revision_t rev, struct record **ret, struct
 
 struct record *rows_record(const struct backend_row *row)
 {
-    struct record *record = record_new(row->header.key, row->value);
-    if (record != NULL) {
-        record->rev = row->rev;
-        record->tombstone = row->header.tombstone;
-        record->prev_rev = row->header.prev_rev;
-        record->create_revision = row->header.create_revision;
-        record->version = row->header.version;
-        record->lease = row->header.lease;
-    }
-    return record;
+    return record_of_row(row->rev, &row->header, row->value);
 }
