@@ -459,13 +459,52 @@ enum err command_skip(struct reader *r, enum command_kind *kind, struct command_
     return OK;
 }
 
+/* Behind the envelope of a command that command_skip has passed. */
+static struct reader body_of(struct bytes whole)
+{
+    size_t head = ENVELOPE_HEAD + 4;
+    return reader_of(bytes_of(whole.data + head, whole.len - head));
+}
+
+static bool peek_key(enum command_kind kind, struct reader body, struct bytes *ret)
+{
+    if (kind == COMMAND_PUT) {
+        (void)read_u8(&body); /* flags */
+        (void)read_signed(&body);
+        *ret = read_text(&body);
+    } else if (kind == COMMAND_TXN && read_varint(&body) > 0) {
+        (void)read_varint(&body); /* result */
+        (void)read_varint(&body); /* target */
+        *ret = read_text(&body);
+    } else {
+        return false;
+    }
+    return !body.failed;
+}
+
+size_t command_peek_keys(struct reader r, struct bytes *keys, size_t cap, size_t *commands)
+{
+    size_t count = 0;
+    *commands = 0;
+    while (*commands < cap && reader_left(&r) > 0) {
+        enum command_kind kind;
+        struct command_origin origin;
+        struct bytes whole;
+        if (command_skip(&r, &kind, &origin, &whole) != OK) {
+            break;
+        }
+        count += peek_key(kind, body_of(whole), &keys[count]);
+        (*commands)++;
+    }
+    return count;
+}
+
 enum err command_decode(struct reader *r, struct arena *arena, struct command_origin *origin,
                         struct command *ret)
 {
     struct bytes whole;
     *ret = (struct command){0};
     TRY(command_skip(r, &ret->kind, origin, &whole));
-    size_t head = ENVELOPE_HEAD + 4;
-    struct reader body = reader_of(bytes_of(whole.data + head, whole.len - head));
+    struct reader body = body_of(whole);
     return decode_body(&body, arena, ret);
 }

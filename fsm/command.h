@@ -154,6 +154,11 @@ void command_encode(struct buf *buf, struct command_origin origin, const struct 
 void entry_encode_head(struct buf *buf, uint64_t wall_ms);
 MUST_CHECK enum err entry_decode_head(struct reader *r, uint64_t *wall_ms);
 
+/* What the next commands from R on will look at, as far as a glance tells: the key of a put, the
+ * first compared one of a txn. Walks over at most CAP commands and says how many in COMMANDS. The
+ * keys are views into R's bytes; malformed ones end the walk and are command_decode's to refuse. */
+size_t command_peek_keys(struct reader r, struct bytes *keys, size_t cap, size_t *commands);
+
 /* The next command of an entry or batch: bytes are views into it, arrays are in ARENA.
  * reader_left() == 0 ends the loop. ERR_MALFORMED, ERR_VERSION, ERR_NOMEM. */
 MUST_CHECK enum err command_decode(struct reader *r, struct arena *arena,

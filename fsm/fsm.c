@@ -206,6 +206,18 @@ static void must_save(struct fsm *fsm)
     }
 }
 
+/* The store hears what the next commands will look at; returns how many these are, at least one. */
+static size_t expect(struct fsm *fsm, struct reader r)
+{
+    struct bytes keys[STORE_EXPECT_MAX];
+    size_t commands;
+    size_t count = command_peek_keys(r, keys, STORE_EXPECT_MAX, &commands);
+    if (count > 1) {
+        store_expect(fsm->store, keys, count);
+    }
+    return commands > 0 ? commands : 1;
+}
+
 void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entry)
 {
     if (index <= store_applied_index(fsm->store)) {
@@ -220,7 +232,9 @@ void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entr
     fsm->term = term;
     store_entry_begin(fsm->store, index, term);
     must_save(fsm);
+    size_t expected = 0;
     while (reader_left(&r) > 0) {
+        expected = (expected == 0 ? expect(fsm, r) : expected) - 1;
         struct command_origin origin;
         struct command command;
         arena_reset(&fsm->arena);

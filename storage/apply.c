@@ -41,6 +41,13 @@ void store_entry_end(struct store *store)
     outbox_entry_end(&store->outbox, &store->state);
 }
 
+static_assert(STORE_EXPECT_MAX == KEYINDEX_EXPECT_MAX, "handed on as it comes");
+
+void store_expect(const struct store *store, const struct bytes *keys, size_t count)
+{
+    keyindex_expect(store->index, keys, count);
+}
+
 void store_txn_begin(struct store *store)
 {
     ASSERT(!store->operation.open);

@@ -184,6 +184,15 @@ bool generation_alive(const struct generations *g)
     return !is_tombstone(last_slot(g));
 }
 
+void generation_expect(const struct generations *g)
+{
+    if (!is_inline(g) && g->word != 0) {
+        const struct history *h = history_of(g);
+        __builtin_prefetch(h);
+        __builtin_prefetch(&h->revs[1]); /* generation_garbage_at; often in the next line */
+    }
+}
+
 size_t generation_count(const struct generations *g)
 {
     if (is_inline(g)) {

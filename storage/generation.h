@@ -41,6 +41,9 @@ MUST_CHECK bool generation_resume(struct generations *g, const struct version *f
 revision_t generation_last(const struct generations *g);
 bool generation_alive(const struct generations *g);
 
+/* G is about to be asked or written: let its history come from memory meanwhile. */
+void generation_expect(const struct generations *g);
+
 /* The version that is visible at main revision AT; false: the key was not there. */
 bool generation_find(const struct generations *g, int64_t at, struct version *ret);
 

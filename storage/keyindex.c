@@ -221,6 +221,60 @@ bool keyindex_get(const struct keyindex *ki, struct bytes key, int64_t at, struc
     return stands_on(&cursor, key) && keyindex_find(&cursor, at, ret);
 }
 
+/* ---- expecting ---- */
+
+/* Where KEY is in LEAF, most likely: by hints alone, as the entries are still on their way. */
+static uint32_t likely_entry_at(const struct keyindex_leaf *leaf, struct bytes key)
+{
+    uint64_t hint = keyindex_hint(key, leaf->node.skip);
+    uint32_t low = 0;
+    uint32_t high = leaf->node.count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (leaf->node.hints[mid] < hint) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+/* All keys go down level by level, side by side: what the next step of one needs comes from memory
+ * while the others take theirs. */
+void keyindex_expect(const struct keyindex *ki, const struct bytes *keys, size_t count)
+{
+    struct keyindex_node *nodes[KEYINDEX_EXPECT_MAX];
+    struct keyindex_entry *entries[KEYINDEX_EXPECT_MAX];
+    struct keyindex_entry *const *places[KEYINDEX_EXPECT_MAX];
+    ASSERT(count <= KEYINDEX_EXPECT_MAX);
+    for (size_t i = 0; i < count; i++) {
+        nodes[i] = ki->root;
+    }
+    for (unsigned level = 0; level < ki->depth; level++) {
+        for (size_t i = 0; i < count; i++) {
+            struct keyindex_inner *inner = inner_of(nodes[i]);
+            nodes[i] = inner->children[child_of(inner, keys[i])];
+            fetch(nodes[i]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct keyindex_leaf *leaf = leaf_of(nodes[i]);
+        uint32_t at = likely_entry_at(leaf, keys[i]);
+        places[i] = at < leaf->node.count ? &leaf->entries[at] : NULL;
+        __builtin_prefetch(places[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        entries[i] = places[i] == NULL ? NULL : *places[i];
+        __builtin_prefetch(entries[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i] != NULL) {
+            generation_expect(&entries[i]->generations);
+        }
+    }
+}
+
 /* ---- counting ---- */
 
 /* What stands before the cursor: living keys, and all. */

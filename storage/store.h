@@ -56,6 +56,11 @@ void store_close(struct store *store);
 void store_entry_begin(struct store *store, uint64_t index, uint64_t term);
 void store_entry_end(struct store *store);
 
+/* A hint before a run of operations, for their speed alone: they will look at these keys, of which
+ * there are at most STORE_EXPECT_MAX. */
+#define STORE_EXPECT_MAX 32u
+void store_expect(const struct store *store, const struct bytes *keys, size_t count);
+
 /* One operation: all changes inside share one new main revision, taken with the first change;
  * without a change the revision stays. */
 void store_txn_begin(struct store *store);

@@ -417,6 +417,15 @@ void store_entry_end(struct store *store)
     store->entry_count++;
 }
 
+void store_expect(const struct store *store, const struct bytes *keys, size_t count)
+{
+    ASSERT(store->in_entry && !store->in_txn);
+    ASSERT(count <= STORE_EXPECT_MAX);
+    for (size_t i = 0; i < count; i++) {
+        ASSERT(keys[i].len <= KEY_BYTES_MAX);
+    }
+}
+
 void store_txn_begin(struct store *store)
 {
     ASSERT(store->in_entry);

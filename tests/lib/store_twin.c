@@ -7,6 +7,7 @@
 #define store_close(...)                 twin_close(__VA_ARGS__)
 #define store_entry_begin(...)           twin_entry_begin(__VA_ARGS__)
 #define store_entry_end(...)             twin_entry_end(__VA_ARGS__)
+#define store_expect(...)                twin_expect(__VA_ARGS__)
 #define store_txn_begin(...)             twin_txn_begin(__VA_ARGS__)
 #define store_txn_end(...)               twin_txn_end(__VA_ARGS__)
 #define store_put(...)                   twin_put(__VA_ARGS__)
