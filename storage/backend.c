@@ -14,7 +14,7 @@
 #define SYNC_INTERVAL_MS_DEFAULT 1000u
 /* 32 MiB. More make rounds rarer and reading slower; fewer make the WAL begin anew more often,
  * which costs a sync. */
-#define CHECKPOINT_FRAMES_DEFAULT 8192u
+#define CHECKPOINT_FRAMES_DEFAULT 1024u
 /* Pages that SQLite uses without a row of ours: schema, roots, inner nodes. */
 #define OVERHEAD_PERCENT 3u
 #define PAGE_BYTES       4096u
