@@ -59,7 +59,7 @@ struct backend_config {
     struct store_identity identity;
     unsigned reader_threads;    /* 0: 2 */
     unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000 */
-    unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 8192 */
+    unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 1024 */
     /* Each may be NULL. */
     void (*on_durable)(void *ctx, uint64_t durable_index); /* it has grown */
     void (*on_full)(void *ctx, bool full);                 /* the disk is full; no longer full */

@@ -88,12 +88,17 @@ static long resident_kib(void)
 
 /* The keys are a permutation of KEYS numbers: an odd factor modulo 2^64 mixes, the rest is unique.
  */
+static struct bytes write_key(uint64_t i, char *key)
+{
+    (void)snprintf(key, KEY_BYTES + 1, "/registry/pods/%08" PRIx64 "/%016" PRIx64,
+                   mix64(i) & 0xffffffff, i);
+    return bytes_of(key, KEY_BYTES);
+}
+
 static struct bytes key_of(uint64_t i)
 {
     static char key[KEY_BYTES + 1];
-    (void)snprintf(key, sizeof key, "/registry/pods/%08" PRIx64 "/%016" PRIx64,
-                   mix64(i) & 0xffffffff, i);
-    return bytes_of(key, KEY_BYTES);
+    return write_key(i, key);
 }
 
 /* A turn of the loop, timed. */
@@ -105,13 +110,28 @@ static void turn(uv_run_mode mode)
     b.longest_turn_ns = took_ns > b.longest_turn_ns ? took_ns : b.longest_turn_ns;
 }
 
+/* The store hears of keys that come as it does from the state machine. */
+static void put_some(uint64_t first, uint64_t count, bool update)
+{
+    static char memory[STORE_EXPECT_MAX][KEY_BYTES + 1];
+    struct bytes keys[STORE_EXPECT_MAX];
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t n = first + i;
+        keys[i] = write_key(update ? mix64(n) % b.keys : n, memory[i]);
+    }
+    store_expect(b.store, keys, count);
+    for (uint64_t i = 0; i < count; i++) {
+        struct store_put put = {.key = keys[i], .value = bytes_of(b.value, b.value_bytes)};
+        check(store_put(b.store, &put, NULL), "put");
+    }
+}
+
 static void put_entry(uint64_t first, uint64_t count, bool update)
 {
     store_entry_begin(b.store, ++b.index, 1);
-    for (uint64_t i = first; i < first + count; i++) {
-        uint64_t n = update ? mix64(i) % b.keys : i;
-        struct store_put put = {.key = key_of(n), .value = bytes_of(b.value, b.value_bytes)};
-        check(store_put(b.store, &put, NULL), "put");
+    for (uint64_t done = 0; done < count; done += STORE_EXPECT_MAX) {
+        uint64_t left = count - done;
+        put_some(first + done, left < STORE_EXPECT_MAX ? left : STORE_EXPECT_MAX, update);
     }
     store_entry_end(b.store);
 }
