@@ -66,12 +66,11 @@ struct call {
 /* A row of the table of methods. */
 struct method {
     const char *path;                          /* "/etcdserverpb.KV/Put" */
-    const ProtobufCMessageDescriptor *request; /* NULL: known, but not served in this version,
-                                                  unless it has `message` */
+    const ProtobufCMessageDescriptor *request; /* NULL: known, but not served in this version */
     size_t state_bytes;                        /* 0: a struct call alone */
     bool client_stream;
     bool server_stream;
-    /* The call has begun: for a client stream, whose messages come later (may be NULL). */
+    /* A client stream has begun, its messages come later (may be NULL). */
     void (*open)(struct call *call);
     /* There is room again, see grpc_call_has_room: for who does not use call_writable (may be
      * NULL). */
@@ -81,8 +80,6 @@ struct method {
     /* The decoded request is in the call's arena, and lives as long as the call; that of a client
      * stream until this returns. */
     void (*handle)(struct call *call, const void *request);
-    /* Instead of request and handle, for streams of many small messages: each as it came. */
-    void (*message)(struct call *call, struct bytes message);
     void (*half_close)(struct call *call); /* the client sends no more (may be NULL) */
     void (*closed)(
         struct call *call); /* over without an answer; nothing is waited for (may be NULL) */

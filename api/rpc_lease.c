@@ -4,7 +4,7 @@
 #include "api/call.h"
 #include "api/message.h"
 #include "base/cleanup.h"
-#include "base/codec.h"
+#include "base/limits.h"
 
 static struct leases *leases_of(const struct call *call)
 {
@@ -77,40 +77,6 @@ static struct keep_alive_call *keep_alive_of(struct call *call)
     return CONTAINER_OF(call, struct keep_alive_call, call);
 }
 
-/* LeaseKeepAliveRequest: ID 1. There may be a hundred thousand a second: no message is built. */
-static bool read_id(struct bytes message, int64_t *ret)
-{
-    struct reader r = reader_of(message);
-    *ret = 0;
-    while (reader_left(&r) > 0) {
-        uint64_t key = read_varint(&r);
-        switch (key & 7) {
-        case 0: {
-            uint64_t value = read_varint(&r);
-            if (key >> 3 == 1) {
-                *ret = (int64_t)value;
-            }
-            break;
-        }
-        case 1:
-            (void)read_bytes(&r, 8);
-            break;
-        case 2:
-            (void)read_var_bytes(&r, message.len);
-            break;
-        case 5:
-            (void)read_bytes(&r, 4);
-            break;
-        default:
-            reader_fail(&r);
-        }
-        if (key >> 3 == 0) {
-            reader_fail(&r);
-        }
-    }
-    return reader_end(&r) == OK;
-}
-
 static void renew_next(struct call *call);
 
 static void on_renewed(struct call *call)
@@ -156,19 +122,15 @@ static void renew_next(struct call *call)
     call_lease(call, true, on_renewed);
 }
 
-static void rpc_lease_keep_alive(struct call *call, struct bytes message)
+static void rpc_lease_keep_alive(struct call *call, const void *message)
 {
+    const Etcdserverpb__LeaseKeepAliveRequest *request = message;
     struct keep_alive_call *state = keep_alive_of(call);
-    int64_t id;
-    if (!read_id(message, &id)) {
-        call_fail_malformed(call);
-        return;
-    }
-    if (state->came.len >= LEASE_ASK_MAX * sizeof id) {
+    if (state->came.len >= LEASE_ASK_MAX * sizeof request->id) {
         call_fail(call, ERR_TOO_MANY_REQUESTS);
         return;
     }
-    buf_append(&state->came, &id, sizeof id);
+    buf_append(&state->came, &request->id, sizeof request->id);
     if (!buf_ok(&state->came)) {
         call_fail(call, ERR_NOMEM);
     } else if (call->wait == CALL_IDLE) {
@@ -312,10 +274,11 @@ static const struct method rows[] = {
     },
     {
         .path = "/etcdserverpb.Lease/LeaseKeepAlive",
+        .request = &etcdserverpb__lease_keep_alive_request__descriptor,
         .state_bytes = sizeof(struct keep_alive_call),
         .client_stream = true,
         .server_stream = true,
-        .message = rpc_lease_keep_alive,
+        .handle = rpc_lease_keep_alive,
         .half_close = on_half_close,
         .release = release_keep_alive,
     },

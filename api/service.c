@@ -72,10 +72,6 @@ static void service_dispatch(struct grpc_call *grpc, struct bytes message)
         call_fail(call, err);
         return;
     }
-    if (method->message != NULL) {
-        method->message(call, message);
-        return;
-    }
     const void *request = decode_request(call, grpc_call_arena(grpc), message);
     if (request != NULL) {
         method->handle(call, request);
@@ -91,7 +87,7 @@ static void on_stream_open(struct grpc_call *grpc)
     enum err err = admit(call, grpc);
     if (err != OK) {
         call_fail(call, err);
-    } else {
+    } else if (method->open != NULL) {
         method->open(call);
     }
 }
@@ -114,7 +110,7 @@ static void on_stream_message(struct grpc_call *grpc, struct bytes message)
 static void on_half_close(struct grpc_call *grpc)
 {
     const struct method *method = grpc_call_method(grpc)->user;
-    method->half_close(call_of(grpc));
+    method->half_close(grpc_call_state(grpc));
 }
 
 static void on_closed(struct grpc_call *grpc, enum grpc_status status)
@@ -178,11 +174,11 @@ static struct grpc_method grpc_method_of(const struct method *row)
         .closed = on_closed,
         .release = row->release == NULL ? NULL : on_release,
     };
-    if (row->open != NULL) {
+    if (row->client_stream) {
         method.start = on_stream_open;
         method.message = on_stream_message;
     }
-    if (row->request == NULL && row->message == NULL) {
+    if (row->request == NULL) {
         method.start = refuse_unserved;
         method.message = ignore_message;
         method.state_bytes = 0;
