@@ -192,6 +192,13 @@ void call_closed(struct call *call)
     }
 }
 
+bool call_requires_leader(struct call *call)
+{
+    struct bytes value;
+    return grpc_call_metadata(call_grpc(call), "hasleader", &value) &&
+           bytes_equal(value, bytes_of_str("true"));
+}
+
 /* ---- answering ---- */
 
 void call_fail(struct call *call, enum err err)

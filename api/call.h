@@ -109,6 +109,9 @@ static inline struct arena *call_arena(struct call *call)
     return grpc_call_arena(call_grpc(call));
 }
 
+/* Does its client want to hear when there is no leader, instead of waiting for one? */
+bool call_requires_leader(struct call *call);
+
 /* ---- waiting: DONE comes later, once, unless it fails or the client goes away ---- */
 
 /* For COMMAND to be applied: its result is in call->op.result, whose status is OK. Refused when the

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lease: grants and revocations go through the log; renewals and what is left of a lease are asked
  * of the leader's clock; the keys and the list of leases are this member's. */
-#include "api/call.h"
+#include "api/endless.h"
 #include "api/message.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
@@ -65,6 +65,7 @@ static void rpc_lease_revoke(struct call *call, const void *message)
 
 struct keep_alive_call {
     struct call call;
+    struct endless endless;
     struct buf came; /* int64_t each, as the next two */
     struct buf asked;
     struct buf answers;
@@ -146,9 +147,21 @@ static void on_half_close(struct call *call)
     }
 }
 
+static void end_keep_alive(struct call *call, enum err why)
+{
+    call_fail(call, why);
+    call_closed(call); /* a renewal is not waited for */
+}
+
+static void open_keep_alive(struct call *call)
+{
+    (void)endless_open(&keep_alive_of(call)->endless, call, end_keep_alive);
+}
+
 static void release_keep_alive(struct call *call)
 {
     struct keep_alive_call *state = keep_alive_of(call);
+    endless_close(&state->endless);
     buf_fini(&state->came);
     buf_fini(&state->asked);
     buf_fini(&state->answers);
@@ -278,6 +291,7 @@ static const struct method rows[] = {
         .state_bytes = sizeof(struct keep_alive_call),
         .client_stream = true,
         .server_stream = true,
+        .open = open_keep_alive,
         .handle = rpc_lease_keep_alive,
         .half_close = on_half_close,
         .release = release_keep_alive,

@@ -10,6 +10,7 @@
  * The stream ends when its client goes away, when it asked for a leader and there is none, when it
  * sends what is no request, and with the member. Its watchers are then cancelled some at a time, so
  * that a hundred thousand do not hold the loop. */
+#include "api/endless.h"
 #include "api/service_private.h"
 #include "api/watchresponse.h"
 #include "base/assert.h"
@@ -18,15 +19,14 @@
 #include "proto/rpc.pb-c.h"
 
 #define PROGRESS_MS_DEFAULT 600000
-#define LEADER_CHECK_MS     100
 #define SLICE_WATCHERS      1024u /* cancelled, or told of progress, at once */
 #define INVALID_ID          (-1)
 
 struct watch_call {
     struct call call;
     bool open;
-    struct queue link;        /* in watching->streams, then in ->closing */
-    struct queue leader_link; /* in watching->leader_streams */
+    struct endless endless;
+    struct queue link; /* in watching->closing */
     struct watch_stream stream;
     struct map by_id;      /* struct rpc_watcher.by_id */
     struct queue watchers; /* struct rpc_watcher.link */
@@ -129,8 +129,7 @@ static void close_stream(struct call *call)
     struct watching *watching = &call->service->watching;
     watch->open = false;
     env_timer_stop(env_of(watch), &watch->progress);
-    queue_remove(&watch->leader_link);
-    queue_remove(&watch->link);
+    endless_close(&watch->endless);
     hub_stream_close(&watch->stream);
     if (!free_watchers(watch, SLICE_WATCHERS)) {
         grpc_call_ref(call_grpc(call));
@@ -139,9 +138,8 @@ static void close_stream(struct call *call)
     }
 }
 
-static void end_stream(struct watch_call *watch, enum err why)
+static void end_stream(struct call *call, enum err why)
 {
-    struct call *call = &watch->call;
     grpc_call_ref(call_grpc(call));
     call_fail(call, why);
     close_stream(call);
@@ -193,7 +191,7 @@ static void on_events(struct watch_stream *stream, struct watcher *told,
     const size_t *ends;
     struct blob *blob = watch_events_bytes(events, &ends);
     if (blob == NULL) {
-        end_stream(watch, ERR_NOMEM);
+        end_stream(&watch->call, ERR_NOMEM);
         return;
     }
     struct watch_response response = {.header = call_header(&watch->call, events->revision),
@@ -203,7 +201,7 @@ static void on_events(struct watch_stream *stream, struct watcher *told,
     if (watcher->fragment && events->count > 1 && blob->len + WATCH_RESPONSE_BYTES_MAX >= max) {
         send_fragments(watch, &response, blob, ends, events->count, max);
     } else if (blob->len > INT32_MAX - WATCH_RESPONSE_BYTES_MAX) { /* what gRPC's clients take */
-        end_stream(watch, ERR_TOO_LARGE);
+        end_stream(&watch->call, ERR_TOO_LARGE);
     } else {
         send_response(watch, &response, blob_bytes(blob), blob);
     }
@@ -420,65 +418,29 @@ static void rpc_watch_watch(struct call *call, const void *message)
 static void open_stream(struct call *call)
 {
     struct watch_call *watch = CONTAINER_OF(call, struct watch_call, call);
-    struct watching *watching = &call->service->watching;
-    if (call->service->draining) {
-        call_fail(call, ERR_STOPPED);
+    if (!endless_open(&watch->endless, call, end_stream)) {
         return;
     }
     watch->open = true;
     map_init(&watch->by_id, env_hash_seed(env_of(watch)));
     queue_init(&watch->watchers);
-    queue_init(&watch->leader_link);
-    queue_push_back(&watching->streams, &watch->link);
+    queue_init(&watch->link);
     env_timer_init(&watch->progress, on_progress_timer);
     hub_stream_open(server_hub(call->server), &watch->stream, &stream_ops);
-    struct bytes value;
-    if (grpc_call_metadata(call_grpc(call), "hasleader", &value) &&
-        bytes_equal(value, bytes_of_str("true"))) {
-        queue_push_back(&watching->leader_streams, &watch->leader_link);
-        if (!env_timer_active(&watching->leader_timer)) {
-            env_timer_start(env_of(watch), &watching->leader_timer, LEADER_CHECK_MS);
-        }
-    }
-}
-
-static void on_leader_check(struct env_timer *timer)
-{
-    struct watching *watching = CONTAINER_OF(timer, struct watching, leader_timer);
-    struct service *service = CONTAINER_OF(watching, struct service, watching);
-    while (!queue_empty(&watching->leader_streams) && !server_has_leader(service->server)) {
-        struct queue *link = watching->leader_streams.next;
-        end_stream(QUEUE_ELEM(link, struct watch_call, leader_link), ERR_NO_LEADER);
-    }
-    if (!queue_empty(&watching->leader_streams)) {
-        env_timer_start(watching->env, timer, LEADER_CHECK_MS);
-    }
 }
 
 void watching_init(struct service *service, uint64_t progress_ms)
 {
     struct watching *watching = &service->watching;
     watching->env = server_env(service->server);
-    queue_init(&watching->streams);
-    queue_init(&watching->leader_streams);
     queue_init(&watching->closing);
-    env_timer_init(&watching->leader_timer, on_leader_check);
     env_timer_init(&watching->closing_timer, on_closing);
     watching->progress_ms = progress_ms == 0 ? PROGRESS_MS_DEFAULT : progress_ms;
-}
-
-void watching_drain(struct service *service)
-{
-    struct queue *streams = &service->watching.streams;
-    while (!queue_empty(streams)) {
-        end_stream(QUEUE_ELEM(streams->next, struct watch_call, link), ERR_STOPPED);
-    }
 }
 
 void watching_fini(struct service *service)
 {
     struct watching *watching = &service->watching;
-    env_timer_stop(watching->env, &watching->leader_timer);
     env_timer_stop(watching->env, &watching->closing_timer);
     struct queue *link;
     while ((link = queue_pop_front(&watching->closing)) != NULL) {
@@ -487,7 +449,6 @@ void watching_fini(struct service *service)
         ASSERT(all);
         grpc_call_unref(call_grpc(&watch->call));
     }
-    ASSERT(queue_empty(&watching->streams));
 }
 
 static const struct method rows[] = {

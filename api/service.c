@@ -27,15 +27,13 @@ static const struct method_table *const tables[] = {
 /* ---- a call comes in ---- */
 
 /* What holds for every method alike. */
-static enum err admit(const struct call *call, const struct grpc_call *grpc)
+static enum err admit(struct call *call, const struct grpc_call *grpc)
 {
     struct bytes value;
     if (grpc_call_metadata(grpc, "client-api-version", &value) && !text_is_utf8(value)) {
         return ERR_CLIENT_VERSION;
     }
-    bool wants_leader =
-        grpc_call_metadata(grpc, "hasleader", &value) && bytes_equal(value, bytes_of_str("true"));
-    return wants_leader && server_leader(call->server) == 0 ? ERR_NO_LEADER : OK;
+    return call_requires_leader(call) && server_leader(call->server) == 0 ? ERR_NO_LEADER : OK;
 }
 
 static struct call *call_of(struct grpc_call *grpc)
@@ -254,6 +252,7 @@ enum err service_new(const struct service_config *config, struct service **ret)
     service->server = config->server;
     service->version = config->version;
     queue_init(&service->health_watchers);
+    endless_init(service);
     watching_init(service, config->watch_progress_ms);
     enum err err = collect_methods(service);
     if (err == OK) {
@@ -276,7 +275,7 @@ void service_drain(struct service *service)
 {
     service->draining = true;
     health_drain(service);
-    watching_drain(service);
+    endless_drain(service);
 }
 
 void service_free(struct service *service)
@@ -284,6 +283,7 @@ void service_free(struct service *service)
     if (service == NULL) {
         return;
     }
+    endless_fini(service);
     watching_fini(service);
     worker_close(service->encoder); /* gives back the counts of calls whose answers it encodes */
     grpc_server_free(service->grpc);

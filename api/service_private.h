@@ -2,17 +2,14 @@
 #ifndef API_SERVICE_PRIVATE_H
 #define API_SERVICE_PRIVATE_H
 
-#include "api/call.h"
+#include "api/endless.h"
 #include "api/service.h"
 #include "base/worker.h"
 
 /* What watch streams have in common: rpc_watch.c. */
 struct watching {
-    struct env *env;               /* outlives the server */
-    struct queue streams;          /* struct watch_call.link: all that are open */
-    struct queue leader_streams;   /* those that end without a leader */
-    struct env_timer leader_timer; /* while there are any */
-    struct queue closing;          /* over, with watchers left */
+    struct env *env;      /* outlives the server */
+    struct queue closing; /* struct watch_call.link: over, with watchers left */
     struct env_timer closing_timer;
     uint64_t progress_ms;
 };
@@ -27,6 +24,7 @@ struct service {
     struct buf scratch; /* for answers that are built and sent within one callback */
     struct arena arena; /* for the messages of client streams, one at a time */
     struct worker *encoder;
+    struct endless_set endless;
     struct watching watching;
     struct queue health_watchers;
     struct counter *health_successes; /* of /health */
@@ -37,8 +35,6 @@ struct service {
 };
 
 void watching_init(struct service *service, uint64_t progress_ms);
-/* End all watch streams: the member is about to stop. */
-void watching_drain(struct service *service);
 void watching_fini(struct service *service);
 
 /* Tell those who watch the health of the server, and end their streams. In rpc_health.c. */

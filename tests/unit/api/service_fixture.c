@@ -198,12 +198,20 @@ void call_bytes(struct reply *reply, const char *path, struct bytes message)
     begin(reply, &options, message);
 }
 
-void call_stream(struct reply *reply, const char *path)
+void call_stream_with_metadata(struct reply *reply, const char *path, const char *key,
+                               const char *value)
 {
-    struct grpc_request_options options = {.path = path};
+    struct grpc_metadata metadata = {.key = key, .value = bytes_of_str(value)};
+    struct grpc_request_options options = {
+        .path = path, .metadata = &metadata, .metadata_count = key == NULL ? 0 : 1};
     reply_fini(reply);
     reply->request = (struct grpc_request){.on_message = on_message, .on_end = on_end};
     grpc_request_start(served.client, &reply->request, &options);
+}
+
+void call_stream(struct reply *reply, const char *path)
+{
+    call_stream_with_metadata(reply, path, NULL, "");
 }
 
 static struct buf packed(const ProtobufCMessage *message)

@@ -68,6 +68,8 @@ void call_with_metadata(struct reply *reply, const char *path, const ProtobufCMe
                         const char *key, struct bytes value);
 /* Begin a stream without a message; grpc_request_send and grpc_request_half_close go on. */
 void call_stream(struct reply *reply, const char *path);
+void call_stream_with_metadata(struct reply *reply, const char *path, const char *key,
+                               const char *value);
 /* call_message, to its end; REPLY is emptied first. */
 void ask(struct reply *reply, const char *path, const ProtobufCMessage *message);
 

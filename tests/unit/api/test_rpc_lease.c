@@ -300,6 +300,58 @@ START_TEST(a_stop_ends_a_renewal)
 }
 END_TEST
 
+/* ---- leaders ---- */
+
+START_TEST(who_requires_a_leader_is_refused_without_one)
+{
+    node_fake_set_leader(served.node, TERM, 0);
+    call_stream_with_metadata(&reply, KEEP_ALIVE, "hasleader", "true");
+    SERVE_UNTIL(reply.ended);
+    ck_status(&reply, GRPC_UNAVAILABLE, "etcdserver: no leader");
+}
+END_TEST
+
+START_TEST(who_requires_a_leader_is_ended_when_there_is_none_for_long)
+{
+    struct reply renewing = {0};
+    grant(7, 60);
+    call_stream_with_metadata(&reply, KEEP_ALIVE, "hasleader", "true");
+    call_stream_with_metadata(&renewing, KEEP_ALIVE, "hasleader", "true");
+    call_stream(&other, KEEP_ALIVE);
+    send_id(&reply, 7);
+    send_id(&renewing, 7);
+    send_id(&other, 7);
+    SERVE_UNTIL(reply.message_count == 1 && renewing.message_count == 1 &&
+                other.message_count == 1);
+    node_fake_set_leader(served.node, TERM, 0);
+    uint64_t before = env_now_ms(served.loop.env);
+    send_id(&renewing, 7); /* it waits for a leader */
+    SERVE_UNTIL(reply.ended && renewing.ended);
+    ck_status(&reply, GRPC_UNAVAILABLE, "etcdserver: no leader");
+    ck_status(&renewing, GRPC_UNAVAILABLE, "etcdserver: no leader");
+    ck_assert_uint_eq(renewing.message_count, 1);
+    ck_assert_uint_ge(env_now_ms(served.loop.env) - before, 2900); /* three election timeouts */
+    ck_assert(!other.ended);
+    grpc_request_cancel(&other.request);
+    reply_fini(&renewing);
+}
+END_TEST
+
+START_TEST(a_member_that_stops_ends_its_streams)
+{
+    grant(7, 60);
+    call_stream(&reply, KEEP_ALIVE);
+    send_id(&reply, 7);
+    SERVE_UNTIL(reply.message_count == 1);
+    service_drain(served.service);
+    SERVE_UNTIL(reply.ended);
+    ck_status(&reply, GRPC_UNAVAILABLE, "etcdserver: server stopped");
+    call_stream(&other, KEEP_ALIVE);
+    SERVE_UNTIL(other.ended);
+    ck_status(&other, GRPC_UNAVAILABLE, "etcdserver: server stopped");
+}
+END_TEST
+
 static const struct {
     struct bytes message;
     bool well;
@@ -418,6 +470,9 @@ static Suite *rpc_lease_suite(void)
     tcase_add_test(tc, a_renewal_waits_until_the_leader_is_certain);
     tcase_add_test(tc, a_client_that_goes_away_is_forgotten);
     tcase_add_test(tc, a_stop_ends_a_renewal);
+    tcase_add_test(tc, who_requires_a_leader_is_refused_without_one);
+    tcase_add_test(tc, who_requires_a_leader_is_ended_when_there_is_none_for_long);
+    tcase_add_test(tc, a_member_that_stops_ends_its_streams);
     tcase_add_loop_test(tc, a_request_is_read_as_protobuf_says, 0, ARRAY_LEN(messages));
     tcase_add_test(tc, a_stream_that_does_not_wait_has_a_bound);
     suite_add_tcase(suite, tc);
