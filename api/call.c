@@ -38,7 +38,7 @@ static void end_wait(struct call *call, enum err status)
         return;
     }
     if (status != OK) {
-        status_finish(grpc, status);
+        call_fail(call, status);
     } else {
         call->done(call);
     }
@@ -203,7 +203,12 @@ bool call_requires_leader(struct call *call)
 
 void call_fail(struct call *call, enum err err)
 {
-    status_finish(call_grpc(call), err);
+    const struct method *method = grpc_call_method(call_grpc(call))->user;
+    struct status status = status_of(err);
+    bool is_of_member = err == ERR_STOPPED || err == ERR_NO_LEADER || err == ERR_CLIENT_VERSION;
+    grpc_call_finish(call_grpc(call),
+                     method->loses_codes && !is_of_member ? GRPC_UNKNOWN : status.code,
+                     status.text);
 }
 
 void call_refuse(struct call *call, enum err err, size_t cost)

@@ -70,6 +70,9 @@ struct method {
     size_t state_bytes;                        /* 0: a struct call alone */
     bool client_stream;
     bool server_stream;
+    /* etcd serves it through a client of its own, which keeps the texts of its errors and loses the
+     * codes: they are UNKNOWN. */
+    bool loses_codes;
     /* A client stream has begun, its messages come later (may be NULL). */
     void (*open)(struct call *call);
     /* There is room again, see grpc_call_has_room: for who does not use call_writable (may be
@@ -97,6 +100,8 @@ extern const struct method_table rpc_maintenance;
 extern const struct method_table rpc_cluster;
 extern const struct method_table rpc_health;
 extern const struct method_table rpc_watch;
+extern const struct method_table rpc_lock;
+extern const struct method_table rpc_election;
 extern const struct method_table rpc_unserved;
 
 static inline struct grpc_call *call_grpc(struct call *call)

@@ -16,6 +16,23 @@ Etcdserverpb__ResponseHeader message_header(const struct call *call, int64_t rev
     return message;
 }
 
+ProtobufCBinaryData message_bytes(struct bytes bytes)
+{
+    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.len};
+}
+
+Mvccpb__KeyValue message_kv(const struct record *record)
+{
+    Mvccpb__KeyValue kv = MVCCPB__KEY_VALUE__INIT;
+    kv.key = message_bytes(record_key(record));
+    kv.value = message_bytes(record_value(record));
+    kv.create_revision = record->create_revision;
+    kv.mod_revision = record_mod_revision(record);
+    kv.version = record->version;
+    kv.lease = record->lease;
+    return kv;
+}
+
 const char *call_version(const struct call *call)
 {
     return call->service->version;

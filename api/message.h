@@ -10,6 +10,10 @@
 /* The header, of this member and now. */
 Etcdserverpb__ResponseHeader message_header(const struct call *call, int64_t revision);
 
+/* Both borrow; the message is read only. */
+ProtobufCBinaryData message_bytes(struct bytes bytes);
+Mvccpb__KeyValue message_kv(const struct record *record);
+
 /* The version of etcd that this member claims: "3.7.1". */
 const char *call_version(const struct call *call);
 

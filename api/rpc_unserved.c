@@ -41,13 +41,6 @@ static const struct method rows[] = {
     UNARY("etcdserverpb.Auth/RoleDelete"),
     UNARY("etcdserverpb.Auth/RoleGrantPermission"),
     UNARY("etcdserverpb.Auth/RoleRevokePermission"),
-    UNARY("v3lockpb.Lock/Lock"),
-    UNARY("v3lockpb.Lock/Unlock"),
-    UNARY("v3electionpb.Election/Campaign"),
-    UNARY("v3electionpb.Election/Proclaim"),
-    UNARY("v3electionpb.Election/Leader"),
-    SERVER_STREAM("v3electionpb.Election/Observe"),
-    UNARY("v3electionpb.Election/Resign"),
 };
 
 const struct method_table rpc_unserved = {.rows = rows, .count = ARRAY_LEN(rows)};

@@ -9,6 +9,7 @@
 #include "api/usage.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "server/contest.h"
 
 #define HTTP_BODY_BYTES 65536u
 #define HTTP_REQUEST_MS 10000
@@ -20,8 +21,8 @@
 #define ARENA_BASE_BYTES 262144u
 
 static const struct method_table *const tables[] = {
-    &rpc_kv,          &rpc_range,   &rpc_lease,  &rpc_watch,
-    &rpc_maintenance, &rpc_cluster, &rpc_health, &rpc_unserved,
+    &rpc_kv,      &rpc_range, &rpc_lease,    &rpc_watch,  &rpc_maintenance,
+    &rpc_cluster, &rpc_lock,  &rpc_election, &rpc_health, &rpc_unserved,
 };
 
 /* ---- a call comes in ---- */
@@ -276,6 +277,7 @@ void service_drain(struct service *service)
     service->draining = true;
     health_drain(service);
     endless_drain(service);
+    contest_leave_all(service->server, ERR_STOPPED);
 }
 
 void service_free(struct service *service)

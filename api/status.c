@@ -43,9 +43,3 @@ struct status status_of(enum err err)
     }
     return (struct status){GRPC_UNKNOWN, err_text(err)};
 }
-
-void status_finish(struct grpc_call *call, enum err err)
-{
-    struct status status = status_of(err);
-    grpc_call_finish(call, status.code, status.text);
-}

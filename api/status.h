@@ -14,7 +14,4 @@ struct status {
 
 struct status status_of(enum err err);
 
-/* End the call with it. */
-void status_finish(struct grpc_call *call, enum err err);
-
 #endif

@@ -389,6 +389,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     }
     batch_init(&server->batch, server->env, server->log, server->node, is_wanted, server);
     query_init(&server->query, server->env, server->node, timeout_ms);
+    contests_init(server);
     open_lessor(server, timeout_ms);
     gauges_register(server);
     tell_alarms(server);
@@ -513,6 +514,7 @@ static void on_node_closed(void *ctx)
     struct server *server = ctx;
     pending_finish_all(&server->pending, ERR_STOPPED);
     query_finish_all(&server->query, ERR_STOPPED);
+    contests_close(server);
     leaseask_finish_all(&server->leaseask, ERR_STOPPED);
     leaseask_fini(&server->leaseask);
     pending_fini(&server->pending);

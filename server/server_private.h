@@ -4,6 +4,7 @@
 
 #include "server/announce.h"
 #include "server/batch.h"
+#include "server/contest.h"
 #include "server/leaseask.h"
 #include "server/pending.h"
 #include "server/query.h"
@@ -29,6 +30,7 @@ struct server {
     struct lessor *lessor;
     struct leaseask leaseask;
     uint64_t next_lease_id;
+    struct contests contests;
     struct quota quota;
     struct announce announce;
     struct compactor compactor;
