@@ -34,20 +34,25 @@ static void look(struct contest *contest);
 
 /* ---- keys and changes ---- */
 
-/* Keys under NAME/ are below NAME0: a 0 follows the slash. */
+static uint8_t *write_name(uint8_t *at, struct bytes name, uint8_t last)
+{
+    if (name.len > 0) {
+        memcpy(at, name.data, name.len);
+    }
+    at[name.len] = last;
+    return at;
+}
+
+/* Keys under NAME/ are below NAME0: a 0 follows the slash. RET: "NAME/", with room for EXTRA. */
 static enum err name_range(struct arena *arena, struct bytes name, size_t extra, uint8_t **ret,
                            struct bytes *end)
 {
-    uint8_t *at = arena_alloc(arena, 2 * (name.len + 1) + extra);
-    if (at == NULL) {
+    uint8_t *memory = arena_alloc(arena, 2 * (name.len + 1) + extra);
+    if (memory == NULL) {
         return ERR_NOMEM;
     }
-    memcpy(at, name.data, name.len);
-    at[name.len] = '/' + 1;
-    *end = bytes_of(at, name.len + 1);
-    *ret = at + name.len + 1;
-    memcpy(*ret, name.data, name.len);
-    (*ret)[name.len] = '/';
+    *end = bytes_of(write_name(memory, name, '/' + 1), name.len + 1);
+    *ret = write_name(memory + name.len + 1, name, '/');
     return OK;
 }
 

@@ -62,8 +62,8 @@ struct watch_stream_ops {
     /* Is there room? When not, whoever owns the stream calls hub_stream_ready as soon as there is,
      * and not before it has returned. NULL: always. */
     bool (*ready)(struct watch_stream *stream);
-    /* What happened. This and the next may cancel any watcher and close any stream; the memory of a
-     * stream stays until they have returned. */
+    /* What happened. This and the next may watch, cancel any watcher and close any stream; the
+     * memory of a stream stays until they have returned. */
     void (*events)(struct watch_stream *stream, struct watcher *watcher,
                    const struct watch_events *events);
     /* The watcher has ended. ERR_COMPACTED: what it had still to see is gone; COMPACT_REVISION is

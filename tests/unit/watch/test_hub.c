@@ -431,6 +431,38 @@ START_TEST(a_callback_may_cancel_anybody)
 }
 END_TEST
 
+/* Instead of "a", the first time, "b" from what follows on. */
+static void watch_b_instead(struct told_stream *stream, struct watcher *watcher)
+{
+    stream->on_told = NULL;
+    hub_cancel(watcher);
+    watch_from(&w[1], 1, "b", 3);
+}
+
+START_TEST(a_callback_may_watch_something_else)
+{
+    s.on_told = watch_b_instead;
+    if (_i == 0) { /* what follows is in the slice that LIVE tells just now */
+        told_watch_key(&s, &w[0], 0, "a");
+        told_watch_key(&other, &w[2], 2,
+                       "b"); /* a group that is there already, and one that is not */
+    }
+    put("a", "1");
+    put("b", "1");
+    put("a", "2");
+    put("b", "2");
+    if (_i == 1) { /* in that of a cursor that catches up */
+        store_model_forget(hubbed.store, 4);
+        watch_from(&w[0], 0, "a", 2);
+    }
+    turn();
+    put("b", "3");
+    turn();
+    ck_assert_uint_eq(hubbed.hub->watchers, _i == 0 ? 2 : 1);
+    ck_told(&s, _i == 0 ? "0:a@2 a@4 | 1:b@3 b@5 | 1:b@6" : "0:a@2 a@4 | 1:b@3 | 1:b@5 | 1:b@6");
+}
+END_TEST
+
 static void close_it(struct told_stream *stream, struct watcher *watcher)
 {
     (void)watcher;
@@ -569,6 +601,7 @@ static Suite *hub_suite(void)
     tcase_add_test(tc, progress_is_told_behind_the_events);
     tcase_add_test(tc, progress_is_not_told_while_somebody_is_behind);
     tcase_add_test(tc, a_callback_may_cancel_anybody);
+    tcase_add_loop_test(tc, a_callback_may_watch_something_else, 0, 2);
     tcase_add_test(tc, a_closed_stream_is_told_nothing);
     tcase_add_test(tc, a_hub_goes_before_its_watchers);
     tcase_add_test(tc, there_is_a_limit_to_memory);
