@@ -6,7 +6,7 @@ Writers put unique keys through members at random, and each counts a key of its 
 check that a linearizable read is never older than a write that was acknowledged before it began. A killer kills one
 member, the leader, two, or all, lets them be dead for a while, and starts them again. In the end: every acknowledged put is
 there with its revision, each counter is what its acknowledged and unknown steps allow, revisions of acknowledged writes
-are unique, and all members have the same HashKV.
+are unique, and all members have the same HashKV. What watchers and leases see meanwhile is kill_witness.py's.
 """
 import argparse
 import os
@@ -17,9 +17,13 @@ import threading
 import time
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # the commands that kill are processes; calls go on meanwhile
+# Calls that fail at once do not wait for the connection that they want; else nothing looks after it for five seconds.
+os.environ["GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS"] = "100"
 
 import grpc
 from etcd3.etcdrpc import rpc_pb2 as pb
+
+from kill_witness import Witness, retry
 
 KV = "/etcdserverpb.KV/"
 CALL_SECONDS = 3
@@ -206,18 +210,6 @@ def kill_members(options, run, rng):
     return kills, counts
 
 
-def retry(action, seconds):
-    """The result of ACTION, tried until it works; the last error after SECONDS."""
-    limit = time.monotonic() + seconds
-    while True:
-        try:
-            return action()
-        except grpc.RpcError:
-            if time.monotonic() > limit:
-                raise
-            time.sleep(0.2)
-
-
 def check_end(run, counters):
     """Everything acknowledged is there, on every member the same."""
     run.members = [Member(m.endpoint) for m in run.members]
@@ -272,6 +264,8 @@ def main():
     threads += [threading.Thread(target=run.read_keys, args=(str(i),)) for i in range(2)]
     for thread in threads:
         thread.start()
+    witness = Witness(run)
+    threads += witness.start()
     try:
         kills, counts = kill_members(options, run, random.Random(f"{options.seed} kills"))
         time.sleep(2)
@@ -279,10 +273,13 @@ def main():
         run.stop.set()
         for thread in threads:
             thread.join()
+        if run.violations:
+            witness.finish.set()
     if not run.violations:
+        witness.end()
         check_end(run, counters)
     print(f"{kills} kills {counts}; {len(run.acked)} puts acknowledged, {len(run.unknown)} unknown; "
-          f"counters {sorted(v for v, _ in counters.values())}; {run.reads} reads checked")
+          f"counters {sorted(v for v, _ in counters.values())}; {run.reads} reads checked; {witness.summary()}")
     for text in run.violations:
         print(f"VIOLATION: {text}")
     if len(run.acked) < options.acks_min:

@@ -17,6 +17,8 @@ import time
 import urllib.request
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # the commands that kill are processes; calls go on meanwhile
+# Calls that fail at once do not wait for the connection that they want; else nothing looks after it for five seconds.
+os.environ["GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS"] = "100"
 
 import grpc
 from etcd3.etcdrpc import rpc_pb2 as pb
