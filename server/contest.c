@@ -145,7 +145,7 @@ static void leave_now(struct contest *contest)
 {
     struct server *server = contest->server;
     ASSERT(contest->why != OK);
-    if (server->state == SERVER_CLOSING) {
+    if (server->state == SERVER_CLOSING || !(contest->own_lease || contest->own_key)) {
         finish(contest, contest->why);
         return;
     }
@@ -169,14 +169,11 @@ static void fail(struct contest *contest, enum err why)
     leave_now(contest);
 }
 
-/* Nothing of ours is there: what it would leave behind is a lease at most. */
-static void fail_without_key(struct contest *contest, enum err why)
+/* Its key is gone. */
+static void lose(struct contest *contest)
 {
-    if (contest->own_lease) {
-        fail(contest, why);
-    } else {
-        finish(contest, contest->why != OK ? contest->why : why);
-    }
+    contest->own_key = false;
+    fail(contest, ERR_NOT_FOUND);
 }
 
 static void on_timer(struct env_timer *timer)
@@ -257,6 +254,7 @@ static void wait_for(struct contest *contest, struct bytes key, int64_t after_re
         return;
     }
     contest->state = CONTEST_WAITING;
+    contest->own_key = true;
 }
 
 static void on_looked(struct store_range_request *request)
@@ -284,7 +282,7 @@ static void look(struct contest *contest)
     struct key_version mine;
     if (!store_key_version(store, contest->key, &mine) ||
         mine.create_revision != contest->create_revision) {
-        fail_without_key(contest, ERR_NOT_FOUND);
+        lose(contest);
         return;
     }
     contest->state = CONTEST_LOOKING;
@@ -317,7 +315,7 @@ static void on_updated(struct op *op, enum err status)
     } else if (contest->why != OK) {
         leave_now(contest);
     } else if (!op->result->txn.succeeded) {
-        fail_without_key(contest, ERR_NOT_FOUND);
+        lose(contest);
     } else {
         look(contest);
     }
@@ -332,12 +330,13 @@ static void update(struct contest *contest)
     server_propose(contest->server, &contest->op, &change.command, on_updated);
 }
 
-/* There was a key of this lease: somebody contends with it already. */
+/* There was a key of this lease, put by an earlier call. That may have been told that it is the
+ * first: until it is clear that it is not, the key is not this call's to delete. */
 static void on_found(struct contest *contest, const struct record *found)
 {
     contest->create_revision = found->create_revision;
     if (contest->why != OK) {
-        finish(contest, contest->why); /* it may have won: it is not ours to delete */
+        leave_now(contest);
     } else if (contest->entry.update && !bytes_equal(record_value(found), contest->entry.value)) {
         update(contest);
     } else {
@@ -350,7 +349,7 @@ static void on_entered(struct op *op, enum err status)
     struct contest *contest = CONTAINER_OF(op, struct contest, op);
     status = outcome(op, status);
     if (status != OK) {
-        fail_without_key(contest, status);
+        fail(contest, status);
         return;
     }
     const struct txn_result *txn = &op->result->txn;
@@ -362,6 +361,7 @@ static void on_entered(struct op *op, enum err status)
         return;
     }
     contest->create_revision = contest->entered_revision;
+    contest->own_key = true;
     if (contest->why != OK) {
         leave_now(contest);
     } else {
@@ -386,7 +386,7 @@ static void on_granted(struct op *op, enum err status)
     status = outcome(op, status);
     contest->own_lease = status == OK || status == ERR_TIMEOUT;
     if (status != OK || contest->why != OK) {
-        fail_without_key(contest, status);
+        fail(contest, status);
     } else {
         put_key(contest);
     }

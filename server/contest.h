@@ -56,8 +56,9 @@ struct contest {
     struct queue link;  /* in contests.all */
     struct queue later; /* in contests.later */
     enum contest_state state;
-    enum err why; /* it leaves; OK: it does not */
-    bool own_lease;
+    enum err why;     /* it leaves; OK: it does not */
+    bool own_lease;   /* granted for it: goes with it */
+    bool own_key;     /* to be deleted when it leaves */
     struct bytes end; /* of the keys under NAME/ */
     struct watch_stream stream;
     struct watcher before; /* the one that it waits for */

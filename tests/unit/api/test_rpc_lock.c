@@ -374,13 +374,35 @@ END_TEST
 START_TEST(who_goes_away_gives_nothing_back_that_it_had_before)
 {
     queue_up(1);
-    served.hold_writes = true;
+    if (_i == 0) {
+        served.hold_writes = true;
+    } else {
+        store_model_set_dear(served.store, true);
+        store_model_hold(served.store, true);
+    }
     lock(&replies[1], "n", 1);
-    SERVE_UNTIL(node_fake_proposal_count(served.node) == 1);
+    SERVE_UNTIL(_i == 0 ? node_fake_proposal_count(served.node) == 1
+                        : store_model_waiting(served.store) == 1);
     leave(&replies[1]);
     served.hold_writes = false;
+    store_model_hold(served.store, false);
+    SERVE_UNTIL(store_model_waiting(served.store) == 0);
     put_key("other", "x");
     ck_assert(has_key("n/1"));
+    ck_assert_int_eq(store_revision(served.store), 3);
+}
+END_TEST
+
+/* But a place that it only waited with is given up, whoever made it. */
+START_TEST(who_goes_away_while_waiting_leaves_no_key_that_it_found)
+{
+    queue_up(2);
+    lock(&replies[2], "n", 2);
+    SERVE_UNTIL(watcher_count() == 4);
+    leave(&replies[2]);
+    SERVE_UNTIL(replies[1].ended);
+    ck_status(&replies[1], GRPC_UNKNOWN, "mutex: session is expired");
+    ck_assert(!has_key("n/2"));
 }
 END_TEST
 
@@ -587,7 +609,8 @@ static Suite *rpc_lock_suite(void)
     tcase_add_test(tc, who_goes_away_before_its_key_is_there_leaves_none);
     tcase_add_test(tc, who_goes_away_while_it_is_looked_for_others_leaves_none);
     tcase_add_test(tc, who_goes_away_while_it_is_confirmed_leaves_no_key);
-    tcase_add_test(tc, who_goes_away_gives_nothing_back_that_it_had_before);
+    tcase_add_loop_test(tc, who_goes_away_gives_nothing_back_that_it_had_before, 0, 2);
+    tcase_add_test(tc, who_goes_away_while_waiting_leaves_no_key_that_it_found);
     tcase_add_test(tc, a_lease_that_was_made_for_it_goes_with_it);
     tcase_add_test(tc, who_goes_away_before_its_lease_is_there_leaves_none);
     tcase_add_test(tc, a_key_that_cannot_be_deleted_is_deleted_later);
