@@ -38,7 +38,8 @@ MUST_CHECK bool keyindex_put(struct keyindex *ki, struct bytes key, revision_t r
 bool keyindex_get(const struct keyindex *ki, struct bytes key, int64_t at, struct version *ret);
 
 /* KEYS, at most KEYINDEX_EXPECT_MAX, are about to be looked up or written: let memory bring what is
- * known of them to the processor at the same time, not one miss after the other. Nothing changes. */
+ * known of them to the processor at the same time, not one miss after the other. Nothing changes.
+ */
 #define KEYINDEX_EXPECT_MAX 32u
 void keyindex_expect(const struct keyindex *ki, const struct bytes *keys, size_t count);
 
