@@ -73,6 +73,7 @@ struct method {
     /* etcd serves it through a client of its own, which keeps the texts of its errors and loses the
      * codes: they are UNKNOWN. */
     bool loses_codes;
+    bool learner_serves; /* also a member that is a learner; some only if they ask for little */
     /* A client stream has begun, its messages come later (may be NULL). */
     void (*open)(struct call *call);
     /* There is room again, see grpc_call_has_room: for who does not use call_writable (may be

@@ -137,6 +137,7 @@ static void rpc_maintenance_status(struct call *call, const void *request)
     answer.raftindex = node_commit_index(node);
     answer.raftappliedindex = node_applied_index(node);
     answer.raftterm = node_term(node);
+    answer.islearner = server_is_learner(server);
     answer.errors = errors;
     answer.n_errors = error_count;
     answer.storageversion = storage_version;
@@ -249,6 +250,7 @@ static const struct method rows[] = {
     {
         .path = "/etcdserverpb.Maintenance/Status",
         .request = &etcdserverpb__status_request__descriptor,
+        .learner_serves = true,
         .handle = rpc_maintenance_status,
     },
     {

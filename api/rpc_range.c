@@ -36,6 +36,9 @@ static void rpc_kv_range(struct call *call, const void *message)
     struct range_call *state = CONTAINER_OF(call, struct range_call, call);
     const Etcdserverpb__RangeRequest *request = message;
     enum err err = convert_range(request, &state->query);
+    if (err == OK && !request->serializable && server_is_learner(call->server)) {
+        err = ERR_LEARNER;
+    }
     if (err != OK) {
         call_fail(call, err);
     } else if (request->serializable) {
@@ -190,6 +193,7 @@ static const struct method rows[] = {
         .path = "/etcdserverpb.KV/Range",
         .request = &etcdserverpb__range_request__descriptor,
         .state_bytes = sizeof(struct range_call),
+        .learner_serves = true, /* serializable ones */
         .handle = rpc_kv_range,
     },
     {

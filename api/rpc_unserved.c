@@ -18,10 +18,6 @@
     }
 
 static const struct method rows[] = {
-    UNARY("etcdserverpb.Cluster/MemberAdd"),
-    UNARY("etcdserverpb.Cluster/MemberRemove"),
-    UNARY("etcdserverpb.Cluster/MemberUpdate"),
-    UNARY("etcdserverpb.Cluster/MemberPromote"),
     SERVER_STREAM("etcdserverpb.Maintenance/Snapshot"),
     UNARY("etcdserverpb.Maintenance/Downgrade"),
     UNARY("etcdserverpb.Auth/AuthEnable"),

@@ -30,7 +30,11 @@ static const struct method_table *const tables[] = {
 /* What holds for every method alike. */
 static enum err admit(struct call *call, const struct grpc_call *grpc)
 {
+    const struct method *method = grpc_call_method(grpc)->user;
     struct bytes value;
+    if (!method->learner_serves && server_is_learner(call->server)) {
+        return ERR_LEARNER;
+    }
     if (grpc_call_metadata(grpc, "client-api-version", &value) && !text_is_utf8(value)) {
         return ERR_CLIENT_VERSION;
     }

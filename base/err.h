@@ -48,7 +48,18 @@
     X(QUOTA, "database space exceeded")                          \
     X(CLIENT_VERSION, "invalid client api version")              \
     X(BAD_TRANSFEREE, "no voter to hand leadership to")          \
-    X(TRANSFER_TIMEOUT, "handing leadership over took too long")
+    X(TRANSFER_TIMEOUT, "handing leadership over took too long") \
+    X(MEMBER_NOT_FOUND, "member not found")                      \
+    X(MEMBER_EXISTS, "member id exists already")                 \
+    X(MEMBER_URLS, "member URLs are invalid")                    \
+    X(PEER_URL_EXISTS, "peer URL belongs to another member")     \
+    X(FEW_STARTED, "not enough members have started")            \
+    X(UNHEALTHY, "not enough members are connected")             \
+    X(NOT_LEARNER, "member is not a learner")                    \
+    X(LEARNER_BEHIND, "learner has not caught up")               \
+    X(MANY_LEARNERS, "too many learners")                        \
+    X(LEARNER, "not served by a learner")                        \
+    X(REMOVED, "removed from the cluster")
 
 enum err {
     OK = 0,

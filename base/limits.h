@@ -74,8 +74,10 @@
 #define APPEND_ENTRIES_MAX 1024
 #define MEMBERS_MAX        64
 /* What is known of a member: its name, and each of its URLs of one kind. */
-#define MEMBER_TEXT_BYTES_MAX      1024
-#define MEMBER_URLS_MAX            64
+#define MEMBER_TEXT_BYTES_MAX 1024
+#define MEMBER_URLS_MAX       64
+/* The answer to who asks who the members are. */
+#define PEER_MEMBERS_BYTES_MAX     (16u * 1024 * 1024)
 #define COMPACTOR_RETENTION_MS_MAX (3653ull * 24 * 60 * 60 * 1000) /* ten years */
 #define ALARMS_MAX                 256 /* active at once: those of a client may name any member */
 
@@ -104,6 +106,9 @@ static_assert(GRPC_MESSAGE_BYTES_MAX > REQUEST_BYTES_MAX, "a message holds the l
 static_assert(ENTRY_BYTES_MAX > BATCH_BYTES_MAX + REQUEST_BYTES_MAX,
               "a batch ends with any request");
 static_assert(PEER_FRAME_BYTES_MAX > 64 + 8 * LEASE_ASK_MAX, "a frame carries any question");
+static_assert(PEER_MEMBERS_BYTES_MAX >
+                  64 + MEMBERS_MAX * (32 + (1 + 2 * MEMBER_URLS_MAX) * (MEMBER_TEXT_BYTES_MAX + 4)),
+              "a frame describes all members");
 static_assert(PEER_FRAME_BYTES_MAX > ENTRY_BYTES_MAX, "a frame carries any entry");
 static_assert(PEER_QUEUE_BYTES_MAX > PEER_FRAME_BYTES_MAX, "a queue takes any frame");
 

@@ -7,18 +7,25 @@
 
 /* Rows of the member table: key = id (8 bytes big-endian, so that the table's order is that of the
  * ids), value = format u8, learner u8, name, peer URLs, client URLs, each list with its count. Rows
- * of the cluster table: "version" -> text. */
+ * of the cluster table: "version" -> text; "removed", id (8 bytes big-endian) -> format u8. */
 
 #define ROW_FORMAT 1
+#define ID_BYTES   8
 
 static const char version_key[] = "version";
+static const char removed_key[] = "removed";
+#define REMOVED_PREFIX    (sizeof removed_key - 1)
+#define REMOVED_KEY_BYTES (REMOVED_PREFIX + ID_BYTES)
 
 struct cluster {
     struct store *store;
     struct cluster_member members[MEMBERS_MAX];
     size_t count;
     const char *version; /* NULL: not decided yet */
-    bool unsaved;        /* the first members are in memory alone */
+    bool begun;          /* else the members are what this member was started with */
+    uint64_t *removed;   /* in the order of their ids */
+    size_t removed_count;
+    size_t removed_cap;
 };
 
 static void free_texts(const char *const *texts, size_t count)
@@ -37,15 +44,22 @@ static void member_fini(struct cluster_member *member)
     *member = (struct cluster_member){0};
 }
 
+static void forget_members(struct cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->count; i++) {
+        member_fini(&cluster->members[i]);
+    }
+    cluster->count = 0;
+}
+
 void cluster_free(struct cluster *cluster)
 {
     if (cluster == NULL) {
         return;
     }
-    for (size_t i = 0; i < cluster->count; i++) {
-        member_fini(&cluster->members[i]);
-    }
+    forget_members(cluster);
     free((void *)(uintptr_t)cluster->version);
+    free(cluster->removed);
     free(cluster);
 }
 
@@ -128,11 +142,16 @@ static void write_row(struct buf *buf, const struct cluster_member *member)
     write_texts(buf, member->client_urls, member->client_url_count);
 }
 
+static void put_id(uint8_t key[ID_BYTES], uint64_t id)
+{
+    put_u64(key, __builtin_bswap64(id));
+}
+
 static enum err save(struct cluster *cluster, const struct cluster_member *member)
 {
     CLEANUP(buf_fini) struct buf row = {0};
-    uint8_t key[8];
-    put_u64(key, __builtin_bswap64(member->id));
+    uint8_t key[ID_BYTES];
+    put_id(key, member->id);
     write_row(&row, member);
     if (!buf_ok(&row)) {
         return ERR_NOMEM;
@@ -175,9 +194,73 @@ static enum err load_member(void *ctx, struct bytes key, struct bytes value)
     return reader_end(&r) == OK ? OK : ERR_CORRUPT;
 }
 
+/* ---- ids that are gone ---- */
+
+static size_t removed_place(const struct cluster *cluster, uint64_t id)
+{
+    size_t low = 0;
+    size_t high = cluster->removed_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (cluster->removed[middle] < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+bool cluster_is_removed(const struct cluster *cluster, uint64_t id)
+{
+    size_t at = removed_place(cluster, id);
+    return at < cluster->removed_count && cluster->removed[at] == id;
+}
+
+static enum err remember_removed(struct cluster *cluster, uint64_t id)
+{
+    if (cluster->removed_count == cluster->removed_cap) {
+        size_t cap = cluster->removed_cap == 0 ? 16 : 2 * cluster->removed_cap;
+        uint64_t *removed = realloc(cluster->removed, cap * sizeof *removed);
+        if (removed == NULL) {
+            return ERR_NOMEM;
+        }
+        cluster->removed = removed;
+        cluster->removed_cap = cap;
+    }
+    size_t at = removed_place(cluster, id);
+    memmove(&cluster->removed[at + 1], &cluster->removed[at],
+            (cluster->removed_count - at) * sizeof *cluster->removed);
+    cluster->removed[at] = id;
+    cluster->removed_count++;
+    return OK;
+}
+
+static void save_removed(struct cluster *cluster, uint64_t id)
+{
+    static const uint8_t format = ROW_FORMAT;
+    uint8_t key[REMOVED_KEY_BYTES];
+    memcpy(key, removed_key, REMOVED_PREFIX);
+    put_id(key + REMOVED_PREFIX, id);
+    store_table_put(cluster->store, TABLE_CLUSTER, bytes_of(key, sizeof key), bytes_of(&format, 1));
+}
+
+static enum err load_removed(struct cluster *cluster, struct bytes key, struct bytes value)
+{
+    if (value.len != 1 || value.data[0] != ROW_FORMAT) {
+        return value.len == 1 && value.data[0] > ROW_FORMAT ? ERR_VERSION : ERR_CORRUPT;
+    }
+    struct reader r = reader_of(bytes_of(key.data + REMOVED_PREFIX, ID_BYTES));
+    uint64_t id = read_u64_be(&r);
+    return cluster_is_removed(cluster, id) ? OK : remember_removed(cluster, id);
+}
+
 static enum err load_cluster(void *ctx, struct bytes key, struct bytes value)
 {
     struct cluster *cluster = ctx;
+    if (key.len == REMOVED_KEY_BYTES && memcmp(key.data, removed_key, REMOVED_PREFIX) == 0) {
+        return load_removed(cluster, key, value);
+    }
     if (!bytes_equal(key, bytes_of_str(version_key))) {
         return OK;
     }
@@ -196,6 +279,7 @@ enum err cluster_new(struct store *store, struct cluster **ret, struct why *why)
     if (err == OK) {
         err = store_table_foreach(store, TABLE_CLUSTER, load_cluster, cluster, &cause);
     }
+    cluster->begun = cluster->count > 0;
     if (err != OK) {
         why_set(why, "read the members: %s", cause.text[0] == '\0' ? err_text(err) : cause.text);
         cluster_free(cluster);
@@ -226,26 +310,204 @@ enum err cluster_bootstrap(struct cluster *cluster, const struct cluster_member 
         TRY(copy_texts(urls, members[i].peer_url_count, &member->peer_urls,
                        &member->peer_url_count));
     }
-    cluster->unsaved = true;
     return OK;
 }
 
-enum err cluster_save(struct cluster *cluster)
+/* ---- changes ---- */
+
+bool cluster_has_begun(const struct cluster *cluster)
 {
-    if (!cluster->unsaved) {
+    return cluster->begun;
+}
+
+static enum err set_peer_urls(struct cluster_member *member, const struct command_member *from)
+{
+    return copy_texts(from->peer_urls, from->peer_url_count, &member->peer_urls,
+                      &member->peer_url_count);
+}
+
+static enum err make(struct cluster *cluster, const struct command_member *from)
+{
+    struct cluster_member *member;
+    TRY(member_make(cluster, from->id, &member));
+    member->learner = from->learner;
+    TRY(copy_text(bytes_of(NULL, 0), &member->name));
+    TRY(set_peer_urls(member, from));
+    return save(cluster, member);
+}
+
+enum err cluster_init(struct cluster *cluster, const struct command_member_init *init)
+{
+    if (cluster->begun || init->count == 0) {
         return OK;
     }
-    for (size_t i = 0; i < cluster->count; i++) {
-        TRY(save(cluster, &cluster->members[i]));
+    forget_members(cluster);
+    for (size_t i = 0; i < init->count; i++) {
+        TRY(make(cluster, &init->members[i]));
     }
-    cluster->unsaved = false;
+    cluster->begun = true;
     return OK;
+}
+
+/* Voters, and how many of them have told their name; EXCEPT is not counted. */
+struct voters {
+    size_t count;
+    size_t started;
+};
+
+static struct voters count_voters(const struct cluster *cluster, uint64_t except)
+{
+    struct voters voters = {0};
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct cluster_member *member = &cluster->members[i];
+        if (!member->learner && member->id != except) {
+            voters.count++;
+            voters.started += member->name[0] != '\0';
+        }
+    }
+    return voters;
+}
+
+static bool is_majority(size_t count, size_t of)
+{
+    return count >= of / 2 + 1;
+}
+
+enum err cluster_check_started(const struct cluster *cluster, enum command_kind kind,
+                               const struct command_member *member)
+{
+    struct voters now = count_voters(cluster, 0);
+    bool enough = true;
+    if (kind == COMMAND_MEMBER_ADD && !member->learner) {
+        /* One member may always get a second: it cannot have a majority of two started. */
+        bool alone = now.count == 1 && now.started == 1;
+        enough = alone || is_majority(now.started, now.count + 1);
+    } else if (kind == COMMAND_MEMBER_PROMOTE) {
+        enough = is_majority(now.started + 1, now.count + 1);
+    } else if (kind == COMMAND_MEMBER_REMOVE) {
+        const struct cluster_member *gone = cluster_member(cluster, member->id);
+        struct voters then = count_voters(cluster, member->id);
+        bool votes = gone == NULL || !gone->learner;
+        enough = !votes || is_majority(then.started, then.count);
+    }
+    return enough ? OK : ERR_FEW_STARTED;
+}
+
+static enum err check(const struct cluster *cluster, enum command_kind kind,
+                      const struct command_member *member)
+{
+    if (!cluster->begun) {
+        return ERR_UNHEALTHY;
+    }
+    return member->strict ? cluster_check_started(cluster, kind, member) : OK;
+}
+
+/* Is one of the URLs that of a member other than EXCEPT? */
+static bool is_url_taken(const struct cluster *cluster, const struct command_member *member,
+                         uint64_t except)
+{
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct cluster_member *other = &cluster->members[i];
+        for (size_t j = 0; j < other->peer_url_count && other->id != except; j++) {
+            for (size_t k = 0; k < member->peer_url_count; k++) {
+                if (bytes_equal(bytes_of_str(other->peer_urls[j]), member->peer_urls[k])) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+static size_t count_learners(const struct cluster *cluster)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        count += cluster->members[i].learner;
+    }
+    return count;
+}
+
+enum err cluster_add(struct cluster *cluster, const struct command_member *member)
+{
+    TRY(check(cluster, COMMAND_MEMBER_ADD, member));
+    if (cluster_is_removed(cluster, member->id)) {
+        return ERR_MEMBER_NOT_FOUND;
+    }
+    if (cluster_member(cluster, member->id) != NULL) {
+        return ERR_MEMBER_EXISTS;
+    }
+    if (is_url_taken(cluster, member, 0)) {
+        return ERR_PEER_URL_EXISTS;
+    }
+    if (member->learner && count_learners(cluster) >= member->learners_max) {
+        return ERR_MANY_LEARNERS;
+    }
+    return make(cluster, member);
+}
+
+/* The member with this id, to be changed. */
+static struct cluster_member *find(struct cluster *cluster, uint64_t id)
+{
+    return (struct cluster_member *)(uintptr_t)cluster_member(cluster, id);
+}
+
+enum err cluster_remove(struct cluster *cluster, const struct command_member *member)
+{
+    TRY(check(cluster, COMMAND_MEMBER_REMOVE, member));
+    struct cluster_member *gone = find(cluster, member->id);
+    if (gone == NULL) {
+        return ERR_MEMBER_NOT_FOUND;
+    }
+    if (!gone->learner && count_voters(cluster, member->id).count == 0) {
+        return ERR_FEW_STARTED;
+    }
+    TRY(remember_removed(cluster, member->id));
+    member_fini(gone);
+    size_t at = (size_t)(gone - cluster->members);
+    cluster->count--;
+    memmove(gone, gone + 1, (cluster->count - at) * sizeof *gone);
+    uint8_t key[ID_BYTES];
+    put_id(key, member->id);
+    store_table_delete(cluster->store, TABLE_MEMBER, bytes_of(key, sizeof key));
+    save_removed(cluster, member->id);
+    return OK;
+}
+
+enum err cluster_update(struct cluster *cluster, const struct command_member *member)
+{
+    TRY(check(cluster, COMMAND_MEMBER_UPDATE, member));
+    struct cluster_member *updated = find(cluster, member->id);
+    if (updated == NULL) {
+        return ERR_MEMBER_NOT_FOUND;
+    }
+    if (is_url_taken(cluster, member, member->id)) {
+        return ERR_PEER_URL_EXISTS;
+    }
+    TRY(set_peer_urls(updated, member));
+    return save(cluster, updated);
+}
+
+enum err cluster_promote(struct cluster *cluster, const struct command_member *member)
+{
+    struct cluster_member *promoted = find(cluster, member->id);
+    if (cluster->begun && promoted == NULL) {
+        return ERR_MEMBER_NOT_FOUND;
+    }
+    TRY(check(cluster, COMMAND_MEMBER_PROMOTE, member));
+    if (!promoted->learner) {
+        return ERR_NOT_LEARNER;
+    }
+    promoted->learner = false;
+    return save(cluster, promoted);
 }
 
 enum err cluster_publish(struct cluster *cluster, const struct command_member_publish *publish)
 {
-    struct cluster_member *member;
-    TRY(member_make(cluster, publish->member_id, &member));
+    struct cluster_member *member = find(cluster, publish->member_id);
+    if (!cluster->begun || member == NULL) {
+        return ERR_MEMBER_NOT_FOUND;
+    }
     TRY(copy_text(publish->name, &member->name));
     TRY(copy_texts(publish->client_urls, publish->client_url_count, &member->client_urls,
                    &member->client_url_count));

@@ -19,7 +19,10 @@
  *   lease_grant      id, TTL in seconds
  *   lease_revoke     term (not signed), count, ids
  *   lease_checkpoint term (not signed), count, and for each id, remaining seconds
- *   alarm            flags (1 clear), type (4 bytes), member id (8 bytes) */
+ *   alarm            flags (1 clear), type (4 bytes), member id (8 bytes)
+ *   member_add, member_remove, member_update, member_promote
+ *                    flags (1 learner, 2 strict), id (8 bytes), most learners, count, peer URLs
+ *   member_init      count, and for each member what member_add has */
 
 #define FLAG_PREV_KV      1u
 #define FLAG_IGNORE_VALUE 2u
@@ -28,6 +31,8 @@
 #define FLAG_COUNT_ONLY   2u
 #define FLAG_PHYSICAL     1u
 #define FLAG_CLEAR        1u
+#define FLAG_LEARNER      1u
+#define FLAG_STRICT       2u
 
 #define ENVELOPE_HEAD 17 /* kind, origin, op */
 
@@ -167,6 +172,26 @@ static void encode_lease_checkpoint(struct buf *buf,
     }
 }
 
+static void encode_member(struct buf *buf, const struct command_member *member)
+{
+    unsigned flags = (member->learner ? FLAG_LEARNER : 0) | (member->strict ? FLAG_STRICT : 0);
+    write_u8(buf, (uint8_t)flags);
+    write_u64(buf, member->id);
+    write_varint(buf, member->learners_max);
+    write_varint(buf, member->peer_url_count);
+    for (size_t i = 0; i < member->peer_url_count; i++) {
+        write_var_bytes(buf, member->peer_urls[i]);
+    }
+}
+
+static void encode_member_init(struct buf *buf, const struct command_member_init *init)
+{
+    write_varint(buf, init->count);
+    for (size_t i = 0; i < init->count; i++) {
+        encode_member(buf, &init->members[i]);
+    }
+}
+
 static void encode_body(struct buf *buf, const struct command *command)
 {
     switch (command->kind) {
@@ -203,6 +228,15 @@ static void encode_body(struct buf *buf, const struct command *command)
         write_u8(buf, command->alarm.is_clear ? FLAG_CLEAR : 0);
         write_u32(buf, command->alarm.type);
         write_u64(buf, command->alarm.member_id);
+        break;
+    case COMMAND_MEMBER_INIT:
+        encode_member_init(buf, &command->member_init);
+        break;
+    case COMMAND_MEMBER_ADD:
+    case COMMAND_MEMBER_REMOVE:
+    case COMMAND_MEMBER_UPDATE:
+    case COMMAND_MEMBER_PROMOTE:
+        encode_member(buf, &command->member);
         break;
     case COMMAND_KIND_COUNT:
         ASSERT(false);
@@ -356,20 +390,52 @@ static enum err decode_txn(struct reader *r, struct arena *arena, unsigned depth
     return decode_ops(r, arena, depth, &txn->failure, &txn->failure_count);
 }
 
+/* The URLs of a member, as many as it may have. */
+static enum err decode_urls(struct reader *r, struct arena *arena, struct bytes **ret,
+                            size_t *count)
+{
+    TRY(decode_count(r, arena, sizeof **ret, ret, count));
+    if (*count > MEMBER_URLS_MAX) {
+        return ERR_MALFORMED;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        (*ret)[i] = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
+    }
+    return OK;
+}
+
+static enum err decode_member(struct reader *r, struct arena *arena, struct command_member *member)
+{
+    uint8_t flags = read_u8(r);
+    member->learner = (flags & FLAG_LEARNER) != 0;
+    member->strict = (flags & FLAG_STRICT) != 0;
+    member->id = read_u64(r);
+    member->learners_max = read_varint(r);
+    if (!r->failed && member->id == 0) {
+        return ERR_MALFORMED;
+    }
+    return decode_urls(r, arena, &member->peer_urls, &member->peer_url_count);
+}
+
+static enum err decode_member_init(struct reader *r, struct arena *arena,
+                                   struct command_member_init *init)
+{
+    TRY(decode_count(r, arena, sizeof *init->members, &init->members, &init->count));
+    if (init->count > MEMBERS_MAX) {
+        return ERR_MALFORMED;
+    }
+    for (size_t i = 0; i < init->count; i++) {
+        TRY(decode_member(r, arena, &init->members[i]));
+    }
+    return OK;
+}
+
 static enum err decode_publish(struct reader *r, struct arena *arena,
                                struct command_member_publish *publish)
 {
     publish->member_id = read_u64(r);
     publish->name = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
-    TRY(decode_count(r, arena, sizeof *publish->client_urls, &publish->client_urls,
-                     &publish->client_url_count));
-    if (publish->client_url_count > MEMBER_URLS_MAX) {
-        return ERR_MALFORMED;
-    }
-    for (size_t i = 0; i < publish->client_url_count; i++) {
-        publish->client_urls[i] = read_var_bytes(r, MEMBER_TEXT_BYTES_MAX);
-    }
-    return OK;
+    return decode_urls(r, arena, &publish->client_urls, &publish->client_url_count);
 }
 
 static enum err decode_lease_revoke(struct reader *r, struct arena *arena,
@@ -435,6 +501,15 @@ static enum err decode_body(struct reader *r, struct arena *arena, struct comman
         command->alarm.is_clear = (read_u8(r) & FLAG_CLEAR) != 0;
         command->alarm.type = read_u32(r);
         command->alarm.member_id = read_u64(r);
+        break;
+    case COMMAND_MEMBER_INIT:
+        TRY(decode_member_init(r, arena, &command->member_init));
+        break;
+    case COMMAND_MEMBER_ADD:
+    case COMMAND_MEMBER_REMOVE:
+    case COMMAND_MEMBER_UPDATE:
+    case COMMAND_MEMBER_PROMOTE:
+        TRY(decode_member(r, arena, &command->member));
         break;
     case COMMAND_KIND_COUNT:
         return ERR_MALFORMED;

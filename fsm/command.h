@@ -30,6 +30,11 @@ enum command_kind {
     COMMAND_LEASE_REVOKE = 8,     /* several, each a revision of its own */
     COMMAND_LEASE_CHECKPOINT = 9, /* what is left of several */
     COMMAND_ALARM = 10,
+    COMMAND_MEMBER_INIT = 11, /* the members that the cluster begins with */
+    COMMAND_MEMBER_ADD = 12,
+    COMMAND_MEMBER_REMOVE = 13,
+    COMMAND_MEMBER_UPDATE = 14, /* its peer URLs */
+    COMMAND_MEMBER_PROMOTE = 15,
     COMMAND_KIND_COUNT
 };
 
@@ -94,6 +99,21 @@ struct command_member_publish {
     size_t client_url_count;
 };
 
+/* A change of one member: each kind looks at the fields that it needs. */
+struct command_member {
+    uint64_t id;
+    bool learner;
+    bool strict;           /* refuse what could leave too few started voters */
+    uint64_t learners_max; /* how many there may be then */
+    struct bytes *peer_urls;
+    size_t peer_url_count;
+};
+
+struct command_member_init {
+    struct command_member *members;
+    size_t count;
+};
+
 struct command_lease_grant {
     int64_t id;
     int64_t ttl_s;
@@ -137,6 +157,8 @@ struct command {
         struct command_lease_revoke lease_revoke;
         struct command_lease_checkpoint lease_checkpoint;
         struct command_alarm alarm;
+        struct command_member member; /* added, removed, updated, promoted */
+        struct command_member_init member_init;
     };
 };
 

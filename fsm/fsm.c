@@ -154,6 +154,16 @@ static enum err apply_command(struct fsm *fsm, const struct command *command, bo
         return checked(cluster_publish(fsm->cluster, &command->member_publish));
     case COMMAND_CLUSTER_VERSION:
         return checked(cluster_set_version(fsm->cluster, command->cluster_version));
+    case COMMAND_MEMBER_INIT:
+        return checked(cluster_init(fsm->cluster, &command->member_init));
+    case COMMAND_MEMBER_ADD:
+        return checked(cluster_add(fsm->cluster, &command->member));
+    case COMMAND_MEMBER_REMOVE:
+        return checked(cluster_remove(fsm->cluster, &command->member));
+    case COMMAND_MEMBER_UPDATE:
+        return checked(cluster_update(fsm->cluster, &command->member));
+    case COMMAND_MEMBER_PROMOTE:
+        return checked(cluster_promote(fsm->cluster, &command->member));
     case COMMAND_ALARM:
         result->alarm_found = false;
         return alarm_change(fsm->alarms, &command->alarm, &result->alarm_found);
@@ -197,15 +207,6 @@ static void bad_entry(uint64_t index, enum err err)
           (unsigned long long)index, err_text(err));
 }
 
-/* The first members, with the first entry. */
-static void must_save(struct fsm *fsm)
-{
-    enum err err = cluster_save(fsm->cluster);
-    if (err != OK) {
-        fatal("write the first members: %s", err_text(err));
-    }
-}
-
 /* The store hears what the next commands will look at; returns how many these are, at least one. */
 static size_t expect(struct fsm *fsm, struct reader r)
 {
@@ -231,7 +232,6 @@ void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entr
     }
     fsm->term = term;
     store_entry_begin(fsm->store, index, term);
-    must_save(fsm);
     size_t expected = 0;
     while (reader_left(&r) > 0) {
         expected = (expected == 0 ? expect(fsm, r) : expected) - 1;

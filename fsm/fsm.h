@@ -16,8 +16,8 @@ struct fsm_config {
     struct store *store; /* not owned */
     struct logger *log;
     uint64_t member_id; /* results are built for commands of this origin only */
-    /* The members that a new cluster begins with, the same on all of them; used while the store
-     * knows none. */
+    /* The members that a new cluster begins with: what is shown until COMMAND_MEMBER_INIT says it
+     * to all of them, also to those that join later. None: this member joins. */
     const struct cluster_member *bootstrap;
     size_t bootstrap_count;
     struct hash_seed hash_seed; /* of tables in memory; nothing that can be seen depends on it */

@@ -162,6 +162,40 @@ enum err metadata_open(const struct metadata_config *config, struct metadata **r
     return OK;
 }
 
+static enum err read_identity(struct fs_file *file, const char *path, uint64_t *cluster_id,
+                              uint64_t *member_id, struct why *why)
+{
+    uint8_t content[FILE_BYTES] = {0};
+    size_t len;
+    TRY(fs_read(file, 0, content, sizeof content, &len, why));
+    for (unsigned i = 0; i < 2; i++) {
+        const uint8_t *copy = content + i * COPY_PLACE;
+        struct metadata m = {.cluster_id = get_u64(copy + 16), .member_id = get_u64(copy + 24)};
+        struct copy decoded;
+        strcpy(m.path, path);
+        TRY(decode(&m, copy, &decoded, why));
+        if (decoded.good) {
+            *cluster_id = m.cluster_id;
+            *member_id = m.member_id;
+            return OK;
+        }
+    }
+    why_set(why, "raft log: '%s' is damaged: both copies, at offsets 0 and 4096", path);
+    return ERR_CORRUPT;
+}
+
+enum err metadata_identity(struct fs *fs, const char *dir, uint64_t *cluster_id,
+                           uint64_t *member_id, struct why *why)
+{
+    char path[FS_PATH_MAX];
+    struct fs_file *file;
+    TRY(fs_join(dir, file_name, path, sizeof path, why));
+    TRY(fs_open(fs, path, FS_READ, &file, why));
+    enum err err = read_identity(file, path, cluster_id, member_id, why);
+    fs_close(file);
+    return err;
+}
+
 void metadata_close(struct metadata *metadata)
 {
     if (metadata != NULL) {

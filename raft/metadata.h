@@ -42,6 +42,10 @@ MUST_CHECK enum err metadata_open(const struct metadata_config *config, struct m
 void metadata_close(struct metadata *metadata); /* NULL allowed */
 void metadata_closep(struct metadata **metadata);
 
+/* Whose the file in DIR is. ERR_NOT_FOUND: there is none; ERR_CORRUPT, ERR_VERSION. */
+MUST_CHECK enum err metadata_identity(struct fs *fs, const char *dir, uint64_t *cluster_id,
+                                      uint64_t *member_id, struct why *why);
+
 uint64_t metadata_term(const struct metadata *metadata);
 uint64_t metadata_vote(const struct metadata *metadata);
 uint64_t metadata_salt(const struct metadata *metadata);

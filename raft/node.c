@@ -62,6 +62,16 @@ uint64_t node_last_index(const struct node *node)
     return core_last_index(core_of(node));
 }
 
+uint64_t node_match_index(const struct node *node, uint64_t member_id)
+{
+    const struct raft *r = core_of(node);
+    if (node_role(node) != NODE_LEADER) {
+        return 0;
+    }
+    const struct raft_progress *progress = core_progress(r, member_id);
+    return member_id == r->id ? r->last_stored : progress == NULL ? 0 : progress->match_index;
+}
+
 bool node_ready(const struct node *node)
 {
     return node_role(node) == NODE_LEADER ? raftio_leads(node->io) : node_leader(node) != 0;
@@ -233,7 +243,37 @@ static void on_link(void *ctx, uint64_t peer_id, bool up)
 {
     struct node *node = ctx;
     if (!node->closing) {
+        nodepeers_on_link(node, peer_id, up);
         raftio_on_link(node->io, peer_id, up);
+    }
+}
+
+static bool on_is_removed(void *ctx, uint64_t peer_id)
+{
+    struct node *node = ctx;
+    return node->callbacks->is_removed != NULL && node->callbacks->is_removed(node->ctx, peer_id);
+}
+
+static void on_removed(void *ctx)
+{
+    struct node *node = ctx;
+    if (!node->closing && node->callbacks->on_removed != NULL) {
+        node->callbacks->on_removed(node->ctx);
+    }
+}
+
+/* It cannot know who the members are before the configuration that it knows has it in it. */
+static bool on_is_joining(void *ctx)
+{
+    struct node *node = ctx;
+    return core_server(core_of(node), node_id(node)) == NULL;
+}
+
+static void on_describe(void *ctx, struct buf *ret)
+{
+    struct node *node = ctx;
+    if (node->callbacks->describe != NULL) {
+        node->callbacks->describe(node->ctx, ret);
     }
 }
 
@@ -332,8 +372,14 @@ static void ignore(void *ctx)
 enum err node_open(const struct node_config *config, const struct node_callbacks *callbacks,
                    void *ctx, struct node **ret, struct why *why)
 {
-    static const struct transport_callbacks transport_callbacks = {.on_frame = on_frame,
-                                                                   .on_link = on_link};
+    static const struct transport_callbacks transport_callbacks = {
+        .on_frame = on_frame,
+        .on_link = on_link,
+        .is_joining = on_is_joining,
+        .is_removed = on_is_removed,
+        .on_removed = on_removed,
+        .describe = on_describe,
+    };
     struct node *node = calloc(1, sizeof *node);
     if (node == NULL) {
         fatal("raft: out of memory");

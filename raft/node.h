@@ -19,7 +19,9 @@ enum member_role { MEMBER_VOTER, MEMBER_LEARNER, MEMBER_SPARE };
 
 struct node_member {
     uint64_t id;
-    const char *address; /* host:port of its peer listener */
+    /* host:port of its peer listener. In a configuration it must be unique for good, and cannot be
+     * changed: what stands before an '@' is for that, and not looked at. */
+    const char *address;
     enum member_role role;
 };
 
@@ -49,6 +51,14 @@ struct node_callbacks {
 
     /* A frame of the layers above (FRAME_FORWARD, FRAME_APP). */
     void (*on_frame)(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload);
+
+    /* Was MEMBER_ID removed from the cluster for ever? It is told so when it calls. May be NULL. */
+    bool (*is_removed)(void *ctx, uint64_t member_id);
+    /* A peer says that this member was (may be NULL). More than once. */
+    void (*on_removed)(void *ctx);
+    /* Somebody who wants to join asks who the members are: what is put into RET is the answer;
+     * nothing: there is none (may be NULL). */
+    void (*describe)(void *ctx, struct buf *ret);
 };
 
 struct node_config {
@@ -129,6 +139,16 @@ bool node_ready(const struct node *node); /* leader whose first entry of its ter
 
 /* The present configuration; memory valid until the next turn. */
 size_t node_members(const struct node *node, const struct node_member **ret);
+
+/* Where members listen now, whatever the configuration says: it cannot be changed there. Replaces
+ * what was said before; this member's own is what it tells its peers. Role is not looked at. */
+void node_set_addresses(struct node *node, const struct node_member *members, size_t count);
+
+/* For how long there has been a connection to PEER, in ms and at least 1; 0: there is none. */
+uint64_t node_connected_ms(const struct node *node, uint64_t peer_id);
+
+/* Leader: up to where this member's log is known to match. 0: nothing is known, or not leader. */
+uint64_t node_match_index(const struct node *node, uint64_t member_id);
 
 /* Hand leadership to PEER (0: the best one). cb: OK when another member leads. */
 void node_transfer(struct node *node, uint64_t peer_id, void (*cb)(void *ctx, enum err status),

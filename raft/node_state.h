@@ -15,6 +15,13 @@
 struct peer {
     uint64_t id;
     char address[ADDRESS_BYTES_MAX];
+    uint64_t connected_since_ms; /* 0: not connected */
+};
+
+/* What node_set_addresses said. */
+struct known_address {
+    uint64_t id;
+    char address[ADDRESS_BYTES_MAX];
 };
 
 /* The configuration as the doors show it; the one before is kept for whoever still looks at it. */
@@ -62,6 +69,8 @@ struct node {
     unsigned members_now;
     struct peer peers[MEMBERS_MAX];
     size_t peer_count;
+    struct known_address known[MEMBERS_MAX];
+    size_t known_count;
 
     struct pending change;
     uint64_t change_id; /* a member being added: a spare that shall be a learner */
@@ -83,6 +92,7 @@ static inline const struct raft *core_of(const struct node *node)
 /* nodepeers.c: after the core was left. */
 void nodepeers_follow(struct node *node);
 void nodepeers_add(struct node *node, uint64_t id, const char *address);
+void nodepeers_on_link(struct node *node, uint64_t id, bool up);
 MUST_CHECK enum err nodepeers_encode_first(const struct node_config *config,
                                            struct raft_buffer *ret, struct why *why);
 const char *nodepeers_own_address(const struct node_config *config);

@@ -39,8 +39,31 @@ static void set_members(struct node *node, const struct raft_configuration *conf
     }
 }
 
-void nodepeers_add(struct node *node, uint64_t id, const char *address)
+static struct peer *find_peer(const struct node *node, uint64_t id)
 {
+    for (size_t i = 0; i < node->peer_count; i++) {
+        if (node->peers[i].id == id) {
+            return (struct peer *)(uintptr_t)&node->peers[i];
+        }
+    }
+    return NULL;
+}
+
+/* ADDRESS, unless it is known better. */
+static const char *present_address(const struct node *node, uint64_t id, const char *address)
+{
+    for (size_t i = 0; i < node->known_count; i++) {
+        if (node->known[i].id == id) {
+            return node->known[i].address;
+        }
+    }
+    const char *at = strchr(address, '@');
+    return at == NULL ? address : at + 1;
+}
+
+void nodepeers_add(struct node *node, uint64_t id, const char *configured)
+{
+    const char *address = present_address(node, id, configured);
     size_t i = 0;
     while (i < node->peer_count && node->peers[i].id != id) {
         i++;
@@ -55,9 +78,48 @@ void nodepeers_add(struct node *node, uint64_t id, const char *address)
         return;
     }
     struct peer *peer = &node->peers[i];
-    *peer = (struct peer){.id = id};
+    uint64_t since_ms = i < node->peer_count ? peer->connected_since_ms : 0;
+    *peer = (struct peer){.id = id, .connected_since_ms = since_ms};
     strncpy(peer->address, address, ADDRESS_BYTES_MAX - 1);
     node->peer_count += i == node->peer_count;
+}
+
+void nodepeers_on_link(struct node *node, uint64_t id, bool up)
+{
+    struct peer *peer = find_peer(node, id);
+    if (peer != NULL) {
+        uint64_t now_ms = env_now_ms(node->env);
+        peer->connected_since_ms = !up ? 0 : now_ms == 0 ? 1 : now_ms;
+    }
+}
+
+uint64_t node_connected_ms(const struct node *node, uint64_t peer_id)
+{
+    const struct peer *peer = find_peer(node, peer_id);
+    if (peer == NULL || peer->connected_since_ms == 0) {
+        return 0;
+    }
+    uint64_t connected_ms = env_now_ms(node->env) - peer->connected_since_ms;
+    return connected_ms == 0 ? 1 : connected_ms;
+}
+
+void node_set_addresses(struct node *node, const struct node_member *members, size_t count)
+{
+    ASSERT(count <= MEMBERS_MAX);
+    node->known_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (strlen(members[i].address) >= ADDRESS_BYTES_MAX) {
+            continue; /* the configuration's must do */
+        }
+        struct known_address *known = &node->known[node->known_count++];
+        known->id = members[i].id;
+        strcpy(known->address, members[i].address);
+        if (known->id == node_id(node)) {
+            raftio_set_address(node->io, known->address);
+        } else if (find_peer(node, known->id) != NULL) {
+            nodepeers_add(node, known->id, known->address);
+        }
+    }
 }
 
 static void remove_gone_peers(struct node *node)
@@ -144,6 +206,7 @@ enum err nodepeers_encode_first(const struct node_config *config, struct raft_bu
 
 const char *nodepeers_own_address(const struct node_config *config)
 {
+    /* As the configuration has it: raftio learns it from there, too. */
     for (size_t i = 0; i < config->bootstrap_count; i++) {
         if (config->bootstrap[i].id == config->id) {
             return config->bootstrap[i].address;

@@ -73,6 +73,27 @@ static void welcome(struct peerconn *conn, const struct peer_hello *hello)
     conn->callbacks->on_member(conn->ctx, conn);
 }
 
+/* Answer and say good-bye. */
+static void answer_question(struct peerconn *conn, const struct peer_hello *hello)
+{
+    CLEANUP(buf_fini) struct buf members = {0};
+    conn->callbacks->describe(conn->ctx, &members);
+    if (members.len == 0 || !buf_ok(&members) || members.len > PEER_MEMBERS_BYTES_MAX) {
+        refuse(conn, hello, PEER_NO_ANSWER, "a question before the members are known");
+        return;
+    }
+    uint8_t answer[PEER_ANSWER_BYTES];
+    uint8_t header[PEER_FRAME_HEADER_BYTES];
+    peer_answer_write(PEER_WELCOME, conn->local->member_id, answer);
+    peer_frame_header_write(PEER_KIND_MEMBERS, buf_bytes(&members), header);
+    (void)stream_write(conn->stream, bytes_of(answer, sizeof answer));
+    (void)stream_write(conn->stream, bytes_of(header, sizeof header));
+    (void)stream_write(conn->stream, buf_bytes(&members));
+    conn->state = PEERCONN_CLOSING;
+    env_timer_stop(conn->local->env, &conn->timer);
+    stream_close_after_flush(conn->stream, GOODBYE_MS);
+}
+
 static bool on_hello(void *ctx, struct bytes lead)
 {
     struct peerconn *conn = ctx;
@@ -81,8 +102,12 @@ static bool on_hello(void *ctx, struct bytes lead)
         cut_off(conn, "what connected is no member");
     } else if (hello.version != PEER_VERSION) {
         refuse(conn, &hello, PEER_OTHER_VERSION, "another protocol version");
+    } else if (hello.is_question) {
+        answer_question(conn, &hello);
     } else if (hello.cluster_id != conn->local->cluster_id) {
         refuse(conn, &hello, PEER_OTHER_CLUSTER, "another cluster");
+    } else if (hello.from != 0 && conn->callbacks->is_removed(conn->ctx, hello.from)) {
+        refuse(conn, &hello, PEER_REMOVED, "removed from this cluster");
     } else if (hello.to != conn->local->member_id) {
         refuse(conn, &hello, PEER_OTHER_MEMBER, "meant for another member");
     } else if (hello.from == 0 || hello.from == conn->local->member_id ||
@@ -112,7 +137,7 @@ static bool on_frame(void *ctx, uint8_t kind, struct bytes payload)
     struct peerconn *conn = ctx;
     if (kind == PEER_KIND_PING) {
         answer_ping(conn, payload);
-    } else if (kind == PEER_KIND_PONG) {
+    } else if (kind == PEER_KIND_PONG || kind == PEER_KIND_MEMBERS) {
         cut_off(conn, "it sent what only goes the other way");
     } else {
         conn->callbacks->on_frame(conn->ctx, conn, (enum frame_kind)kind, payload);

@@ -9,12 +9,16 @@
  *
  *   STRANGER ──▶ MEMBER ──▶ CLOSING ──▶ freed
  *       └───────────────────────^
- */
+ *
+ * A stranger may also ask who the members are, and is told. */
 struct peerconn;
 
 struct peerconn_callbacks {
-    /* Is it one of ours? */
+    /* Is it one of ours? Was it? */
     bool (*is_member)(void *ctx, uint64_t peer_id);
+    bool (*is_removed)(void *ctx, uint64_t peer_id);
+    /* Who the members are, for one who asks; nothing: not known. */
+    void (*describe)(void *ctx, struct buf *ret);
     /* It is, and has been welcomed. */
     void (*on_member)(void *ctx, struct peerconn *conn);
     void (*on_frame)(void *ctx, struct peerconn *conn, enum frame_kind kind, struct bytes payload);

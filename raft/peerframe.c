@@ -22,6 +22,8 @@ const char *peer_verdict_text(uint32_t verdict)
         [PEER_OTHER_CLUSTER] = "it belongs to another cluster",
         [PEER_OTHER_MEMBER] = "another member listens at this address",
         [PEER_UNKNOWN] = "it does not know this member",
+        [PEER_REMOVED] = "this member was removed from the cluster",
+        [PEER_NO_ANSWER] = "it does not know the members yet",
     };
     return verdict < PEER_VERDICT_COUNT ? texts[verdict]
                                         : "for a reason this version does not know";
@@ -32,7 +34,7 @@ void peer_hello_write(const struct peer_hello *hello, uint8_t out[PEER_HELLO_BYT
     memset(out, 0, PEER_HELLO_BYTES);
     put_u64(out, PEER_MAGIC);
     put_u32(out + 8, hello->version);
-    put_u32(out + 12, hello->lane);
+    put_u32(out + 12, hello->is_question ? PEER_LANE_QUESTION : hello->lane);
     put_u64(out + 16, hello->cluster_id);
     put_u64(out + 24, hello->from);
     put_u64(out + 32, hello->to);
@@ -49,6 +51,10 @@ enum err peer_hello_read(const uint8_t in[PEER_HELLO_BYTES], struct peer_hello *
         return OK;
     }
     uint32_t lane = get_u32(in + 12);
+    if (lane == PEER_LANE_QUESTION) {
+        ret->is_question = true;
+        return OK;
+    }
     if (lane >= LANE_COUNT) {
         return ERR_MALFORMED;
     }
@@ -92,7 +98,7 @@ void peer_frame_header_write(uint8_t kind, struct bytes payload,
 static bool is_kind(uint8_t kind)
 {
     return (kind >= FRAME_RAFT && kind < FRAME_KIND_COUNT) || kind == PEER_KIND_PING ||
-           kind == PEER_KIND_PONG;
+           kind == PEER_KIND_PONG || kind == PEER_KIND_MEMBERS;
 }
 
 static enum err check_header(const struct peer_reader *reader, const uint8_t *at, struct why *why)

@@ -18,6 +18,10 @@
  *         40 u32 0
  *         44 u32 CRC-32C of 0 to 43
  *
+ * Who does not know yet what to say asks first who the members are: its hello has the lane
+ * PEER_LANE_QUESTION and no ids. It is welcomed, and one frame of the kind PEER_KIND_MEMBERS
+ * follows the other way, of at most PEER_MEMBERS_BYTES_MAX; then the connection is over.
+ *
  * The CRC of a header makes a length worth waiting for, that of the payload makes it worth reading.
  * Beside the kinds of enum frame_kind there are two of the connection's own: a ping, 8 bytes, and a
  * pong that repeats them. */
@@ -27,8 +31,11 @@
 #define PEER_FRAME_HEADER_BYTES 16u
 #define PEER_PING_BYTES         8u
 
-#define PEER_KIND_PING 0xf1u
-#define PEER_KIND_PONG 0xf2u
+#define PEER_KIND_PING    0xf1u
+#define PEER_KIND_PONG    0xf2u
+#define PEER_KIND_MEMBERS 0xf3u
+
+#define PEER_LANE_QUESTION 0xffu
 
 enum peer_verdict {
     PEER_WELCOME = 0,
@@ -36,12 +43,15 @@ enum peer_verdict {
     PEER_OTHER_CLUSTER = 2,
     PEER_OTHER_MEMBER = 3, /* the hello is for somebody else */
     PEER_UNKNOWN = 4,      /* the sender is not of the cluster, as far as we know */
+    PEER_REMOVED = 5,      /* the sender was removed from the cluster, for ever */
+    PEER_NO_ANSWER = 6,    /* to a question: not known yet */
     PEER_VERDICT_COUNT
 };
 const char *peer_verdict_text(uint32_t verdict);
 
 struct peer_hello {
     uint32_t version;
+    bool is_question; /* the rest is 0 */
     enum transport_lane lane;
     uint64_t cluster_id;
     uint64_t from;

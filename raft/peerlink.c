@@ -160,6 +160,9 @@ static bool on_answer(void *ctx, struct bytes lead)
     } else if (verdict != PEER_WELCOME) {
         why_set(&why, "refused: %s", peer_verdict_text(verdict));
         hang_up(link, why.text);
+        if (verdict == PEER_REMOVED) {
+            link->callbacks->on_removed(link->ctx);
+        }
     } else if (id != link->peer_id) {
         why_set(&why, "member %" PRIx64 " listens there", id);
         hang_up(link, why.text);

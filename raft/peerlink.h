@@ -42,6 +42,7 @@ struct peerlink;
 struct peerlink_callbacks {
     void (*on_up)(void *ctx, struct peerlink *link, bool up);
     void (*on_idle)(void *ctx, struct peerlink *link); /* after peerlink_stop */
+    void (*on_removed)(void *ctx); /* the peer says that this member was removed */
 };
 
 struct peerlink {

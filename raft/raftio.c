@@ -23,7 +23,7 @@ void raftio_enter(struct raftio *io)
 
 static void learn_address(struct raftio *io)
 {
-    if (io->core.configuration.servers == io->seen_servers) {
+    if (io->address_is_set || io->core.configuration.servers == io->seen_servers) {
         return;
     }
     io->seen_servers = io->core.configuration.servers;
@@ -266,6 +266,13 @@ enum err raftio_transfer(struct raftio *io, uint64_t id)
     int rv = raft_transfer(&io->core, &io->transfer, id, on_transferred);
     raftio_leave(io);
     return err_of(rv);
+}
+
+void raftio_set_address(struct raftio *io, const char *address)
+{
+    ASSERT(strlen(address) < sizeof io->address);
+    strcpy(io->address, address);
+    io->address_is_set = true;
 }
 
 const struct raft *raftio_core(const struct raftio *io)

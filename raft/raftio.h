@@ -84,6 +84,9 @@ MUST_CHECK enum err raftio_change(struct raftio *io, enum raftio_change change, 
                                   const char *address);
 MUST_CHECK enum err raftio_transfer(struct raftio *io, uint64_t id);
 
+/* What this member tells its peers from now on, instead of what the configuration says. */
+void raftio_set_address(struct raftio *io, const char *address);
+
 /* For reading: the core's struct, and whether it leads with its barrier applied. */
 const struct raft *raftio_core(const struct raftio *io);
 bool raftio_leads(const struct raftio *io);

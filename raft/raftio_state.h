@@ -53,7 +53,8 @@ struct raftio {
     bool snapshot_due;
     uint64_t replicated_index; /* as the leader said last */
     uint64_t installing_index;
-    char address[256]; /* our own, as the configuration says */
+    char address[256];   /* our own, as the configuration says */
+    bool address_is_set; /* not learnt from the configuration */
     struct raft_change change;
     struct raft_transfer transfer;
     const struct raft_server *seen_servers; /* the address was taken from these */

@@ -400,6 +400,12 @@ static enum err take_directory(struct raftlog_files *f, struct why *why)
     return fs_lock(f->dir.fs, path, &f->lock, why);
 }
 
+enum err raftlog_files_identity(struct fs *fs, const char *dir, uint64_t *cluster_id,
+                                uint64_t *member_id, struct why *why)
+{
+    return metadata_identity(fs, dir, cluster_id, member_id, why);
+}
+
 enum err raftlog_files_open(const struct raftlog_files_config *config, struct raftlog **ret,
                             struct why *why)
 {

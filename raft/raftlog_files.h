@@ -36,6 +36,10 @@ struct raftlog_files_config {
     bool unsafe_no_fsync;
 };
 
+/* Whose log is in DIR? Read only. ERR_NOT_FOUND: there is none; ERR_CORRUPT, ERR_VERSION. */
+MUST_CHECK enum err raftlog_files_identity(struct fs *fs, const char *dir, uint64_t *cluster_id,
+                                           uint64_t *member_id, struct why *why);
+
 /* Take the directory. ERR_LOCKED: another process has it. Then raftlog_ops.load. */
 MUST_CHECK enum err raftlog_files_open(const struct raftlog_files_config *config,
                                        struct raftlog **ret, struct why *why);

@@ -33,6 +33,15 @@ struct transport_callbacks {
     void (*on_frame)(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload);
     /* The link to PEER came up or went down (both may be NULL). */
     void (*on_link)(void *ctx, uint64_t peer_id, bool up);
+
+    /* The rest may be NULL, too. Does this member know too little to tell who is of the cluster?
+     * Then whoever says that it is may call. */
+    bool (*is_joining)(void *ctx);
+    /* Was PEER removed from the cluster? It is told so when it calls; and so is this member. */
+    bool (*is_removed)(void *ctx, uint64_t peer_id);
+    void (*on_removed)(void *ctx);
+    /* The answer to one who asks who the members are; nothing in RET: none. */
+    void (*describe)(void *ctx, struct buf *ret);
 };
 
 struct transport_ops {

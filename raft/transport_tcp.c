@@ -37,7 +37,6 @@ struct transport_tcp {
     const struct transport_callbacks *callbacks;
     void *ctx;
     bool started;
-    bool joining;
 
     struct listener **listeners;
     size_t listening; /* of the listeners */
@@ -148,8 +147,17 @@ static void on_link_idle(void *ctx, struct peerlink *link)
     }
 }
 
-static const struct peerlink_callbacks link_callbacks = {.on_up = on_link_up,
-                                                         .on_idle = on_link_idle};
+static void on_link_removed(void *ctx)
+{
+    struct peer *peer = ctx;
+    struct transport_tcp *t = peer->transport;
+    if (!t->closing && t->callbacks->on_removed != NULL) {
+        t->callbacks->on_removed(t->ctx);
+    }
+}
+
+static const struct peerlink_callbacks link_callbacks = {
+    .on_up = on_link_up, .on_idle = on_link_idle, .on_removed = on_link_removed};
 
 static void add_metrics(struct peer *peer)
 {
@@ -197,7 +205,6 @@ static struct peer *peer_new(struct transport_tcp *t, uint64_t id)
     add_metrics(peer);
     queue_push_back(&t->peers, &peer->link);
     t->peer_count++;
-    t->joining = false;
     return peer;
 }
 
@@ -295,8 +302,26 @@ static bool is_member(void *ctx, uint64_t peer_id)
     if (t->closing) {
         return false;
     }
-    bool unasked = t->joining && t->member_count < LANE_COUNT * MEMBERS_MAX;
-    return unasked || find_peer(t, peer_id) != NULL;
+    if (find_peer(t, peer_id) != NULL) {
+        return true;
+    }
+    return t->callbacks->is_joining != NULL && t->member_count < LANE_COUNT * MEMBERS_MAX &&
+           t->callbacks->is_joining(t->ctx);
+}
+
+static bool is_removed(void *ctx, uint64_t peer_id)
+{
+    const struct transport_tcp *t = ctx;
+    return !t->closing && t->callbacks->is_removed != NULL &&
+           t->callbacks->is_removed(t->ctx, peer_id);
+}
+
+static void describe(void *ctx, struct buf *ret)
+{
+    const struct transport_tcp *t = ctx;
+    if (!t->closing && t->callbacks->describe != NULL) {
+        t->callbacks->describe(t->ctx, ret);
+    }
 }
 
 /* The newer connection counts: the older one's other end may have gone without a word. */
@@ -350,6 +375,8 @@ static void on_conn_gone(void *ctx, struct peerconn *conn)
 
 static const struct peerconn_callbacks conn_callbacks = {
     .is_member = is_member,
+    .is_removed = is_removed,
+    .describe = describe,
     .on_member = on_member,
     .on_frame = on_conn_frame,
     .on_gone = on_conn_gone,
@@ -478,7 +505,6 @@ enum err transport_tcp_open(const struct transport_tcp_config *config, struct tr
     t->listen = listen;
     t->listeners = listeners;
     t->listen_count = config->listen_count;
-    t->joining = config->joining;
     queue_init(&t->peers);
     queue_init(&t->leaving);
     queue_init(&t->strangers);

@@ -32,7 +32,6 @@ struct transport_tcp_config {
     uint64_t member_id;
     const struct addr *listen; /* copied */
     size_t listen_count;
-    bool joining; /* knows nobody yet: any member of the cluster may call, until a peer is added */
 };
 
 /* Listens when it is started. */

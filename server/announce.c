@@ -44,11 +44,69 @@ static void log_version(struct announce *announce, const char *version)
     }
 }
 
+static void on_begun(struct op *op, enum err status)
+{
+    struct announce *announce = CONTAINER_OF(op, struct announce, init_op);
+    (void)status;
+    announce->beginning = false;
+}
+
+static enum err fill_members(const struct cluster *cluster, struct arena *arena,
+                             struct command_member_init *init)
+{
+    const struct cluster_member *members;
+    init->count = cluster_members(cluster, &members);
+    init->members = arena_alloc(arena, (init->count + 1) * sizeof *init->members);
+    if (init->members == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < init->count; i++) {
+        struct command_member *member = &init->members[i];
+        *member = (struct command_member){.id = members[i].id,
+                                          .learner = members[i].learner,
+                                          .peer_url_count = members[i].peer_url_count};
+        member->peer_urls =
+            arena_alloc(arena, (member->peer_url_count + 1) * sizeof *member->peer_urls);
+        if (member->peer_urls == NULL) {
+            return ERR_NOMEM;
+        }
+        for (size_t j = 0; j < member->peer_url_count; j++) {
+            member->peer_urls[j] = bytes_of_str(members[i].peer_urls[j]);
+        }
+    }
+    return OK;
+}
+
+/* What this member was started with, to all members, and to those that join when the others were
+ * started with something else. */
+static void begin_cluster(struct announce *announce)
+{
+    struct server *server = announce->server;
+    struct arena arena = {0};
+    struct command command = {.kind = COMMAND_MEMBER_INIT};
+    if (fill_members(server_cluster(server), &arena, &command.member_init) == OK &&
+        command.member_init.count > 0) {
+        announce->beginning = true;
+        server_propose(server, &announce->init_op, &command, on_begun);
+    }
+    arena_fini(&arena);
+}
+
+static bool is_known(const struct server *server)
+{
+    return cluster_member(server_cluster(server), server_member_id(server)) != NULL;
+}
+
 static void on_timer(struct env_timer *timer)
 {
     struct announce *announce = CONTAINER_OF(timer, struct announce, timer);
     struct server *server = announce->server;
-    if (!announce->published && !announce->publishing && server_leader(server) != 0) {
+    if (!cluster_has_begun(server_cluster(server)) && !announce->beginning &&
+        server_is_leader(server)) {
+        begin_cluster(announce);
+    }
+    if (!announce->published && !announce->publishing && server_leader(server) != 0 &&
+        is_known(server)) {
         announce->publishing = true;
         struct command command = {.kind = COMMAND_MEMBER_PUBLISH,
                                   .member_publish = announce->member};

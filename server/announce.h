@@ -5,7 +5,8 @@
 #include "server/server.h"
 
 /* What a member tells the cluster about itself: its name and client URLs, once, when somebody
- * leads; and as the leader, the cluster version, when none is decided yet. Tried until it works. */
+ * leads; and as the leader, who the first members are and the cluster version, when that is not in
+ * the log yet. Tried until it works. */
 struct announce {
     struct server *server;
     struct env *env;
@@ -13,9 +14,11 @@ struct announce {
     struct command_member_publish member; /* owned: name and URLs */
     struct op member_op;
     struct op version_op;
+    struct op init_op;
     bool publishing;
     bool published;
     bool setting_version;
+    bool beginning;
     bool version_logged;
     bool stopped;
     struct env_timer timer;

@@ -22,7 +22,9 @@ enum err forward_decode(struct bytes frame, struct arena *arena, enum forward_wh
 {
     struct reader r = reader_of(frame);
     uint8_t kind = read_u8(&r);
-    if (r.failed || kind < FORWARD_COMMANDS || kind > FORWARD_TOO_MANY) {
+    bool known =
+        (kind >= FORWARD_COMMANDS && kind <= FORWARD_TOO_MANY) || kind == FORWARD_LEARNER_BEHIND;
+    if (r.failed || !known) {
         return ERR_MALFORMED;
     }
     *what = kind;

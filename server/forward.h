@@ -9,10 +9,16 @@
  *
  *   frame = what u8, commands (as in an entry, without its head)
  *
- * what: FORWARD_COMMANDS to the leader; FORWARD_NOT_LEADER, FORWARD_TOO_MANY: the same commands
- * back, certainly not proposed. There is no answer to commands that were taken: they are answered
+ * what: FORWARD_COMMANDS to the leader; the others: the same commands back, certainly not proposed,
+ * because it does not lead, because they are too many, because the learner that is to be promoted
+ * has not caught up. There is no answer to commands that were taken: they are answered
  * by being applied. A lost frame ends in a time-out. */
-enum forward_what { FORWARD_COMMANDS = 1, FORWARD_NOT_LEADER = 2, FORWARD_TOO_MANY = 3 };
+enum forward_what {
+    FORWARD_COMMANDS = 1,
+    FORWARD_NOT_LEADER = 2,
+    FORWARD_TOO_MANY = 3,
+    FORWARD_LEARNER_BEHIND = 7, /* 4 to 6 are leaseframe.h's */
+};
 
 /* Send COMMANDS to PEER; false: dropped. */
 bool forward_send(struct node *node, uint64_t peer_id, enum forward_what what,

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/server.h"
 
+#include <stdio.h>
+
 #include "base/assert.h"
+#include "base/cleanup.h"
 #include "base/trace.h"
 #include "server/forward.h"
 #include "server/leaseframe.h"
@@ -82,6 +85,9 @@ static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint
         batch_kick(&server->batch);
         query_kick(&server->query);
         announce_kick(&server->announce);
+        if (server->membership.node != NULL) {
+            membership_kick(&server->membership);
+        }
     }
 }
 
@@ -92,6 +98,13 @@ static void on_commands(struct server *server, uint64_t peer_id, struct bytes co
     if (server->state != SERVER_RUNNING || node_role(server->node) != NODE_LEADER) {
         (void)forward_send(server->node, peer_id, FORWARD_NOT_LEADER, commands);
         return;
+    }
+    CLEANUP(buf_fini) struct buf kept = {0};
+    if (members_refuse_behind(server, peer_id, commands, &kept, &count)) {
+        commands = buf_bytes(&kept);
+    }
+    if (count == 0 || !buf_ok(&kept)) {
+        return; /* without memory they time out, as when the frame is lost */
     }
     bool full = store_pending_bytes(server->store) > RING_BYTES_MAX ||
                 !batch_has_room(&server->batch, commands.len);
@@ -144,6 +157,9 @@ static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct b
     case FORWARD_TOO_MANY:
         on_refused(server, commands, ERR_TOO_MANY_REQUESTS);
         break;
+    case FORWARD_LEARNER_BEHIND:
+        on_refused(server, commands, ERR_LEARNER_BEHIND);
+        break;
     }
 }
 
@@ -176,6 +192,7 @@ static enum err on_applied(void *ctx, const struct command *command, const struc
         struct alarm alarm = {command->alarm.type, command->alarm.member_id};
         tell_alarm(server, alarm, !command->alarm.is_clear);
     }
+    members_on_applied(server, command);
     return quota_applied(&server->quota, command);
 }
 
@@ -261,14 +278,23 @@ static enum err open_node(struct server *server, struct why *why)
         .may_restore = on_may_restore,
         .state_changed = on_state_changed,
         .on_frame = on_frame,
+        .is_removed = members_on_is_removed,
+        .on_removed = members_on_removed,
+        .describe = members_on_describe,
     };
     struct server_config *config = &server->config;
     struct node_member bootstrap[MEMBERS_MAX];
+    char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE];
     ASSERT(config->member_count <= MEMBERS_MAX);
     for (size_t i = 0; i < config->member_count; i++) {
-        bootstrap[i] = (struct node_member){.id = config->members[i].id,
-                                            .address = config->member_addresses[i],
-                                            .role = MEMBER_VOTER};
+        int n = snprintf(addresses[i], sizeof addresses[i], "%llx@%s",
+                         (unsigned long long)config->members[i].id, config->member_addresses[i]);
+        if (n < 0 || (size_t)n >= sizeof addresses[i]) {
+            why_set(why, "the address '%s' is too long", config->member_addresses[i]);
+            return ERR_LIMIT;
+        }
+        bootstrap[i] = (struct node_member){
+            .id = config->members[i].id, .address = addresses[i], .role = MEMBER_VOTER};
     }
     struct node_config node_config = {
         .env = config->env,
@@ -391,6 +417,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     query_init(&server->query, server->env, server->node, timeout_ms);
     contests_init(server);
     open_lessor(server, timeout_ms);
+    members_open(server);
     gauges_register(server);
     tell_alarms(server);
     server->config.members = NULL;
@@ -417,6 +444,10 @@ static enum err admit(const struct server *server, const struct command *command
     }
     if (quota_is_over(&server->quota, cost)) {
         return ERR_QUOTA;
+    }
+    if (command->kind == COMMAND_MEMBER_PROMOTE && node_role(server->node) == NODE_LEADER &&
+        membership_is_behind(&server->membership, command->member.id)) {
+        return ERR_LEARNER_BEHIND;
     }
     if (store_pending_bytes(server->store) > RING_BYTES_MAX ||
         server->pending.count >= PENDING_COMMANDS_MAX ||
@@ -560,6 +591,7 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx)
     server->stopped_ctx = ctx;
     server->state = SERVER_LEAVING;
     announce_stop(&server->announce);
+    membership_stop(&server->membership);
     compactor_stop(&server->compactor);
     lessor_stop(server->lessor);
     env_timer_init(&server->leave_limit, on_leave_limit);

@@ -26,8 +26,9 @@ struct server_config {
     uint64_t cluster_id;
     uint64_t member_id;
     const char *name;
-    const struct cluster_member *members; /* the initial cluster, peer URLs as given by people */
-    const char *const *member_addresses;  /* host:port of each member's peer listener */
+    /* The members of a new cluster, peer URLs as given by people. None: it joins, or has data. */
+    const struct cluster_member *members;
+    const char *const *member_addresses; /* host:port of each member's peer listener */
     size_t member_count;
     const char *const *client_urls; /* this member's, to publish */
     size_t client_url_count;
@@ -39,11 +40,15 @@ struct server_config {
     uint64_t quota_bytes;
     enum compactor_mode compactor_mode;
     uint64_t compactor_retention; /* ms or revisions, by mode */
+    bool loose_reconfig;          /* etcd's --strict-reconfig-check=false */
+    uint64_t learners_max;        /* 0: 1 */
     /* Is the disk so full that the log may end? Then nothing that adds to the store is taken. May
      * be NULL. */
     bool (*is_disk_full)(void *ctx);
     /* This member has published itself and serves: once. */
     void (*on_ready)(void *ctx);
+    /* This member was removed from the cluster, does not lead, and is to be stopped: once. */
+    void (*on_removed)(void *ctx);
     void *ctx;
 };
 
@@ -82,6 +87,14 @@ void server_read_cancel(struct server *server, struct read_op *op); /* no cb com
  * ERR_STOPPED. */
 MUST_CHECK enum err server_transfer(struct server *server, uint64_t target,
                                     void (*cb)(void *ctx, enum err status), void *ctx);
+
+/* Complete a change of a member (COMMAND_MEMBER_ADD and the like) by this member's rules, and look
+ * whether it may be proposed: see membership_check. */
+MUST_CHECK enum err server_check_change(struct server *server, struct command *command);
+
+/* Does it replicate only? Then it serves next to nothing. */
+bool server_is_learner(const struct server *server);
+bool server_is_removed(const struct server *server);
 
 /* Renew leases, or ask how much is left of them, on the leader wherever this is called. cb once,
  * later: OK with the answers, ERR_TIMEOUT, ERR_NO_LEADER, ERR_STOPPED. A renewal is confirmed only

@@ -6,12 +6,13 @@
 #include "server/batch.h"
 #include "server/contest.h"
 #include "server/leaseask.h"
+#include "server/membership.h"
 #include "server/pending.h"
 #include "server/query.h"
 #include "server/quota.h"
 
 /* A member's inside, for the files that implement its door: server.c (start, requests, stop),
- * transfer.c (leadership handed over), gauges.c (its metrics). */
+ * transfer.c (leadership handed over), members.c (who is a member), gauges.c (its metrics). */
 
 enum server_state { SERVER_RUNNING, SERVER_LEAVING, SERVER_CLOSING };
 
@@ -33,6 +34,7 @@ struct server {
     struct contests contests;
     struct quota quota;
     struct announce announce;
+    struct membership membership;
     struct compactor compactor;
     struct op compact_op; /* of the compactor */
     struct arena arena;   /* for checking forwarded commands */
@@ -46,6 +48,18 @@ struct server {
     void *stopped_ctx;
     struct env_timer leave_limit;
 };
+
+/* In members.c: what the node asks and tells of members, once it is there. */
+void members_open(struct server *server);
+bool members_on_is_removed(void *ctx, uint64_t member_id);
+void members_on_removed(void *ctx);
+void members_on_describe(void *ctx, struct buf *ret);
+void members_on_applied(struct server *server, const struct command *command);
+
+/* The leader promotes no learner that lacks much. Those of PEER's COMMANDS that would are sent
+ * back, the others are in KEPT: true. */
+bool members_refuse_behind(struct server *server, uint64_t peer_id, struct bytes commands,
+                           struct buf *kept, size_t *kept_count);
 
 /* Register what /metrics says of a member. */
 void gauges_register(struct server *server);

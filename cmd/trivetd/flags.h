@@ -23,6 +23,8 @@ struct config {
     const char *initial_cluster; /* NULL: <name>=<initial-advertise-peer-urls> */
     const char *initial_cluster_state;
     const char *initial_cluster_token;
+    bool strict_reconfig;  /* --strict-reconfig-check */
+    uint64_t learners_max; /* --max-learners */
     uint64_t heartbeat_ms;
     uint64_t election_ms;
     int64_t quota_bytes;

@@ -3,7 +3,8 @@
  *
  *   flags -> settings -> data directory -> log, store, peers -> server -> services -> ports
  *
- * Whatever fails before the member runs ends with one message and exit status 1. */
+ * Whatever fails before the member runs ends with one message and exit status 1; a member that was
+ * removed from its cluster with EXIT_REMOVED, whenever it learns of it, and at each later start. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 #include "cmd/trivetd/member.h"
 #include "cmd/trivetd/settings.h"
 #include "config.h"
+
+#define EXIT_REMOVED 3
 
 extern char **environ;
 
@@ -72,9 +75,16 @@ int main(int argc, char **argv)
     enum err err = member_start(&settings, &member, &why);
     if (err != OK) {
         settings_fini(&settings);
-        return fail(&why);
+        (void)fail(&why);
+        return err == ERR_REMOVED ? EXIT_REMOVED : EXIT_FAILURE;
     }
-    member_run(member);
+    err = member_run(member);
     settings_fini(&settings);
+    if (err == ERR_REMOVED) {
+        why_set(&why, "the member has been permanently removed from the cluster: its data "
+                      "directory can be removed");
+        (void)fail(&why);
+        return EXIT_REMOVED;
+    }
     return EXIT_SUCCESS;
 }

@@ -15,6 +15,7 @@
 #include "base/env_real.h"
 #include "base/fs_real.h"
 #include "base/trace.h"
+#include "cmd/trivetd/identity.h"
 #include "config.h"
 #include "net/rpc_port.h"
 #include "raft/raftlog_files.h"
@@ -56,6 +57,8 @@ struct member {
     uv_signal_t sigterm;
     uv_signal_t sigint;
     bool stopping;
+    bool removed;
+    struct identity identity;
 };
 
 /* ---- files ---- */
@@ -138,8 +141,8 @@ static enum err open_data(struct member *member, struct why *why)
         .log = member->log,
         .metrics = member->metrics,
         .dir = settings->raft_dir,
-        .cluster_id = settings->cluster.cluster_id,
-        .member_id = settings->self->id,
+        .cluster_id = member->identity.cluster_id,
+        .member_id = member->identity.member_id,
     };
     enum err err = raftlog_files_open(&raftlog_config, &member->raftlog, why);
     if (err == ERR_LOCKED) {
@@ -152,7 +155,8 @@ static enum err open_data(struct member *member, struct why *why)
         .metrics = member->metrics,
         .path = settings->store_path,
         .remember_hashes = true,
-        .identity = {.cluster_id = settings->cluster.cluster_id, .member_id = settings->self->id},
+        .identity = {.cluster_id = member->identity.cluster_id,
+                     .member_id = member->identity.member_id},
     };
     return store_open(&store_config, &member->store, why);
 }
@@ -165,73 +169,12 @@ static enum err open_transport(struct member *member, struct why *why)
         .loop = &member->loop,
         .log = member->log,
         .metrics = member->metrics,
-        .cluster_id = settings->cluster.cluster_id,
-        .member_id = settings->self->id,
+        .cluster_id = member->identity.cluster_id,
+        .member_id = member->identity.member_id,
         .listen = settings->listen_peers,
         .listen_count = settings->listen_peer_count,
     };
     return transport_tcp_open(&config, &member->transport, why);
-}
-
-/* ---- the member ---- */
-
-static void on_ready(void *ctx)
-{
-    struct member *member = ctx;
-    LOG_INFO(member->log, "ready to serve client requests");
-}
-
-/* The log goes on in the room that it has made for itself; what clients add must stop before that
- * is used up. */
-static bool is_disk_full(void *ctx)
-{
-    struct member *member = ctx;
-    return raftlog_files_low_space(member->raftlog);
-}
-
-static enum err start_server(struct member *member, struct why *why)
-{
-    const struct settings *settings = member->settings;
-    const struct initial_cluster *initial = &settings->cluster;
-    struct cluster_member members[MEMBERS_MAX];
-    const char *addresses[MEMBERS_MAX];
-    for (size_t i = 0; i < initial->count; i++) {
-        members[i] = (struct cluster_member){
-            .id = initial->members[i].id,
-            .name = "",
-            .peer_urls = (const char *const *)initial->members[i].peer_urls,
-            .peer_url_count = initial->members[i].peer_url_count,
-        };
-        addresses[i] = initial->members[i].address;
-    }
-    struct server_config config = {
-        .env = member->env,
-        .log = member->log,
-        .metrics = member->metrics,
-        .raftlog = member->raftlog,
-        .transport = TAKE(member->transport),
-        .store = TAKE(member->store),
-        .cluster_id = initial->cluster_id,
-        .member_id = settings->self->id,
-        .name = settings->config->name,
-        .members = members,
-        .member_addresses = addresses,
-        .member_count = initial->count,
-        .client_urls = (const char *const *)settings->client_urls,
-        .client_url_count = settings->client_url_count,
-        .heartbeat_ms = (uint32_t)settings->config->heartbeat_ms,
-        .election_ms = (uint32_t)settings->config->election_ms,
-        .snapshot_entries = settings->config->snapshot_count,
-        .request_bytes_max = (uint32_t)settings->config->request_bytes_max,
-        .txn_ops_max = (unsigned)settings->config->txn_ops_max,
-        .quota_bytes = settings->quota_bytes,
-        .compactor_mode = settings->compactor_mode,
-        .compactor_retention = settings->compactor_retention,
-        .is_disk_full = is_disk_full,
-        .on_ready = on_ready,
-        .ctx = member,
-    };
-    return server_start(&config, &member->server, why);
 }
 
 /* ---- ports ---- */
@@ -297,17 +240,36 @@ static void on_port_closed(void *ctx)
 }
 
 /* First no new calls, while those under way finish; then the member leaves its cluster in order. */
+static void stop(struct member *member, const char *reason)
+{
+    member->stopping = true;
+    LOG_INFO(member->log, "stopping", LOG_STR("reason", reason));
+    service_drain(member->service);
+    for (size_t i = 0; i < member->port_count; i++) {
+        rpc_port_close(member->ports[i], STOP_GRACE_MS, on_port_closed, member);
+    }
+}
+
 static void on_signal(uv_signal_t *signal, int number)
 {
     struct member *member = signal->data;
     if (member->stopping) {
         fatal("stopped by a second signal");
     }
-    member->stopping = true;
-    LOG_INFO(member->log, "stopping", LOG_STR("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
-    service_drain(member->service);
-    for (size_t i = 0; i < member->port_count; i++) {
-        rpc_port_close(member->ports[i], STOP_GRACE_MS, on_port_closed, member);
+    stop(member, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void on_removed(void *ctx)
+{
+    struct member *member = ctx;
+    struct why why = {0};
+    member->removed = true;
+    if (identity_remember_removed(member->settings, &why) != OK) {
+        LOG_ERROR(member->log, "cannot note that the member was removed",
+                  LOG_STR("error", why.text));
+    }
+    if (!member->stopping) {
+        stop(member, "removed from the cluster");
     }
 }
 
@@ -326,18 +288,116 @@ static enum err watch_signal(struct member *member, uv_signal_t *signal, int num
     return OK;
 }
 
+/* ---- the member ---- */
+
+static void on_ready(void *ctx)
+{
+    struct member *member = ctx;
+    LOG_INFO(member->log, "ready to serve client requests");
+}
+
+/* The log goes on in the room that it has made for itself; what clients add must stop before that
+ * is used up. */
+static bool is_disk_full(void *ctx)
+{
+    struct member *member = ctx;
+    return raftlog_files_low_space(member->raftlog);
+}
+
+static enum err start_server(struct member *member, struct why *why)
+{
+    const struct settings *settings = member->settings;
+    const struct initial_cluster *initial = &settings->cluster;
+    struct cluster_member members[MEMBERS_MAX];
+    const char *addresses[MEMBERS_MAX];
+    for (size_t i = 0; i < initial->count; i++) {
+        members[i] = (struct cluster_member){
+            .id = initial->members[i].id,
+            .name = "",
+            .peer_urls = (const char *const *)initial->members[i].peer_urls,
+            .peer_url_count = initial->members[i].peer_url_count,
+        };
+        addresses[i] = initial->members[i].address;
+    }
+    struct server_config config = {
+        .env = member->env,
+        .log = member->log,
+        .metrics = member->metrics,
+        .raftlog = member->raftlog,
+        .transport = TAKE(member->transport),
+        .store = TAKE(member->store),
+        .cluster_id = member->identity.cluster_id,
+        .member_id = member->identity.member_id,
+        .name = settings->config->name,
+        .members = members,
+        .member_addresses = addresses,
+        .member_count = member->identity.is_founder ? initial->count : 0,
+        .client_urls = (const char *const *)settings->client_urls,
+        .client_url_count = settings->client_url_count,
+        .heartbeat_ms = (uint32_t)settings->config->heartbeat_ms,
+        .election_ms = (uint32_t)settings->config->election_ms,
+        .snapshot_entries = settings->config->snapshot_count,
+        .request_bytes_max = (uint32_t)settings->config->request_bytes_max,
+        .txn_ops_max = (unsigned)settings->config->txn_ops_max,
+        .quota_bytes = settings->quota_bytes,
+        .compactor_mode = settings->compactor_mode,
+        .compactor_retention = settings->compactor_retention,
+        .loose_reconfig = !settings->config->strict_reconfig,
+        .learners_max = settings->config->learners_max,
+        .is_disk_full = is_disk_full,
+        .on_ready = on_ready,
+        .on_removed = on_removed,
+        .ctx = member,
+    };
+    return server_start(&config, &member->server, why);
+}
+
+static bool has_url(const struct cluster_member *member, const struct initial_member *wanted)
+{
+    for (size_t i = 0; i < member->peer_url_count; i++) {
+        for (size_t j = 0; j < wanted->peer_url_count; j++) {
+            if (strcmp(member->peer_urls[i], wanted->peer_urls[j]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Data that was put into another member's directory: it would run twice, or under a false name. */
+static enum err check_members(const struct member *member, struct why *why)
+{
+    const struct settings *settings = member->settings;
+    const struct cluster_member *members;
+    size_t count = cluster_members(server_cluster(member->server), &members);
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].id != member->identity.member_id &&
+            strcmp(members[i].name, settings->config->name) == 0 &&
+            has_url(&members[i], settings->self)) {
+            why_set(why,
+                    "'%s' belongs to member %llx, but the flags are those of member %llx (\"%s\")",
+                    settings->member_dir, (unsigned long long)member->identity.member_id,
+                    (unsigned long long)members[i].id, members[i].name);
+            return ERR_FOREIGN;
+        }
+    }
+    return OK;
+}
+
 /* ---- the whole ---- */
 
 static enum err start(struct member *member, struct why *why)
 {
     TRY(open_basics(member, why));
+    TRY(identity_find(member->settings, member->env, &member->loop, &member->identity, why));
     LOG_INFO(member->log, "starting", LOG_STR("version", TRIVET_VERSION),
              LOG_STR("name", member->settings->config->name),
-             LOG_HEX("member-id", member->settings->self->id),
-             LOG_HEX("cluster-id", member->settings->cluster.cluster_id));
+             LOG_HEX("member-id", member->identity.member_id),
+             LOG_HEX("cluster-id", member->identity.cluster_id));
     TRY(open_data(member, why));
     TRY(open_transport(member, why));
     TRY(start_server(member, why));
+    TRY(check_members(member, why));
     TRY(open_ports(member, why));
     TRY(watch_signal(member, &member->sigterm, SIGTERM, why));
     return watch_signal(member, &member->sigint, SIGINT, why);
@@ -361,13 +421,15 @@ enum err member_start(const struct settings *settings, struct member **ret, stru
     return err; /* what is half open ends with the process */
 }
 
-void member_run(struct member *member)
+enum err member_run(struct member *member)
 {
     uv_run(&member->loop, UV_RUN_DEFAULT);
     service_free(member->service);
     LOG_INFO(member->log, "stopped");
     logger_free(member->log);
     metrics_free(member->metrics);
+    enum err err = member->removed ? ERR_REMOVED : OK;
     /* The loop's last handles go with the process. */
     free(member);
+    return err;
 }

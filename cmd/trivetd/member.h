@@ -13,7 +13,8 @@ MUST_CHECK enum err member_start(const struct settings *settings, struct member 
                                  struct why *why);
 
 /* Serve until SIGTERM or SIGINT, then stop in order: no new requests, leadership handed over, what
- * is under way answered. Frees the member. */
-void member_run(struct member *member);
+ * is under way answered. ERR_REMOVED: stopped because the member was removed from its cluster.
+ * Frees the member. */
+MUST_CHECK enum err member_run(struct member *member);
 
 #endif

@@ -50,6 +50,7 @@ static enum err check_limits(const struct config *config, struct why *why)
     TRY(check_range("max-request-bytes", config->request_bytes_max, 1, REQUEST_BYTES_MAX, why));
     TRY(check_range("max-txn-ops", config->txn_ops_max, 1, TXN_OPS_MAX, why));
     TRY(check_range("snapshot-count", config->snapshot_count, 1, UINT32_MAX, why));
+    TRY(check_range("max-learners", config->learners_max, 1, MEMBERS_MAX, why));
     TRY(check_range("max-concurrent-streams", config->streams_max, 1, UINT32_MAX, why));
     if (config->watch_progress_ms < WATCH_PROGRESS_MS_MIN) {
         why_set(why, "--watch-progress-notify-interval must be at least %dms (set to %llums)",
@@ -249,6 +250,7 @@ static enum err parse_cluster(const struct config *config, struct settings *sett
         why_prefix(why, "--initial-cluster");
         return err;
     }
+    settings->joins = strcmp(config->initial_cluster_state, "existing") == 0;
     settings->self = initial_cluster_find(&settings->cluster, config->name);
     if (settings->self == NULL) {
         why_set(why, "couldn't find local name \"%s\" in the initial cluster configuration",
@@ -278,6 +280,8 @@ static enum err make_paths(const struct config *config, struct settings *setting
         return ERR_INVALID;
     }
     TRY(join(settings->member_dir, sizeof settings->member_dir, data_dir, "member", why));
+    TRY(join(settings->removed_path, sizeof settings->removed_path, settings->member_dir, "removed",
+             why));
     TRY(join(settings->store_path, sizeof settings->store_path, settings->member_dir, "store.db",
              why));
     if (config->wal_dir != NULL && config->wal_dir[0] != '\0') {

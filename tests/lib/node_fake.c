@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/node_fake.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -39,6 +41,13 @@ struct node {
     bool disconnected;
     struct outcome transfer;
     uint64_t transfer_target;
+    struct outcome change;
+    struct node_fake_change change_asked;
+    struct fake_peer {
+        uint64_t id;
+        uint64_t connected_ms;
+        uint64_t match_index;
+    } peers[MEMBERS_MAX];
     bool closing;
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -401,6 +410,67 @@ void node_fake_finish_transfer(struct node *node, enum err status)
 void node_change(struct node *node, enum change_kind kind, uint64_t member_id, const char *address,
                  void (*cb)(void *ctx, enum err status), void *ctx)
 {
-    (void)node, (void)kind, (void)member_id, (void)address, (void)cb, (void)ctx;
-    fatal("fake node: membership stays as it is");
+    ASSERT(!node->closing && node->change.cb == NULL);
+    node->change = (struct outcome){.cb = cb, .ctx = ctx};
+    node->change_asked = (struct node_fake_change){.kind = kind, .id = member_id};
+    if (kind == CHANGE_ADD_LEARNER) {
+        snprintf(node->change_asked.address, sizeof node->change_asked.address, "%s", address);
+    }
+}
+
+const struct node_fake_change *node_fake_change(const struct node *node)
+{
+    return node->change.cb == NULL ? NULL : &node->change_asked;
+}
+
+void node_fake_finish_change(struct node *node, enum err status)
+{
+    struct outcome change = node->change;
+    ASSERT(change.cb != NULL);
+    node->change = (struct outcome){0};
+    change.cb(change.ctx, status);
+}
+
+void node_fake_set_members(struct node *node, const struct node_member *members, size_t count)
+{
+    ASSERT(count <= MEMBERS_MAX);
+    memcpy(node->members, members, count * sizeof *members);
+    node->member_count = count;
+}
+
+static struct fake_peer *peer_of(struct node *node, uint64_t id)
+{
+    for (size_t i = 0; i < MEMBERS_MAX; i++) {
+        if (node->peers[i].id == id || node->peers[i].id == 0) {
+            node->peers[i].id = id;
+            return &node->peers[i];
+        }
+    }
+    fatal("fake node: too many peers");
+}
+
+void node_fake_set_peer(struct node *node, uint64_t id, uint64_t connected_ms, uint64_t match_index)
+{
+    struct fake_peer *peer = peer_of(node, id);
+    peer->connected_ms = connected_ms;
+    peer->match_index = match_index;
+}
+
+uint64_t node_connected_ms(const struct node *node, uint64_t peer_id)
+{
+    return peer_of((struct node *)(uintptr_t)node, peer_id)->connected_ms;
+}
+
+uint64_t node_match_index(const struct node *node, uint64_t member_id)
+{
+    return peer_of((struct node *)(uintptr_t)node, member_id)->match_index;
+}
+
+void node_set_addresses(struct node *node, const struct node_member *members, size_t count)
+{
+    (void)node;
+    ASSERT(count <= MEMBERS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        ASSERT(members[i].address != NULL);
+    }
 }

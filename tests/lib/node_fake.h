@@ -55,6 +55,19 @@ bool node_fake_transferring(const struct node *node);
 uint64_t node_fake_transfer_target(const struct node *node); /* 0: anybody */
 void node_fake_finish_transfer(struct node *node, enum err status);
 
+/* The change of the configuration that was asked for, until it is answered; NULL: none. And the
+ * configuration, whose addresses the test keeps. */
+struct node_fake_change {
+    enum change_kind kind;
+    uint64_t id;
+    char address[256]; /* of one that is added */
+};
+const struct node_fake_change *node_fake_change(const struct node *node);
+void node_fake_finish_change(struct node *node, enum err status);
+void node_fake_set_members(struct node *node, const struct node_member *members, size_t count);
+void node_fake_set_peer(struct node *node, uint64_t id, uint64_t connected_ms,
+                        uint64_t match_index);
+
 /* Is it being closed? And the end: everything is called back with ERR_STOPPED, the memory goes. */
 bool node_fake_closing(const struct node *node);
 void node_fake_finish_close(struct node *node);

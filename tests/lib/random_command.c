@@ -232,6 +232,30 @@ static struct command_lease_checkpoint random_checkpoint(struct random_commands 
     return checkpoint;
 }
 
+static struct command_member random_member(struct random_commands *random)
+{
+    struct command_member member = {.id = 1 + random_below(random, 5),
+                                    .learner = once_in(random, 2),
+                                    .strict = once_in(random, 2),
+                                    .learners_max = random_below(random, 3),
+                                    .peer_url_count = random_below(random, 3)};
+    member.peer_urls = get(random, member.peer_url_count + 1, sizeof *member.peer_urls);
+    for (size_t i = 0; i < member.peer_url_count; i++) {
+        member.peer_urls[i] = text_of(random, random_below(random, 5));
+    }
+    return member;
+}
+
+static struct command_member_init random_member_init(struct random_commands *random)
+{
+    struct command_member_init init = {.count = random_below(random, 4)};
+    init.members = get(random, init.count + 1, sizeof *init.members);
+    for (size_t i = 0; i < init.count; i++) {
+        init.members[i] = random_member(random);
+    }
+    return init;
+}
+
 struct command random_command(struct random_commands *random)
 {
     struct command command = {.kind = 1 + random_below(random, COMMAND_KIND_COUNT - 1)};
@@ -269,6 +293,15 @@ struct command random_command(struct random_commands *random)
         command.alarm.type = (uint32_t)random_u64(random);
         command.alarm.member_id = random_u64(random);
         command.alarm.is_clear = once_in(random, 2);
+        break;
+    case COMMAND_MEMBER_INIT:
+        command.member_init = random_member_init(random);
+        break;
+    case COMMAND_MEMBER_ADD:
+    case COMMAND_MEMBER_REMOVE:
+    case COMMAND_MEMBER_UPDATE:
+    case COMMAND_MEMBER_PROMOTE:
+        command.member = random_member(random);
         break;
     case COMMAND_KIND_COUNT:
         break;

@@ -114,8 +114,8 @@ START_TEST(what_is_not_served_is_unimplemented)
         const char *path;
         const char *text;
     } cases[] = {
-        {"/etcdserverpb.Cluster/MemberAdd",
-         "unknown method MemberAdd for service etcdserverpb.Cluster"},
+        {"/etcdserverpb.Cluster/MemberDemote",
+         "unknown method MemberDemote for service etcdserverpb.Cluster"},
         {"/etcdserverpb.Auth/AuthStatus",
          "unknown method AuthStatus for service etcdserverpb.Auth"},
         {"/etcdserverpb.Maintenance/Snapshot",

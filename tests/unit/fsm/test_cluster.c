@@ -38,10 +38,23 @@ static void reopen(void)
     ck_assert_msg(err == OK, "%s", why.text);
 }
 
-static enum err save(void)
+/* FIRST as the command that begins a cluster with them. */
+static enum err begin(const struct cluster_member *first, size_t count)
 {
+    static struct bytes urls[MEMBERS_MAX][MEMBER_URLS_MAX];
+    struct command_member members[MEMBERS_MAX] = {{0}};
+    for (size_t i = 0; i < count; i++) {
+        members[i] = (struct command_member){.id = first[i].id,
+                                             .learner = first[i].learner,
+                                             .peer_urls = urls[i],
+                                             .peer_url_count = first[i].peer_url_count};
+        for (size_t j = 0; j < first[i].peer_url_count; j++) {
+            urls[i][j] = bytes_of_str(first[i].peer_urls[j]);
+        }
+    }
+    struct command_member_init init = {.members = members, .count = count};
     store_entry_begin(store, next_index++, 1);
-    enum err err = cluster_save(cluster);
+    enum err err = cluster_init(cluster, &init);
     store_entry_end(store);
     return err;
 }
@@ -54,6 +67,17 @@ static enum err publish(uint64_t id, const char *name, struct bytes *urls, size_
                                              .client_url_count = count};
     store_entry_begin(store, next_index++, 1);
     enum err err = cluster_publish(cluster, &command);
+    store_entry_end(store);
+    return err;
+}
+
+static enum err change(enum command_kind kind, const struct command_member *member)
+{
+    store_entry_begin(store, next_index++, 1);
+    enum err err = kind == COMMAND_MEMBER_ADD      ? cluster_add(cluster, member)
+                   : kind == COMMAND_MEMBER_REMOVE ? cluster_remove(cluster, member)
+                   : kind == COMMAND_MEMBER_UPDATE ? cluster_update(cluster, member)
+                                                   : cluster_promote(cluster, member);
     store_entry_end(store);
     return err;
 }
@@ -71,7 +95,8 @@ START_TEST(a_new_cluster_knows_nothing)
     ck_assert_uint_eq(cluster_members(cluster, &members), 0);
     ck_assert_ptr_null(cluster_member(cluster, 1));
     ck_assert_str_eq(cluster_version(cluster), "");
-    ck_assert_int_eq(save(), OK);
+    ck_assert_int_eq(begin(NULL, 0), OK);
+    ck_assert(!cluster_has_begun(cluster));
     ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 0);
 }
 END_TEST
@@ -98,7 +123,9 @@ START_TEST(members_are_in_order_of_their_ids)
         }
         ck_assert_ptr_null(cluster_member(cluster, 2));
         ck_assert_ptr_null(cluster_member(cluster, 0));
-        ck_assert_int_eq(save(), OK);
+        ck_assert_int_eq(cluster_has_begun(cluster), opened > 0);
+        ck_assert_int_eq(begin(first, ARRAY_LEN(first)), OK);
+        ck_assert(cluster_has_begun(cluster));
         reopen();
     }
 }
@@ -111,8 +138,7 @@ START_TEST(what_is_known_of_a_member_is_kept)
         {.id = 4, .peer_urls = peers + 1, .peer_url_count = 1, .learner = true},
     };
     struct bytes urls[] = {bytes_of_str("http://a:1"), bytes_of_str("http://b:2")};
-    ck_assert_int_eq(cluster_bootstrap(cluster, first, 2), OK);
-    ck_assert_int_eq(save(), OK);
+    ck_assert_int_eq(begin(first, 2), OK);
     ck_assert_int_eq(publish(4, "four", urls, 2), OK);
     ck_assert_int_eq(publish(3, "three", urls, 1), OK);
     ck_assert_int_eq(publish(3, "3", urls + 1, 1), OK); /* again, with another name */
@@ -136,25 +162,33 @@ START_TEST(what_is_known_of_a_member_is_kept)
 }
 END_TEST
 
-START_TEST(members_are_saved_once)
+START_TEST(a_cluster_begins_once)
 {
-    struct cluster_member first = {.id = 3};
-    ck_assert_int_eq(cluster_bootstrap(cluster, &first, 1), OK);
-    ck_assert_int_eq(save(), OK);
-    store_entry_begin(store, next_index++, 1);
-    store_table_delete(store, TABLE_MEMBER, bytes_of("\0\0\0\0\0\0\0\3", 8));
-    store_entry_end(store);
-    ck_assert_int_eq(save(), OK);
-    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 0);
+    struct cluster_member first[] = {{.id = 3}, {.id = 9}};
+    ck_assert_int_eq(begin(first, 1), OK);
+    ck_assert_int_eq(begin(first, 2), OK);
+    ck_assert_ptr_null(cluster_member(cluster, 9));
+    reopen();
+    ck_assert_int_eq(begin(first, 2), OK);
+    ck_assert_ptr_null(cluster_member(cluster, 9));
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 1);
 }
 END_TEST
 
-START_TEST(a_member_that_nobody_knew_is_made)
+/* What this member was started with is shown, and forgotten when the log says who they are. */
+START_TEST(the_log_tells_who_the_first_members_are)
 {
-    ck_assert_int_eq(publish(9, "", NULL, 0), OK);
-    reopen();
-    ck_assert_str_eq(cluster_member(cluster, 9)->name, "");
-    ck_assert_uint_eq(cluster_member(cluster, 9)->client_url_count, 0);
+    struct cluster_member told = {.id = 3};
+    struct cluster_member first = {.id = 9};
+    ck_assert_int_eq(cluster_bootstrap(cluster, &told, 1), OK);
+    ck_assert_ptr_nonnull(cluster_member(cluster, 3));
+    ck_assert_int_eq(publish(3, "three", NULL, 0), ERR_MEMBER_NOT_FOUND);
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 0);
+    ck_assert_int_eq(begin(&first, 1), OK);
+    ck_assert_ptr_null(cluster_member(cluster, 3));
+    ck_assert_ptr_nonnull(cluster_member(cluster, 9));
+    ck_assert_int_eq(publish(3, "three", NULL, 0), ERR_MEMBER_NOT_FOUND);
+    ck_assert_int_eq(publish(9, "nine", NULL, 0), OK);
 }
 END_TEST
 
@@ -175,6 +209,224 @@ START_TEST(the_version_is_kept)
 }
 END_TEST
 
+/* ---- changes ---- */
+
+/* Voters 1 to VOTERS, of which the first STARTED have told their name; then as many learners. */
+static void make_cluster(size_t voters, size_t started, size_t learners)
+{
+    static const char *const urls[] = {"http://h:1", "http://h:2", "http://h:3", "http://h:4",
+                                       "http://h:5", "http://h:6", "http://h:7"};
+    struct cluster_member first[ARRAY_LEN(urls)] = {{0}};
+    for (size_t i = 0; i < voters + learners; i++) {
+        first[i] = (struct cluster_member){
+            .id = i + 1, .peer_urls = &urls[i], .peer_url_count = 1, .learner = i >= voters};
+    }
+    tear_down();
+    set_up();
+    ck_assert_int_eq(begin(first, voters + learners), OK);
+    for (size_t i = 0; i < started; i++) {
+        ck_assert_int_eq(publish(i + 1, "started", NULL, 0), OK);
+    }
+}
+
+static enum err add(uint64_t id, const char *url, bool learner, bool strict)
+{
+    struct bytes urls[] = {bytes_of_str(url)};
+    struct command_member member = {.id = id,
+                                    .learner = learner,
+                                    .strict = strict,
+                                    .learners_max = 1,
+                                    .peer_urls = urls,
+                                    .peer_url_count = 1};
+    return change(COMMAND_MEMBER_ADD, &member);
+}
+
+static enum err change_id(enum command_kind kind, uint64_t id, bool strict)
+{
+    return change(kind, &(struct command_member){.id = id, .strict = strict});
+}
+
+static enum err update(uint64_t id, const char *url)
+{
+    struct bytes urls[] = {bytes_of_str(url)};
+    struct command_member member = {.id = id, .peer_urls = urls, .peer_url_count = 1};
+    return change(COMMAND_MEMBER_UPDATE, &member);
+}
+
+START_TEST(nothing_changes_before_a_cluster_has_begun)
+{
+    struct cluster_member told = {.id = 3};
+    ck_assert_int_eq(cluster_bootstrap(cluster, &told, 1), OK);
+    ck_assert_int_eq(add(4, "http://h:4", false, false), ERR_UNHEALTHY);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 3, false), ERR_UNHEALTHY);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_PROMOTE, 3, false), ERR_UNHEALTHY);
+    ck_assert_int_eq(update(3, "http://h:4"), ERR_UNHEALTHY);
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 0);
+}
+END_TEST
+
+START_TEST(a_member_is_added_once)
+{
+    make_cluster(3, 3, 0);
+    ck_assert_int_eq(add(2, "http://h:8", false, true), ERR_MEMBER_EXISTS);
+    ck_assert_int_eq(add(8, "http://h:2", false, true), ERR_PEER_URL_EXISTS);
+    ck_assert_int_eq(add(8, "http://h:8", false, true), OK);
+    for (unsigned opened = 0; opened < 2; opened++) {
+        const struct cluster_member *added = cluster_member(cluster, 8);
+        ck_assert_str_eq(added->name, "");
+        ck_assert(!added->learner);
+        ck_assert_str_eq(added->peer_urls[0], "http://h:8");
+        ck_assert_uint_eq(added->client_url_count, 0);
+        ck_assert_int_eq(add(8, "http://h:9", false, false), ERR_MEMBER_EXISTS);
+        ck_assert_int_eq(add(9, "http://h:8", false, false), ERR_PEER_URL_EXISTS);
+        reopen();
+    }
+}
+END_TEST
+
+START_TEST(there_are_few_learners)
+{
+    make_cluster(3, 3, 0);
+    ck_assert_int_eq(add(8, "http://h:8", true, true), OK);
+    ck_assert(cluster_member(cluster, 8)->learner);
+    ck_assert_int_eq(add(9, "http://h:9", true, true), ERR_MANY_LEARNERS);
+    ck_assert_int_eq(add(9, "http://h:9", true, false), ERR_MANY_LEARNERS);
+    ck_assert_int_eq(add(9, "http://h:9", false, true), OK);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_PROMOTE, 8, false), OK);
+    ck_assert_int_eq(add(10, "http://h:10", true, false), OK);
+}
+END_TEST
+
+START_TEST(a_removed_id_never_comes_back)
+{
+    make_cluster(3, 3, 0);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 9, true), ERR_MEMBER_NOT_FOUND);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 2, true), OK);
+    for (unsigned opened = 0; opened < 2; opened++) {
+        ck_assert_ptr_null(cluster_member(cluster, 2));
+        ck_assert(cluster_is_removed(cluster, 2));
+        ck_assert(!cluster_is_removed(cluster, 1) && !cluster_is_removed(cluster, 9));
+        ck_assert_int_eq(add(2, "http://h:2", false, false), ERR_MEMBER_NOT_FOUND);
+        ck_assert_int_eq(publish(2, "again", NULL, 0), ERR_MEMBER_NOT_FOUND);
+        ck_assert_int_eq(update(2, "http://h:9"), ERR_MEMBER_NOT_FOUND);
+        ck_assert_int_eq(change_id(COMMAND_MEMBER_PROMOTE, 2, false), ERR_MEMBER_NOT_FOUND);
+        reopen();
+    }
+    ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 2);
+    ck_assert_int_eq(add(8, "http://h:2", false, true), OK); /* its URL may */
+}
+END_TEST
+
+START_TEST(many_ids_are_remembered)
+{
+    make_cluster(3, 3, 0);
+    for (uint64_t i = 0; i < 100; i++) {
+        uint64_t id = 1000 + i * 7919 % 100; /* in no order */
+        ck_assert_int_eq(add(id, "http://h:8", false, false), OK);
+        ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, id, false), OK);
+    }
+    reopen();
+    for (uint64_t id = 999; id <= 1100; id++) {
+        ck_assert_int_eq(cluster_is_removed(cluster, id), id >= 1000 && id < 1100);
+    }
+}
+END_TEST
+
+START_TEST(the_last_voter_stays)
+{
+    make_cluster(1, 1, 2);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 1, true), ERR_FEW_STARTED);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 1, false), ERR_FEW_STARTED);
+    ck_assert_ptr_nonnull(cluster_member(cluster, 1));
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 2, true), OK);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 3, true), OK);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 1, false), ERR_FEW_STARTED);
+}
+END_TEST
+
+START_TEST(only_a_learner_is_promoted)
+{
+    make_cluster(1, 1, 1);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_PROMOTE, 9, true), ERR_MEMBER_NOT_FOUND);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_PROMOTE, 1, true), ERR_NOT_LEARNER);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_PROMOTE, 2, true), OK);
+    reopen();
+    ck_assert(!cluster_member(cluster, 2)->learner);
+    ck_assert_str_eq(cluster_member(cluster, 2)->peer_urls[0], "http://h:2");
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_PROMOTE, 2, false), ERR_NOT_LEARNER);
+}
+END_TEST
+
+START_TEST(an_update_changes_peer_urls_alone)
+{
+    make_cluster(2, 2, 1);
+    ck_assert_int_eq(update(9, "http://h:9"), ERR_MEMBER_NOT_FOUND);
+    ck_assert_int_eq(update(3, "http://h:1"), ERR_PEER_URL_EXISTS);
+    ck_assert_int_eq(update(3, "http://h:3"), OK); /* its own */
+    ck_assert_int_eq(update(3, "http://h:9"), OK);
+    reopen();
+    ck_assert(cluster_member(cluster, 3)->learner);
+    ck_assert_str_eq(cluster_member(cluster, 3)->peer_urls[0], "http://h:9");
+    ck_assert_int_eq(update(1, "http://h:8"), OK);
+    ck_assert_str_eq(cluster_member(cluster, 1)->name, "started");
+}
+END_TEST
+
+/* What etcd's own tests say of each size: as many voters must have started as make a majority
+ * afterwards. */
+START_TEST(enough_voters_must_have_started)
+{
+    static const struct {
+        enum command_kind kind;
+        size_t voters;
+        size_t started;
+        enum err err;
+    } cases[] = {
+        {COMMAND_MEMBER_ADD, 1, 0, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_ADD, 1, 1, OK}, /* so that one can become two */
+        {COMMAND_MEMBER_ADD, 2, 1, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_ADD, 2, 2, OK},
+        {COMMAND_MEMBER_ADD, 3, 1, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_ADD, 3, 2, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_ADD, 3, 3, OK},
+        {COMMAND_MEMBER_ADD, 4, 3, OK},
+        {COMMAND_MEMBER_ADD, 5, 3, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_ADD, 5, 4, OK},
+        {COMMAND_MEMBER_REMOVE, 2, 1, ERR_FEW_STARTED}, /* 1 goes, 2 has not started */
+        {COMMAND_MEMBER_REMOVE, 2, 2, OK},
+        {COMMAND_MEMBER_REMOVE, 3, 2, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_REMOVE, 3, 3, OK},
+        {COMMAND_MEMBER_REMOVE, 4, 3, OK},
+        {COMMAND_MEMBER_REMOVE, 5, 3, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_REMOVE, 5, 4, OK},
+        {COMMAND_MEMBER_PROMOTE, 1, 0, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_PROMOTE, 1, 1, OK},
+        {COMMAND_MEMBER_PROMOTE, 2, 1, OK},
+        {COMMAND_MEMBER_PROMOTE, 3, 1, ERR_FEW_STARTED},
+        {COMMAND_MEMBER_PROMOTE, 3, 2, OK},
+        {COMMAND_MEMBER_PROMOTE, 5, 3, OK},
+        {COMMAND_MEMBER_PROMOTE, 5, 2, ERR_FEW_STARTED},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (unsigned strict = 0; strict < 2; strict++) {
+            make_cluster(cases[i].voters, cases[i].started, 1);
+            enum err err =
+                cases[i].kind == COMMAND_MEMBER_ADD
+                    ? add(9, "http://h:9", false, strict != 0)
+                    : change_id(cases[i].kind,
+                                cases[i].kind == COMMAND_MEMBER_REMOVE ? 1 : cases[i].voters + 1,
+                                strict != 0);
+            enum err want = strict != 0 ? cases[i].err : OK;
+            ck_assert_msg(err == want, "case %zu, strict %u: %s", i, strict, err_text(err));
+        }
+    }
+    /* Learners do not count, neither when they come nor when they go. */
+    make_cluster(3, 1, 0);
+    ck_assert_int_eq(add(9, "http://h:9", true, true), OK);
+    ck_assert_int_eq(change_id(COMMAND_MEMBER_REMOVE, 9, true), OK);
+}
+END_TEST
+
 /* ---- limits ---- */
 
 START_TEST(there_are_as_many_members_as_allowed)
@@ -183,9 +435,9 @@ START_TEST(there_are_as_many_members_as_allowed)
     for (size_t i = 0; i < ARRAY_LEN(first); i++) {
         first[i].id = i + 1;
     }
-    ck_assert_int_eq(cluster_bootstrap(cluster, first, MEMBERS_MAX), OK);
-    ck_assert_int_eq(save(), OK);
-    ck_assert_int_eq(publish(MEMBERS_MAX + 1, "one more", NULL, 0), ERR_LIMIT);
+    ck_assert_int_eq(begin(first, MEMBERS_MAX), OK);
+    ck_assert_int_eq(change(COMMAND_MEMBER_ADD, &(struct command_member){.id = MEMBERS_MAX + 1}),
+                     ERR_LIMIT);
     ck_assert_int_eq(publish(MEMBERS_MAX, "last", NULL, 0), OK);
     ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), MEMBERS_MAX);
     reopen();
@@ -215,7 +467,7 @@ START_TEST(first_members_have_limits)
     ck_assert_int_eq(cluster_bootstrap(cluster, &first, 1), ERR_LIMIT);
     urls[3] = long_url + 1; /* as long as allowed */
     ck_assert_int_eq(cluster_bootstrap(cluster, &first, 1), OK);
-    ck_assert_int_eq(save(), OK);
+    ck_assert_int_eq(begin(&first, 1), OK);
     reopen();
     ck_assert_uint_eq(cluster_member(cluster, 1)->peer_url_count, MEMBER_URLS_MAX);
     ck_assert_str_eq(cluster_member(cluster, 1)->peer_urls[3], long_url + 1);
@@ -331,9 +583,18 @@ static Suite *cluster_suite(void)
     tcase_add_test(tc, a_new_cluster_knows_nothing);
     tcase_add_test(tc, members_are_in_order_of_their_ids);
     tcase_add_test(tc, what_is_known_of_a_member_is_kept);
-    tcase_add_test(tc, members_are_saved_once);
-    tcase_add_test(tc, a_member_that_nobody_knew_is_made);
+    tcase_add_test(tc, a_cluster_begins_once);
+    tcase_add_test(tc, the_log_tells_who_the_first_members_are);
     tcase_add_test(tc, the_version_is_kept);
+    tcase_add_test(tc, nothing_changes_before_a_cluster_has_begun);
+    tcase_add_test(tc, a_member_is_added_once);
+    tcase_add_test(tc, there_are_few_learners);
+    tcase_add_test(tc, a_removed_id_never_comes_back);
+    tcase_add_test(tc, many_ids_are_remembered);
+    tcase_add_test(tc, the_last_voter_stays);
+    tcase_add_test(tc, only_a_learner_is_promoted);
+    tcase_add_test(tc, an_update_changes_peer_urls_alone);
+    tcase_add_test(tc, enough_voters_must_have_started);
     tcase_add_test(tc, there_are_as_many_members_as_allowed);
     tcase_add_test(tc, first_members_have_limits);
     tcase_add_test(tc, memory_that_ends_is_told);

@@ -346,6 +346,24 @@ static const struct cluster_member first_members[] = {
     {.id = SELF, .name = "", .peer_urls = peer_urls, .peer_url_count = 2},
 };
 
+/* As the leader tells all of them. */
+static void add_members(uint64_t op)
+{
+    struct bytes urls[2][2];
+    struct command_member members[2];
+    for (size_t i = 0; i < 2; i++) {
+        members[i] = (struct command_member){.id = first_members[i].id,
+                                             .peer_urls = urls[i],
+                                             .peer_url_count = first_members[i].peer_url_count};
+        for (size_t j = 0; j < members[i].peer_url_count; j++) {
+            urls[i][j] = bytes_of_str(peer_urls[j]);
+        }
+    }
+    struct command command = {.kind = COMMAND_MEMBER_INIT,
+                              .member_init = {.members = members, .count = 2}};
+    add(OTHER, op, &command);
+}
+
 static void publish(uint64_t op)
 {
     struct bytes urls[] = {bytes_of_str("http://10.0.0.1:2379")};
@@ -376,12 +394,15 @@ static void ck_members(const struct cluster *cluster, const char *name)
     ck_assert_ptr_null(cluster_member(cluster, 7));
 }
 
-START_TEST(the_first_members_are_written_with_the_first_entry)
+START_TEST(the_first_members_are_written_when_the_log_tells_them)
 {
     fsm_free(fsm);
     fsm = open_fsm(store, first_members, 2);
     ck_members(fsm_cluster(fsm), "");
+    add_put(SELF, 1, "key", "value");
+    apply();
     ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 0);
+    add_members(2);
     apply();
     ck_assert_uint_eq(store_model_row_count(store, TABLE_MEMBER), 2);
     /* From now on the store knows them, whatever the flags say. */
@@ -396,6 +417,7 @@ START_TEST(a_published_member_is_kept)
     fsm_free(fsm);
     fsm = open_fsm(store, first_members, 2);
     ck_assert_str_eq(cluster_version(fsm_cluster(fsm)), "");
+    add_members(1);
     publish(1);
     apply();
     ck_assert_int_eq(results[0].status, OK);
@@ -526,7 +548,7 @@ static Suite *fsm_suite(void)
     suite_add_tcase(suite, tc);
     tc = tcase_create("members");
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, the_first_members_are_written_with_the_first_entry);
+    tcase_add_test(tc, the_first_members_are_written_when_the_log_tells_them);
     tcase_add_test(tc, a_published_member_is_kept);
     tcase_add_loop_test(tc, a_damaged_row_is_refused, 0, 5);
     tcase_add_test(tc, an_alarm_forbids_what_comes_after_it);

@@ -43,6 +43,8 @@ struct member {
     unsigned ups;
     unsigned downs;
     bool joining;
+    uint64_t removed;  /* who is gone, as it knows */
+    unsigned removals; /* how often it was told that it is */
 };
 static struct member members[MEMBERS];
 static unsigned open_count;
@@ -66,7 +68,31 @@ static void on_link(void *ctx, uint64_t peer_id, bool up)
     m->downs += !up;
 }
 
-static const struct transport_callbacks callbacks = {.on_frame = on_frame, .on_link = on_link};
+static bool is_joining(void *ctx)
+{
+    const struct member *m = ctx;
+    return m->joining;
+}
+
+static bool is_removed(void *ctx, uint64_t peer_id)
+{
+    const struct member *m = ctx;
+    return m->removed == peer_id;
+}
+
+static void on_removed(void *ctx)
+{
+    struct member *m = ctx;
+    m->removals++;
+}
+
+static const struct transport_callbacks callbacks = {
+    .on_frame = on_frame,
+    .on_link = on_link,
+    .is_joining = is_joining,
+    .is_removed = is_removed,
+    .on_removed = on_removed,
+};
 
 static void on_tick(uv_timer_t *timer)
 {
@@ -107,7 +133,6 @@ static void member_open(struct member *m, uint64_t id, uint64_t cluster_id, cons
         .member_id = id,
         .listen = &addr,
         .listen_count = 1,
-        .joining = m->joining,
     };
     struct why why = {0};
     m->id = id;
@@ -352,13 +377,27 @@ START_TEST(a_member_that_joins_may_be_called_by_all)
     check_reaches(&members[0], joining);
     member_add(joining, &members[0], "127.0.0.1");
     check_reaches(joining, &members[0]);
-    /* Now it knows somebody, and asks who else there is. */
+    /* Now it knows who else there is. */
+    joining->joining = false;
     member_add(&members[1], joining, "127.0.0.1");
     turn_ms = 20;
     uint64_t until_ms = env_now_ms(env) + 3000;
     WAIT_FOR(env_now_ms(env) >= until_ms);
     ck_assert(!is_connected(&members[1], joining));
     check_reaches(&members[0], joining);
+}
+END_TEST
+
+START_TEST(a_removed_member_is_told)
+{
+    connect_all();
+    members[0].removed = members[1].id;
+    members[0].transport->ops->remove_peer(members[0].transport, members[1].id);
+    WAIT_FOR(members[1].removals > 0);
+    ck_assert(!is_connected(&members[1], &members[0]));
+    ck_assert_uint_eq(members[2].removals, 0);
+    check_reaches(&members[2], &members[0]);
+    ck_assert_uint_eq(members[0].count, 1);
 }
 END_TEST
 
@@ -582,6 +621,16 @@ static void make_pong(struct buf *buf)
     add_good_hello(buf);
     add_frame(buf, PEER_KIND_PONG, "8 bytes!");
 }
+static void make_members(struct buf *buf)
+{
+    add_good_hello(buf);
+    add_frame(buf, PEER_KIND_MEMBERS, "nobody asked");
+}
+static void make_question(struct buf *buf)
+{
+    struct peer_hello hello = {.version = PEER_VERSION, .is_question = true};
+    add_hello(buf, &hello);
+}
 static void make_two_hellos(struct buf *buf)
 {
     add_good_hello(buf);
@@ -621,6 +670,8 @@ static const struct {
     {"an unknown kind", make_kind_unknown, PEER_WELCOME},
     {"a ping that is too long", make_long_ping, PEER_WELCOME},
     {"a pong to who did not ping", make_pong, PEER_WELCOME},
+    {"an answer to no question", make_members, PEER_WELCOME},
+    {"a question to who knows nothing", make_question, PEER_NO_ANSWER},
     {"two hellos", make_two_hellos, PEER_WELCOME},
     {"random bytes behind a hello", make_random_frames, PEER_WELCOME},
 };
@@ -848,6 +899,7 @@ static Suite *transport_tcp_suite(void)
     tcase_add_test(tc, another_address_moves_a_peer);
     tcase_add_test(tc, a_removed_peer_is_neither_reached_nor_heard);
     tcase_add_test(tc, a_member_that_joins_may_be_called_by_all);
+    tcase_add_test(tc, a_removed_member_is_told);
     tcase_add_test(tc, names_and_ipv6_work);
     tcase_add_loop_test(tc, garbage_ends_its_connection_only, 0, (int)ARRAY_LEN(garbage));
     tcase_add_test(tc, who_says_nothing_is_cut_off);

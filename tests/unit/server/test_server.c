@@ -176,6 +176,20 @@ static void lead(void)
     ck_assert_int_eq(ready_calls, 1);
 }
 
+/* What a leader says first of all: who the members are. */
+static void add_members(struct buf *entry)
+{
+    struct bytes url = bytes_of_str(peer_urls[0]);
+    struct command_member first[ARRAY_LEN(members)];
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        first[i] =
+            (struct command_member){.id = members[i].id, .peer_urls = &url, .peer_url_count = 1};
+    }
+    struct command command = {.kind = COMMAND_MEMBER_INIT,
+                              .member_init = {.members = first, .count = ARRAY_LEN(members)}};
+    command_encode(entry, (struct command_origin){.member_id = OTHER, .op = 1}, &command);
+}
+
 /* Follower of OTHER, whose answer to the publishing has come. */
 static void follow(void)
 {
@@ -185,6 +199,7 @@ static void follow(void)
     struct node_frame frame = node_fake_take_frame(node);
     CLEANUP(buf_fini) struct buf entry = {0};
     entry_encode_head(&entry, 1);
+    add_members(&entry);
     buf_append(&entry, frame.payload->data + 1, frame.payload->len - 1);
     blob_unref(frame.payload);
     node_fake_apply(node, buf_bytes(&entry));

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/membership.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "base/assert.h"
+#include "base/cleanup.h"
+#include "base/limits.h"
+
+#define LOOK_MS 500
+/* A learner that lacks no more than this becomes a voter: the core lets it catch up with the rest
+ * while it counts. */
+#define LAG_ENTRIES_MAX 1000
+
+static void look(struct membership *m);
+
+static void on_look(struct env_task *task)
+{
+    look(CONTAINER_OF(task, struct membership, look));
+}
+
+static void on_timer(struct env_timer *timer)
+{
+    look(CONTAINER_OF(timer, struct membership, timer));
+}
+
+void membership_init(struct membership *membership)
+{
+    env_task_init(&membership->look, PHASE_APPLY, on_look);
+    env_timer_init(&membership->timer, on_timer);
+}
+
+void membership_stop(struct membership *membership)
+{
+    membership->is_stopped = true;
+    env_task_cancel(&membership->look);
+    env_timer_stop(membership->env, &membership->timer);
+}
+
+void membership_kick(struct membership *membership)
+{
+    if (!membership->is_stopped) {
+        env_defer(membership->env, &membership->look);
+    }
+}
+
+void membership_told_removed(struct membership *membership)
+{
+    membership->is_told = true;
+    membership_kick(membership);
+}
+
+/* ---- addresses ---- */
+
+/* Where the first URL that can be called leads. */
+static bool find_address(const char *const *peer_urls, size_t count, struct addr *ret)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct url url;
+        if (url_parse(bytes_of_str(peer_urls[i]), &url, NULL) == OK &&
+            (url.scheme == URL_HTTP || url.scheme == URL_HTTPS)) {
+            *ret = url.addr;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The id before it makes it unique: an address that a member had once may be another's later, but
+ * stays in the configuration. */
+bool membership_address(uint64_t id, const char *const *peer_urls, size_t count,
+                        char ret[MEMBERSHIP_ADDRESS_SIZE])
+{
+    struct addr addr;
+    char text[ADDR_TEXT_SIZE];
+    if (!find_address(peer_urls, count, &addr)) {
+        return false;
+    }
+    addr_format(&addr, text, sizeof text);
+    int n = snprintf(ret, MEMBERSHIP_ADDRESS_SIZE, "%" PRIx64 "@%s", id, text);
+    return n > 0 && n < MEMBERSHIP_ADDRESS_SIZE;
+}
+
+/* Members move: what the table says holds. */
+static void tell_addresses(struct membership *m)
+{
+    const struct cluster_member *members;
+    size_t count = cluster_members(m->cluster, &members);
+    struct node_member known[MEMBERS_MAX];
+    char texts[MEMBERS_MAX][ADDR_TEXT_SIZE];
+    size_t known_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct addr addr;
+        if (find_address(members[i].peer_urls, members[i].peer_url_count, &addr)) {
+            addr_format(&addr, texts[known_count], sizeof texts[known_count]);
+            known[known_count] =
+                (struct node_member){.id = members[i].id, .address = texts[known_count]};
+            known_count++;
+        }
+    }
+    node_set_addresses(m->node, known, known_count);
+}
+
+/* ---- the step that is missing ---- */
+
+static const struct node_member *find_node_member(const struct node_member *members, size_t count,
+                                                  uint64_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].id == id) {
+            return &members[i];
+        }
+    }
+    return NULL;
+}
+
+static bool has_caught_up(const struct membership *m, uint64_t id)
+{
+    uint64_t match_index = node_match_index(m->node, id);
+    return match_index > 0 && match_index + LAG_ENTRIES_MAX >= node_last_index(m->node) &&
+           node_connected_ms(m->node, id) > 0;
+}
+
+struct step {
+    enum change_kind kind;
+    uint64_t id;
+    char address[MEMBERSHIP_ADDRESS_SIZE];
+};
+
+static bool find_step(const struct membership *m, struct step *ret)
+{
+    const struct node_member *present;
+    const struct cluster_member *wanted;
+    size_t present_count = node_members(m->node, &present);
+    size_t wanted_count = cluster_members(m->cluster, &wanted);
+    for (size_t i = 0; i < present_count; i++) {
+        ret->id = present[i].id;
+        if (ret->id != m->self && cluster_member(m->cluster, ret->id) == NULL) {
+            ret->kind = CHANGE_REMOVE;
+            return true;
+        }
+    }
+    for (size_t i = 0; i < wanted_count; i++) {
+        ret->id = wanted[i].id;
+        const struct node_member *member = find_node_member(present, present_count, ret->id);
+        if ((member == NULL || member->role == MEMBER_SPARE) &&
+            membership_address(ret->id, wanted[i].peer_urls, wanted[i].peer_url_count,
+                               ret->address)) {
+            ret->kind = CHANGE_ADD_LEARNER;
+            return true;
+        }
+        if (member != NULL && member->role == MEMBER_LEARNER && !wanted[i].learner &&
+            has_caught_up(m, ret->id)) {
+            ret->kind = CHANGE_PROMOTE;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_changed(void *ctx, enum err status)
+{
+    static const char *const done[] = {
+        [CHANGE_ADD_LEARNER] = "a member learns",
+        [CHANGE_PROMOTE] = "a member votes",
+        [CHANGE_DEMOTE] = "a member votes no more",
+        [CHANGE_REMOVE] = "a member is no part of consensus any more",
+    };
+    struct membership *m = ctx;
+    m->is_changing = false;
+    if (status == OK) {
+        LOG_INFO(m->log, done[m->change_kind], LOG_HEX("member", m->change_id));
+        membership_kick(m);
+    } else if (status != ERR_STOPPED && !m->is_stopped) {
+        LOG_INFO(m->log, "a change of the members has to wait", LOG_HEX("member", m->change_id),
+                 LOG_STR("reason", err_text(status)));
+    }
+}
+
+static void on_transferred(void *ctx, enum err status)
+{
+    struct membership *m = ctx;
+    m->is_transferring = false;
+    if (status == OK) {
+        membership_kick(m);
+    }
+}
+
+static void lead(struct membership *m)
+{
+    struct step step;
+    if (m->is_changing || m->is_transferring || !cluster_has_begun(m->cluster)) {
+        return;
+    }
+    if (find_step(m, &step)) {
+        m->is_changing = true;
+        m->change_id = step.id;
+        m->change_kind = step.kind;
+        node_change(m->node, step.kind, step.id, step.address, on_changed, m);
+    } else if (cluster_is_removed(m->cluster, m->self)) {
+        m->is_transferring = true;
+        node_transfer(m->node, 0, on_transferred, m);
+    }
+}
+
+static void look(struct membership *m)
+{
+    bool leads = node_role(m->node) == NODE_LEADER;
+    tell_addresses(m);
+    if (leads && node_ready(m->node)) {
+        lead(m);
+    }
+    if (!leads && !m->is_removed && (m->is_told || cluster_is_removed(m->cluster, m->self))) {
+        m->is_removed = true;
+        LOG_WARN(m->log, "the member has been permanently removed from the cluster",
+                 LOG_HEX("member", m->self));
+        m->on_removed(m->ctx);
+    }
+    if (!m->is_stopped) {
+        env_timer_start(m->env, &m->timer, LOOK_MS);
+    }
+}
+
+/* ---- what may be asked for ---- */
+
+/* Voters that have been connected for a while; this one is. */
+static size_t count_healthy(const struct membership *m, size_t *voters)
+{
+    const struct cluster_member *members;
+    size_t count = cluster_members(m->cluster, &members);
+    size_t healthy = 0;
+    *voters = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!members[i].learner) {
+            (*voters)++;
+            healthy += members[i].id == m->self ||
+                       node_connected_ms(m->node, members[i].id) >= MEMBERSHIP_HEALTHY_MS;
+        }
+    }
+    return healthy;
+}
+
+static bool may_remove(const struct membership *m, uint64_t id)
+{
+    const struct cluster_member *member = cluster_member(m->cluster, id);
+    bool votes = member == NULL || !member->learner;
+    /* Who is not there is no part of the majority that is. */
+    if (!votes || (id != m->self && node_connected_ms(m->node, id) == 0)) {
+        return true;
+    }
+    size_t voters;
+    size_t healthy = count_healthy(m, &voters);
+    return healthy >= 1 && voters >= 1 && healthy - 1 >= 1 + (voters - 1) / 2;
+}
+
+enum err membership_check(const struct membership *membership, enum command_kind kind,
+                          const struct command_member *member)
+{
+    if (!member->strict || kind == COMMAND_MEMBER_PROMOTE) {
+        return OK;
+    }
+    TRY(cluster_check_started(membership->cluster, kind, member));
+    if (kind == COMMAND_MEMBER_REMOVE) {
+        return may_remove(membership, member->id) ? OK : ERR_UNHEALTHY;
+    }
+    if (kind == COMMAND_MEMBER_ADD) {
+        size_t voters;
+        size_t healthy = count_healthy(membership, &voters);
+        /* The new one does not run yet. */
+        return voters == 1 || healthy >= (voters + 1) / 2 + 1 ? OK : ERR_UNHEALTHY;
+    }
+    return OK;
+}
+
+bool membership_is_behind(const struct membership *membership, uint64_t id)
+{
+    const struct cluster_member *member = cluster_member(membership->cluster, id);
+    if (member == NULL || !member->learner) {
+        return false; /* the command is judged when it is applied */
+    }
+    uint64_t all = node_match_index(membership->node, membership->self);
+    return node_match_index(membership->node, id) < all - all / 10;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVER_MEMBERSHIP_H
+#define SERVER_MEMBERSHIP_H
+
+#include "fsm/cluster.h"
+#include "raft/node.h"
+
+/* There are two records of who is a member. What clients see, and change, is the cluster's table
+ * (fsm/cluster.h): each change is a command, judged in the order of the log. Who votes is Raft's
+ * configuration. The table goes first, always; whoever leads looks at both, after each change, when
+ * it begins to lead and twice a second, and takes the first step that is missing:
+ *
+ *   in the table         in the configuration    step
+ *   no                   yes, another member     remove it
+ *   yes                  no, or a spare          add it as a learner
+ *   voter                learner, caught up      make it a voter
+ *   no                   this member             hand leadership over (the next leader removes it)
+ *
+ * So a crash or another leader in between loses nothing: the step is taken again by whoever leads
+ * then, and what has been done is not missing any more. A voter that was added and has not been
+ * started yet counts for clients, as etcd's does, but not for Raft: it is no part of a majority
+ * before it can be one.
+ *
+ * A member that was removed ends: when it applies the command, or when a peer tells it at the
+ * handshake; one that leads, after another one does. On the loop. */
+#define MEMBERSHIP_HEALTHY_MS 5000u /* connected for so long: healthy */
+
+struct membership {
+    struct env *env;
+    struct logger *log;
+    struct node *node;
+    const struct cluster *cluster;
+    uint64_t self;
+    void (*on_removed)(void *ctx); /* this member is to end: once */
+    void *ctx;
+    struct env_task look;
+    struct env_timer timer;
+    bool is_changing;
+    bool is_transferring;
+    bool is_told; /* by a peer: removed */
+    bool is_removed;
+    bool is_stopped;
+    uint64_t change_id;
+    enum change_kind change_kind;
+};
+
+/* The caller sets the first seven fields, all else zero; kicks it when the node runs. */
+void membership_init(struct membership *membership);
+void membership_stop(struct membership *membership); /* no callback comes any more */
+
+/* Something may have changed: the table, who leads. Looks at the end of this turn. */
+void membership_kick(struct membership *membership);
+
+/* A peer says that this member was removed. */
+void membership_told_removed(struct membership *membership);
+
+/* May this change be proposed, as far as this member sees the others? Only of those that are
+ * strict. ERR_FEW_STARTED; ERR_UNHEALTHY: a majority would not be connected afterwards. */
+MUST_CHECK enum err membership_check(const struct membership *membership, enum command_kind kind,
+                                     const struct command_member *member);
+
+/* Leader: does this learner lack more than a tenth of the log? */
+bool membership_is_behind(const struct membership *membership, uint64_t id);
+
+/* What a member's address is in Raft's configuration, from its peer URLs; false: it has none that
+ * could be called. */
+#define MEMBERSHIP_ADDRESS_SIZE 256
+bool membership_address(uint64_t id, const char *const *peer_urls, size_t count,
+                        char ret[MEMBERSHIP_ADDRESS_SIZE]);
+
+#endif
