@@ -22,6 +22,7 @@ void members_open(struct server *server)
         .node = server->node,
         .cluster = fsm_cluster(server->fsm),
         .self = server->config.member_id,
+        .heartbeat_ms = server->config.heartbeat_ms,
         .on_removed = on_removed,
         .ctx = server,
     };

@@ -188,13 +188,34 @@ static void on_transferred(void *ctx, enum err status)
     }
 }
 
-static void lead(struct membership *m)
+/* Whoever is removed and there, hears of it first: the time until then, in ms. */
+static uint64_t time_to_hear(struct membership *m, uint64_t id)
+{
+    uint64_t now_ms = env_now_ms(m->env);
+    uint64_t grace_ms = 2 * (uint64_t)m->heartbeat_ms;
+    if (node_connected_ms(m->node, id) == 0) {
+        return 0;
+    }
+    if (m->leaving_id != id) {
+        m->leaving_id = id;
+        m->leaving_since_ms = now_ms;
+    }
+    uint64_t waited_ms = now_ms - m->leaving_since_ms;
+    return waited_ms >= grace_ms ? 0 : grace_ms - waited_ms;
+}
+
+/* The next step, or how long it has to wait. */
+static uint64_t lead(struct membership *m)
 {
     struct step step;
     if (m->is_changing || m->is_transferring || !cluster_has_begun(m->cluster)) {
-        return;
+        return LOOK_MS;
     }
     if (find_step(m, &step)) {
+        uint64_t wait_ms = step.kind == CHANGE_REMOVE ? time_to_hear(m, step.id) : 0;
+        if (wait_ms > 0) {
+            return wait_ms;
+        }
         m->is_changing = true;
         m->change_id = step.id;
         m->change_kind = step.kind;
@@ -203,14 +224,16 @@ static void lead(struct membership *m)
         m->is_transferring = true;
         node_transfer(m->node, 0, on_transferred, m);
     }
+    return LOOK_MS;
 }
 
 static void look(struct membership *m)
 {
     bool leads = node_role(m->node) == NODE_LEADER;
+    uint64_t next_ms = LOOK_MS;
     tell_addresses(m);
     if (leads && node_ready(m->node)) {
-        lead(m);
+        next_ms = lead(m);
     }
     if (!leads && !m->is_removed && (m->is_told || cluster_is_removed(m->cluster, m->self))) {
         m->is_removed = true;
@@ -219,7 +242,7 @@ static void look(struct membership *m)
         m->on_removed(m->ctx);
     }
     if (!m->is_stopped) {
-        env_timer_start(m->env, &m->timer, LOOK_MS);
+        env_timer_start(m->env, &m->timer, next_ms < LOOK_MS ? next_ms : LOOK_MS);
     }
 }
 

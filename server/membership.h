@@ -21,6 +21,9 @@
  * started yet counts for clients, as etcd's does, but not for Raft: it is no part of a majority
  * before it can be one.
  *
+ * A member that is there is removed from the configuration two heartbeats after the table: it would
+ * not hear any more that the command is committed, nor answer whoever asked it.
+ *
  * A member that was removed ends: when it applies the command, or when a peer tells it at the
  * handshake; one that leads, after another one does. On the loop. */
 #define MEMBERSHIP_HEALTHY_MS 5000u /* connected for so long: healthy */
@@ -31,6 +34,7 @@ struct membership {
     struct node *node;
     const struct cluster *cluster;
     uint64_t self;
+    uint32_t heartbeat_ms;
     void (*on_removed)(void *ctx); /* this member is to end: once */
     void *ctx;
     struct env_task look;
@@ -40,11 +44,13 @@ struct membership {
     bool is_told; /* by a peer: removed */
     bool is_removed;
     bool is_stopped;
+    uint64_t leaving_id; /* to be removed when it has heard of it */
+    uint64_t leaving_since_ms;
     uint64_t change_id;
     enum change_kind change_kind;
 };
 
-/* The caller sets the first seven fields, all else zero; kicks it when the node runs. */
+/* The caller sets the first eight fields, all else zero; kicks it when the node runs. */
 void membership_init(struct membership *membership);
 void membership_stop(struct membership *membership); /* no callback comes any more */
 

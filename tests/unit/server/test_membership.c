@@ -12,9 +12,10 @@
 /* Two records of who is a member, and a leader between them: the table is made by commands, the
  * configuration by the test, as what the leader asked for is done, fails, or is done by another
  * leader. */
-#define SELF   1u
-#define LOOK   500u /* ms between two looks */
-#define PLENTY 100000u
+#define SELF      1u
+#define LOOK      500u /* ms between two looks */
+#define HEARTBEAT 100u
+#define PLENTY    100000u
 
 static struct env_fake *fake;
 static struct store *store;
@@ -47,6 +48,7 @@ static void set_up(void)
                                      .node = node,
                                      .cluster = cluster,
                                      .self = SELF,
+                                     .heartbeat_ms = HEARTBEAT,
                                      .on_removed = on_removed,
                                      .ctx = &removals};
     membership_init(&membership);
@@ -256,8 +258,12 @@ START_TEST(who_is_gone_is_removed_first)
     change(COMMAND_MEMBER_REMOVE, 3, false);
     change(COMMAND_MEMBER_REMOVE, 2, false);
     set_leader(SELF);
+    env_fake_advance(fake, 2 * HEARTBEAT - 1);
+    ck_assert_ptr_null(node_fake_change(node)); /* it has to hear of it */
+    env_fake_advance(fake, 1);
     expect_change(CHANGE_REMOVE, 2);
     displace(2);
+    node_fake_set_peer(node, 3, 0, 0); /* it does not listen */
     finish(OK);
     expect_change(CHANGE_REMOVE, 3);
     displace(3);
