@@ -148,6 +148,9 @@ void node_fake_finish_close(struct node *node)
     if (node->transfer.cb != NULL) {
         node_fake_finish_transfer(node, ERR_STOPPED);
     }
+    if (node->change.cb != NULL) {
+        node_fake_finish_change(node, ERR_STOPPED);
+    }
     void (*closed)(void *ctx) = node->closed;
     void *ctx = node->closed_ctx;
     node_fake_free(node);

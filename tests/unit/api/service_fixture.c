@@ -10,9 +10,13 @@ static const char *const client_urls[] = {"http://localhost:2379"};
 
 static void start_server(void)
 {
-    static const struct cluster_member members[] = {
-        {.id = MEMBER_ID, .name = "", .peer_urls = peer_urls, .peer_url_count = 1}};
-    static const char *const addresses[] = {"localhost:2380"};
+    static const char *const other_urls[] = {"http://localhost:3380"};
+    struct cluster_member members[] = {
+        {.id = MEMBER_ID, .name = "", .peer_urls = peer_urls, .peer_url_count = 1},
+        {.id = 5, .name = "", .peer_urls = other_urls, .peer_url_count = 1},
+    };
+    static const char *const addresses[] = {"localhost:2380", "localhost:3380"};
+    members[0].learner = served.learner;
     served.store = store_model_new(served.loop.env);
     struct server_config config = {
         .env = served.loop.env,
@@ -23,7 +27,7 @@ static void start_server(void)
         .name = "default",
         .members = members,
         .member_addresses = addresses,
-        .member_count = 1,
+        .member_count = served.learner ? 2 : 1,
         .client_urls = client_urls,
         .client_url_count = 1,
         .heartbeat_ms = 100,
@@ -87,14 +91,13 @@ static bool is_published(void)
 
 void served_start(void)
 {
-    bool metrics_only = served.metrics_only;
-    served = (struct served){.metrics_only = metrics_only};
+    served = (struct served){.metrics_only = served.metrics_only, .learner = served.learner};
     loop_init(&served.loop);
     served.metrics = metrics_new();
     ck_assert_ptr_nonnull(served.metrics);
     start_server();
     start_service();
-    if (!metrics_only) {
+    if (!served.metrics_only) {
         connect_client();
     }
     SERVE_UNTIL(is_published());

@@ -164,11 +164,15 @@ END_TEST
 static void add_member(void)
 {
     CLEANUP(buf_fini) struct buf entry = {0};
-    struct command command = {
+    struct bytes url = bytes_of_str("http://localhost:3380");
+    struct command add = {.kind = COMMAND_MEMBER_ADD,
+                          .member = {.id = OTHER, .peer_urls = &url, .peer_url_count = 1}};
+    struct command publish = {
         .kind = COMMAND_MEMBER_PUBLISH,
         .member_publish = {.member_id = OTHER, .name = bytes_of_str("other")}};
     entry_begin(&entry);
-    command_encode(&entry, (struct command_origin){.member_id = OTHER, .op = 1}, &command);
+    command_encode(&entry, (struct command_origin){.member_id = OTHER, .op = 1}, &add);
+    command_encode(&entry, (struct command_origin){.member_id = OTHER, .op = 2}, &publish);
     entry_apply(&entry);
 }
 
