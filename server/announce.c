@@ -3,6 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/addr.h"
 
 #define LOOK_MS         500
 #define CLUSTER_VERSION "3.7"
@@ -51,6 +54,32 @@ static void on_begun(struct op *op, enum err status)
     announce->beginning = false;
 }
 
+/* From Raft's configuration, which has one address of each. */
+static enum err fill_from_configuration(struct node *node, struct arena *arena,
+                                        struct command_member_init *init)
+{
+    const struct node_member *members;
+    init->count = node_members(node, &members);
+    init->members = arena_alloc(arena, (init->count + 1) * sizeof *init->members);
+    if (init->members == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < init->count; i++) {
+        struct command_member *member = &init->members[i];
+        const char *at = strchr(members[i].address, '@');
+        char url[URL_TEXT_SIZE];
+        snprintf(url, sizeof url, "http://%s", at == NULL ? members[i].address : at + 1);
+        *member = (struct command_member){
+            .id = members[i].id, .learner = members[i].role != MEMBER_VOTER, .peer_url_count = 1};
+        member->peer_urls = arena_alloc(arena, sizeof *member->peer_urls);
+        if (member->peer_urls == NULL ||
+            !arena_copy(arena, bytes_of_str(url), &member->peer_urls[0])) {
+            return ERR_NOMEM;
+        }
+    }
+    return OK;
+}
+
 static enum err fill_members(const struct cluster *cluster, struct arena *arena,
                              struct command_member_init *init)
 {
@@ -78,14 +107,17 @@ static enum err fill_members(const struct cluster *cluster, struct arena *arena,
 }
 
 /* What this member was started with, to all members, and to those that join when the others were
- * started with something else. */
+ * started with something else. Without that (its data is all it had): who consensus is made of. */
 static void begin_cluster(struct announce *announce)
 {
     struct server *server = announce->server;
     struct arena arena = {0};
     struct command command = {.kind = COMMAND_MEMBER_INIT};
-    if (fill_members(server_cluster(server), &arena, &command.member_init) == OK &&
-        command.member_init.count > 0) {
+    const struct cluster_member *members;
+    enum err err = cluster_members(server_cluster(server), &members) > 0
+                       ? fill_members(server_cluster(server), &arena, &command.member_init)
+                       : fill_from_configuration(server_node(server), &arena, &command.member_init);
+    if (err == OK && command.member_init.count > 0) {
         announce->beginning = true;
         server_propose(server, &announce->init_op, &command, on_begun);
     }

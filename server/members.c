@@ -1,10 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/assert.h"
 #include "server/forward.h"
 #include "server/joining.h"
 #include "server/server_private.h"
 
 #define LEARNERS_MAX 1 /* unless something else is configured */
+
+enum err members_of_config(const struct server_config *config, struct node_member *ret,
+                           char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE], struct why *why)
+{
+    ASSERT(config->member_count <= MEMBERS_MAX);
+    for (size_t i = 0; i < config->member_count; i++) {
+        int n = snprintf(addresses[i], MEMBERSHIP_ADDRESS_SIZE, "%" PRIx64 "@%s",
+                         config->members[i].id, config->member_addresses[i]);
+        if (n < 0 || n >= MEMBERSHIP_ADDRESS_SIZE) {
+            why_set(why, "the address '%s' is too long", config->member_addresses[i]);
+            return ERR_LIMIT;
+        }
+        ret[i] = (struct node_member){.id = config->members[i].id,
+                                      .address = addresses[i],
+                                      .role = config->members[i].learner ? MEMBER_LEARNER
+                                                                         : MEMBER_VOTER};
+    }
+    return OK;
+}
 
 static void on_removed(void *ctx)
 {
@@ -14,13 +36,19 @@ static void on_removed(void *ctx)
     }
 }
 
+static const struct cluster *present_cluster(void *ctx)
+{
+    const struct server *server = ctx;
+    return fsm_cluster(server->fsm);
+}
+
 void members_open(struct server *server)
 {
     server->membership = (struct membership){
         .env = server->env,
         .log = server->log,
         .node = server->node,
-        .cluster = fsm_cluster(server->fsm),
+        .cluster = present_cluster,
         .self = server->config.member_id,
         .heartbeat_ms = server->config.heartbeat_ms,
         .on_removed = on_removed,

@@ -16,6 +16,11 @@
 
 static void look(struct membership *m);
 
+static const struct cluster *cluster_of(const struct membership *m)
+{
+    return m->cluster(m->ctx);
+}
+
 static void on_look(struct env_task *task)
 {
     look(CONTAINER_OF(task, struct membership, look));
@@ -87,7 +92,7 @@ bool membership_address(uint64_t id, const char *const *peer_urls, size_t count,
 static void tell_addresses(struct membership *m)
 {
     const struct cluster_member *members;
-    size_t count = cluster_members(m->cluster, &members);
+    size_t count = cluster_members(cluster_of(m), &members);
     struct node_member known[MEMBERS_MAX];
     char texts[MEMBERS_MAX][ADDR_TEXT_SIZE];
     size_t known_count = 0;
@@ -134,10 +139,10 @@ static bool find_step(const struct membership *m, struct step *ret)
     const struct node_member *present;
     const struct cluster_member *wanted;
     size_t present_count = node_members(m->node, &present);
-    size_t wanted_count = cluster_members(m->cluster, &wanted);
+    size_t wanted_count = cluster_members(cluster_of(m), &wanted);
     for (size_t i = 0; i < present_count; i++) {
         ret->id = present[i].id;
-        if (ret->id != m->self && cluster_member(m->cluster, ret->id) == NULL) {
+        if (ret->id != m->self && cluster_member(cluster_of(m), ret->id) == NULL) {
             ret->kind = CHANGE_REMOVE;
             return true;
         }
@@ -208,7 +213,7 @@ static uint64_t time_to_hear(struct membership *m, uint64_t id)
 static uint64_t lead(struct membership *m)
 {
     struct step step;
-    if (m->is_changing || m->is_transferring || !cluster_has_begun(m->cluster)) {
+    if (m->is_changing || m->is_transferring || !cluster_has_begun(cluster_of(m))) {
         return LOOK_MS;
     }
     if (find_step(m, &step)) {
@@ -220,7 +225,7 @@ static uint64_t lead(struct membership *m)
         m->change_id = step.id;
         m->change_kind = step.kind;
         node_change(m->node, step.kind, step.id, step.address, on_changed, m);
-    } else if (cluster_is_removed(m->cluster, m->self)) {
+    } else if (cluster_is_removed(cluster_of(m), m->self)) {
         m->is_transferring = true;
         node_transfer(m->node, 0, on_transferred, m);
     }
@@ -235,7 +240,7 @@ static void look(struct membership *m)
     if (leads && node_ready(m->node)) {
         next_ms = lead(m);
     }
-    if (!leads && !m->is_removed && (m->is_told || cluster_is_removed(m->cluster, m->self))) {
+    if (!leads && !m->is_removed && (m->is_told || cluster_is_removed(cluster_of(m), m->self))) {
         m->is_removed = true;
         LOG_WARN(m->log, "the member has been permanently removed from the cluster",
                  LOG_HEX("member", m->self));
@@ -252,7 +257,7 @@ static void look(struct membership *m)
 static size_t count_healthy(const struct membership *m, size_t *voters)
 {
     const struct cluster_member *members;
-    size_t count = cluster_members(m->cluster, &members);
+    size_t count = cluster_members(cluster_of(m), &members);
     size_t healthy = 0;
     *voters = 0;
     for (size_t i = 0; i < count; i++) {
@@ -267,7 +272,7 @@ static size_t count_healthy(const struct membership *m, size_t *voters)
 
 static bool may_remove(const struct membership *m, uint64_t id)
 {
-    const struct cluster_member *member = cluster_member(m->cluster, id);
+    const struct cluster_member *member = cluster_member(cluster_of(m), id);
     bool votes = member == NULL || !member->learner;
     /* Who is not there is no part of the majority that is. */
     if (!votes || (id != m->self && node_connected_ms(m->node, id) == 0)) {
@@ -284,7 +289,7 @@ enum err membership_check(const struct membership *membership, enum command_kind
     if (!member->strict || kind == COMMAND_MEMBER_PROMOTE) {
         return OK;
     }
-    TRY(cluster_check_started(membership->cluster, kind, member));
+    TRY(cluster_check_started(cluster_of(membership), kind, member));
     if (kind == COMMAND_MEMBER_REMOVE) {
         return may_remove(membership, member->id) ? OK : ERR_UNHEALTHY;
     }
@@ -299,7 +304,7 @@ enum err membership_check(const struct membership *membership, enum command_kind
 
 bool membership_is_behind(const struct membership *membership, uint64_t id)
 {
-    const struct cluster_member *member = cluster_member(membership->cluster, id);
+    const struct cluster_member *member = cluster_member(cluster_of(membership), id);
     if (member == NULL || !member->learner) {
         return false; /* the command is judged when it is applied */
     }

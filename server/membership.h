@@ -32,7 +32,7 @@ struct membership {
     struct env *env;
     struct logger *log;
     struct node *node;
-    const struct cluster *cluster;
+    const struct cluster *(*cluster)(void *ctx); /* it may be another one after a state was taken */
     uint64_t self;
     uint32_t heartbeat_ms;
     void (*on_removed)(void *ctx); /* this member is to end: once */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/server.h"
 
-#include <stdio.h>
-
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/trace.h"
@@ -285,17 +283,7 @@ static enum err open_node(struct server *server, struct why *why)
     struct server_config *config = &server->config;
     struct node_member bootstrap[MEMBERS_MAX];
     char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE];
-    ASSERT(config->member_count <= MEMBERS_MAX);
-    for (size_t i = 0; i < config->member_count; i++) {
-        int n = snprintf(addresses[i], sizeof addresses[i], "%llx@%s",
-                         (unsigned long long)config->members[i].id, config->member_addresses[i]);
-        if (n < 0 || (size_t)n >= sizeof addresses[i]) {
-            why_set(why, "the address '%s' is too long", config->member_addresses[i]);
-            return ERR_LIMIT;
-        }
-        bootstrap[i] = (struct node_member){
-            .id = config->members[i].id, .address = addresses[i], .role = MEMBER_VOTER};
-    }
+    TRY(members_of_config(config, bootstrap, addresses, why));
     struct node_config node_config = {
         .env = config->env,
         .log = config->log,

@@ -49,7 +49,11 @@ struct server {
     struct env_timer leave_limit;
 };
 
-/* In members.c: what the node asks and tells of members, once it is there. */
+/* In members.c: the first configuration; what the node asks and tells of members, once it is there.
+ */
+MUST_CHECK enum err members_of_config(const struct server_config *config, struct node_member *ret,
+                                      char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE],
+                                      struct why *why);
 void members_open(struct server *server);
 bool members_on_is_removed(void *ctx, uint64_t member_id);
 void members_on_removed(void *ctx);

@@ -30,7 +30,7 @@ struct served {
     struct rpc_port *port;
     bool port_closed;
     bool metrics_only; /* the next port opened is one of --listen-metrics-urls */
-    bool learner; /* the member of the next server is one, beside one that votes */
+    bool learner;      /* the member of the next server is one, beside one that votes */
     struct grpc_client *client;
     bool client_closed;
     bool server_stopped;

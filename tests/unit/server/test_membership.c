@@ -35,6 +35,12 @@ static void on_removed(void *ctx)
     removals++;
 }
 
+static const struct cluster *present_cluster(void *ctx)
+{
+    ck_assert_ptr_eq(ctx, &removals);
+    return cluster;
+}
+
 static void set_up(void)
 {
     fake = env_fake_new(1);
@@ -46,7 +52,7 @@ static void set_up(void)
     present_count = 0;
     membership = (struct membership){.env = env_fake_env(fake),
                                      .node = node,
-                                     .cluster = cluster,
+                                     .cluster = present_cluster,
                                      .self = SELF,
                                      .heartbeat_ms = HEARTBEAT,
                                      .on_removed = on_removed,

@@ -106,6 +106,11 @@ static void tear_down(void)
     env_fake_free(fake);
 }
 
+static void set_up_untold(void)
+{
+    start(0);
+}
+
 static void set_up_alone(void)
 {
     start(1);
@@ -300,6 +305,29 @@ START_TEST(publishing_is_tried_until_it_works)
     env_fake_advance(fake, TIMEOUT_MS + HOUSEKEEPING_MS);
     commit_all();
     ck_assert_int_eq(ready_calls, 1);
+}
+END_TEST
+
+/* It has data, but not yet who the members are, and its flags do not tell. */
+START_TEST(a_leader_that_was_told_nothing_tells_who_consensus_is_made_of)
+{
+    static const struct node_member present[] = {
+        {.id = SELF, .address = "1@10.0.0.1:2380", .role = MEMBER_VOTER},
+        {.id = OTHER, .address = "10.0.0.2:2380", .role = MEMBER_LEARNER},
+    };
+    node_fake_set_members(node, present, ARRAY_LEN(present));
+    node_fake_set_leader(node, 2, SELF);
+    for (unsigned i = 0; i < 2; i++) { /* it is known, then it tells its name */
+        env_fake_advance(fake, 1);
+        commit_all();
+    }
+    ck_assert_int_eq(ready_calls, 1);
+    const struct cluster *cluster = server_cluster(server);
+    ck_assert(cluster_has_begun(cluster));
+    ck_assert_str_eq(cluster_member(cluster, SELF)->name, "one");
+    ck_assert_str_eq(cluster_member(cluster, SELF)->peer_urls[0], "http://10.0.0.1:2380");
+    ck_assert_str_eq(cluster_member(cluster, OTHER)->peer_urls[0], "http://10.0.0.2:2380");
+    ck_assert(cluster_member(cluster, OTHER)->learner);
 }
 END_TEST
 
@@ -968,6 +996,87 @@ START_TEST(a_member_alone_leaves_at_once)
 }
 END_TEST
 
+/* ---- promotions ---- */
+
+#define LEARNER 4u
+
+static struct command promotion_of(uint64_t id)
+{
+    return (struct command){.kind = COMMAND_MEMBER_PROMOTE, .member = {.id = id}};
+}
+
+static void add_learner(void)
+{
+    struct waiter waiter;
+    struct bytes url = bytes_of_str("http://127.0.0.1:2383");
+    struct command command = {.kind = COMMAND_MEMBER_ADD,
+                              .member = {.id = LEARNER,
+                                         .learner = true,
+                                         .learners_max = 1,
+                                         .peer_urls = &url,
+                                         .peer_url_count = 1}};
+    propose(&waiter, &command);
+    commit_all();
+    expect(&waiter, 1, OK);
+    ck_assert_int_eq(waiter.result, OK);
+    node_fake_set_peer(node, SELF, 0, 1000);
+}
+
+/* A frame of OTHER with a put, two promotions and a put. */
+static void deliver_promotions(void)
+{
+    CLEANUP(buf_fini) struct buf frame = {0};
+    struct command commands[] = {put_of("a"), promotion_of(LEARNER), promotion_of(77), put_of("b")};
+    write_u8(&frame, FORWARD_COMMANDS);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        command_encode(&frame, (struct command_origin){.member_id = OTHER, .op = i + 1},
+                       &commands[i]);
+    }
+    node_fake_deliver(node, OTHER, FRAME_FORWARD, buf_bytes(&frame));
+    env_fake_run(fake);
+}
+
+START_TEST(a_leader_sends_back_what_promotes_too_early)
+{
+    lead();
+    add_learner();
+    node_fake_set_peer(node, LEARNER, 1, 100);
+    deliver_promotions();
+    ck_assert_uint_eq(node_fake_frame_count(node), 1);
+    struct node_frame back = node_fake_take_frame(node);
+    ck_assert_uint_eq(back.peer_id, OTHER);
+    ck_assert_uint_eq(back.payload->data[0], FORWARD_LEARNER_BEHIND);
+    ck_assert_uint_eq(back.payload->data[1], COMMAND_MEMBER_PROMOTE);
+    blob_unref(back.payload);
+    commit_all();
+    ck_assert_int_eq(count_of("a"), 1); /* the others are applied, in their order */
+    ck_assert_int_eq(count_of("b"), 1);
+    ck_assert(cluster_member(server_cluster(server), LEARNER)->learner);
+    node_fake_set_peer(node, LEARNER, 1, 1000);
+    deliver_promotions();
+    ck_assert_uint_eq(node_fake_frame_count(node), 0);
+    commit_all();
+    ck_assert(!cluster_member(server_cluster(server), LEARNER)->learner);
+}
+END_TEST
+
+START_TEST(a_promotion_that_the_leader_refused_is_answered)
+{
+    struct waiter waiter;
+    struct command command = promotion_of(LEARNER);
+    follow();
+    propose(&waiter, &command);
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_frame_count(node), 1);
+    struct node_frame sent = node_fake_take_frame(node);
+    sent.payload->data[0] = FORWARD_LEARNER_BEHIND;
+    node_fake_deliver(node, OTHER, FRAME_FORWARD, blob_bytes(sent.payload));
+    blob_unref(sent.payload);
+    env_fake_run(fake);
+    expect(&waiter, 1, ERR_LEARNER_BEHIND);
+}
+END_TEST
+
 static Suite *server_suite(void)
 {
     Suite *suite = suite_create("server");
@@ -1011,6 +1120,12 @@ static Suite *server_suite(void)
     tcase_add_loop_test(tc, a_leader_hands_over_before_it_goes, 0, 3);
     tcase_add_test(tc, handing_over_has_a_time_limit);
     tcase_add_test(tc, a_leader_that_is_leaving_gives_commands_back);
+    tcase_add_test(tc, a_leader_sends_back_what_promotes_too_early);
+    tcase_add_test(tc, a_promotion_that_the_leader_refused_is_answered);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("untold");
+    tcase_add_checked_fixture(tc, set_up_untold, tear_down);
+    tcase_add_test(tc, a_leader_that_was_told_nothing_tells_who_consensus_is_made_of);
     suite_add_tcase(suite, tc);
     tc = tcase_create("alone");
     tcase_add_checked_fixture(tc, set_up_alone, tear_down);
