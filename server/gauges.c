@@ -13,6 +13,11 @@ static double metric_is_leader(void *ctx)
     return server_is_leader(ctx);
 }
 
+static double metric_is_learner(void *ctx)
+{
+    return server_is_learner(ctx);
+}
+
 static double metric_committed(void *ctx)
 {
     struct server *server = ctx;
@@ -64,6 +69,7 @@ void gauges_register(struct server *server)
     } gauges[] = {
         {"etcd_server_has_leader", "1 when a leader is known.", metric_has_leader},
         {"etcd_server_is_leader", "1 when this member leads.", metric_is_leader},
+        {"etcd_server_is_learner", "1 when this member replicates only.", metric_is_learner},
         {"etcd_server_proposals_committed_total", "Entries committed.", metric_committed},
         {"etcd_server_proposals_applied_total", "Entries applied.", metric_applied},
         {"etcd_server_proposals_pending", "Commands waiting to be applied.", metric_pending},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/raft_fakes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -222,9 +223,9 @@ static enum err fake_start(struct transport *base, const struct transport_callba
 
 static enum err fake_add_peer(struct transport *base, uint64_t peer_id, const char *address)
 {
-    (void)address;
     ASSERT(peer_id < ARRAY_LEN(net_of(base)->known));
     net_of(base)->known[peer_id] = true;
+    snprintf(net_of(base)->addresses[peer_id], sizeof net_of(base)->addresses[0], "%s", address);
     return OK;
 }
 

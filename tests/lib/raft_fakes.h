@@ -67,6 +67,7 @@ struct net_fake {
     const struct transport_callbacks *callbacks;
     void *ctx;
     bool known[16];
+    char addresses[16][64]; /* of those */
     bool disconnected[16];
     struct net_fake_frame frames[4096];
     size_t count;

@@ -204,6 +204,39 @@ START_TEST(data_of_others_is_refused)
 }
 END_TEST
 
+static enum err identity(uint64_t *cluster_id, uint64_t *member_id)
+{
+    return metadata_identity(fixture.config.fs, "/", cluster_id, member_id, &fixture.why);
+}
+
+/* Before it is opened, for whoever does not know yet who it is. */
+START_TEST(whose_it_is_can_be_asked)
+{
+    uint64_t cluster_id = 0;
+    uint64_t member_id = 0;
+    ck_assert_int_eq(identity(&cluster_id, &member_id), ERR_NOT_FOUND);
+    metadata_close(open_it());
+    for (unsigned damaged = 0; damaged < 2; damaged++) {
+        ck_assert_int_eq(identity(&cluster_id, &member_id), OK);
+        ck_assert_uint_eq(cluster_id, 0xc1);
+        ck_assert_uint_eq(member_id, 0xa1);
+        cluster_id = member_id = 0;
+        flip(fixture.disk, 24); /* then the second copy must do */
+    }
+    flip(fixture.disk, 24);
+    flip(fixture.disk, 24);
+    flip(fixture.disk, SECOND_AT + 24);
+    ck_assert_int_eq(identity(&cluster_id, &member_id), OK);
+    flip(fixture.disk, 24);
+    cluster_id = 7;
+    ck_assert_int_eq(identity(&cluster_id, &member_id), ERR_CORRUPT);
+    ck_assert_uint_eq(cluster_id, 7);
+    flip(fixture.disk, 24);
+    flip(fixture.disk, 8); /* a version; then its checksum is wrong, too */
+    ck_assert_int_eq(identity(&cluster_id, &member_id), ERR_CORRUPT);
+}
+END_TEST
+
 START_TEST(missing_metadata_is_made_only_when_asked)
 {
     struct metadata *m = NULL;
@@ -234,6 +267,7 @@ static Suite *metadata_suite(void)
     tcase_add_loop_test(tc, copies_that_contradict_are_refused, 0, 2);
     tcase_add_test(tc, a_crash_leaves_the_old_or_the_new);
     tcase_add_loop_test(tc, data_of_others_is_refused, 0, (int)ARRAY_LEN(others));
+    tcase_add_test(tc, whose_it_is_can_be_asked);
     tcase_add_test(tc, missing_metadata_is_made_only_when_asked);
     tcase_add_loop_test(tc, a_failed_write_or_sync_is_reported, 1, 5);
     suite_add_tcase(suite, tc);

@@ -224,6 +224,77 @@ END_TEST
 
 /* ---- restarts and snapshots ---- */
 
+/* In a configuration an address is for good; what is said of it later holds. */
+START_TEST(members_are_called_where_they_are_now)
+{
+    static const struct node_member first[] = {
+        {.id = 1, .address = "1@first:1", .role = MEMBER_VOTER},
+        {.id = 2, .address = "2@second:1", .role = MEMBER_VOTER},
+        {.id = 3, .address = "third:1", .role = MEMBER_VOTER},
+    };
+    static const struct node_member moved[] = {
+        {.id = 1, .address = "elsewhere:1"},
+        {.id = 2, .address = "there:1"},
+        {.id = 9, .address = "nobody:1"},
+    };
+    struct frame frame;
+    solo_open(first, 3);
+    ck_assert_str_eq(solo.net->addresses[2], "second:1");
+    ck_assert_str_eq(solo.net->addresses[3], "third:1");
+    node_set_addresses(solo.node, moved, ARRAY_LEN(moved));
+    ck_assert_str_eq(solo.net->addresses[2], "there:1");
+    ck_assert_str_eq(solo.net->addresses[3], "third:1");
+    ck_assert(!solo.net->known[9]);
+    solo_lead(false);
+    net_fake_skip(solo.net);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
+    ck_assert(net_fake_take_message(solo.net, 2, RAFT_IO_APPEND_ENTRIES, &frame));
+    ck_assert_str_eq(frame.address, "elsewhere:1");
+}
+END_TEST
+
+START_TEST(how_long_a_peer_is_connected_is_known)
+{
+    solo_open(solo_three, 3);
+    ck_assert_uint_eq(node_connected_ms(solo.node, 2), 0);
+    solo.net->callbacks->on_link(solo.net->ctx, 2, true);
+    ck_assert_uint_eq(node_connected_ms(solo.node, 2), 1);
+    env_fake_advance(solo.env, 500);
+    ck_assert_uint_eq(node_connected_ms(solo.node, 2), 500);
+    ck_assert_uint_eq(node_connected_ms(solo.node, 3), 0);
+    ck_assert_uint_eq(node_connected_ms(solo.node, 9), 0);
+    solo.net->callbacks->on_link(solo.net->ctx, 2, false);
+    ck_assert_uint_eq(node_connected_ms(solo.node, 2), 0);
+}
+END_TEST
+
+START_TEST(a_leader_knows_how_far_the_others_are)
+{
+    solo_open(solo_three, 3);
+    ck_assert_uint_eq(node_match_index(solo.node, 2), 0);
+    solo_lead(true);
+    ck_assert_uint_eq(node_match_index(solo.node, 1), node_last_index(solo.node));
+    ck_assert_uint_eq(node_match_index(solo.node, 2), node_last_index(solo.node));
+    ck_assert_uint_eq(node_match_index(solo.node, 9), 0);
+}
+END_TEST
+
+/* Until its configuration has it in it, it cannot know who is of the cluster. */
+START_TEST(who_joins_hears_everybody)
+{
+    const struct transport_callbacks *callbacks;
+    solo_open(NULL, 0);
+    callbacks = solo.net->callbacks;
+    ck_assert(callbacks->is_joining(solo.net->ctx));
+    solo_close();
+    solo_teardown();
+    solo_setup();
+    solo_open(solo_three, 3);
+    callbacks = solo.net->callbacks;
+    ck_assert(!callbacks->is_joining(solo.net->ctx));
+}
+END_TEST
+
 START_TEST(entries_come_again_after_a_restart)
 {
     solo_open(solo_three, 3);
@@ -532,6 +603,10 @@ static Suite *node_suite(void)
         members_are_those_of_the_configuration,
         the_first_configuration_is_the_same_for_all,
         a_member_that_joins_learns_who_is_there,
+        members_are_called_where_they_are_now,
+        how_long_a_peer_is_connected_is_known,
+        a_leader_knows_how_far_the_others_are,
+        who_joins_hears_everybody,
         entries_come_again_after_a_restart,
         the_log_is_compacted_up_to_what_is_durable,
         a_store_that_is_behind_its_snapshot_does_not_start,
