@@ -250,6 +250,7 @@ START_TEST(members_are_called_where_they_are_now)
     env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
     ck_assert(net_fake_take_message(solo.net, 2, RAFT_IO_APPEND_ENTRIES, &frame));
     ck_assert_str_eq(frame.address, "elsewhere:1");
+    frame_release(&frame.message);
 }
 END_TEST
 
