@@ -228,6 +228,7 @@ struct backend_copy {
     struct job job;
     struct backend *backend;
     bool is_defragment;
+    bool is_temporary; /* the caller's: the copy need not outlive a crash */
 };
 void backend_copy(struct backend *backend, struct backend_copy *copy,
                   void (*cb)(struct backend_copy *copy));

@@ -21,6 +21,7 @@
 #define PRAGMAS_READER                                                                 \
     "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-4096;" \
     "PRAGMA query_only=ON;"
+#define PRAGMAS_IMMUTABLE "PRAGMA cache_size=-16384; PRAGMA query_only=ON;"
 #define PRAGMAS_NEW                                                               \
     "PRAGMA page_size=4096; PRAGMA auto_vacuum=NONE; PRAGMA journal_mode=MEMORY;" \
     "PRAGMA synchronous=OFF; PRAGMA secure_delete=OFF; PRAGMA cache_size=-8192;"
@@ -103,6 +104,35 @@ enum err conn_error(struct conn *conn, int rc, const char *what, struct why *why
     return err;
 }
 
+/* PATH as a URI that says so much more. NULL: no memory. */
+static char *immutable_uri(const char *path)
+{
+    CLEANUP(buf_fini) struct buf uri = {0};
+    buf_append_str(&uri, "file:");
+    for (const char *at = path; *at != '\0'; at++) {
+        if (strchr("%?#", *at) != NULL) {
+            buf_printf(&uri, "%%%02x", (unsigned char)*at);
+        } else {
+            buf_append(&uri, at, 1);
+        }
+    }
+    buf_append(&uri, "?immutable=1", sizeof "?immutable=1");
+    return buf_ok(&uri) ? (char *)TAKE(uri.data) : NULL;
+}
+
+static int open_db(struct conn *conn, const char *vfs, enum conn_mode mode)
+{
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    vfs = vfs != NULL ? vfs : "unix-excl";
+    if (mode != CONN_IMMUTABLE) {
+        flags |= SQLITE_OPEN_READWRITE | (mode == CONN_READER ? 0 : SQLITE_OPEN_CREATE);
+        return sqlite3_open_v2(conn->path, &conn->db, flags, vfs);
+    }
+    CLEANUP(freep) char *uri = immutable_uri(conn->path);
+    flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
+    return uri == NULL ? SQLITE_NOMEM : sqlite3_open_v2(uri, &conn->db, flags, vfs);
+}
+
 enum err conn_open(const char *path, const char *vfs, enum conn_mode mode, struct conn **ret,
                    struct why *why)
 {
@@ -111,11 +141,7 @@ enum err conn_open(const char *path, const char *vfs, enum conn_mode mode, struc
     if (conn == NULL || (conn->path = strdup(path)) == NULL) {
         return ERR_NOMEM;
     }
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    if (mode != CONN_READER) {
-        flags |= SQLITE_OPEN_CREATE;
-    }
-    int rc = sqlite3_open_v2(path, &conn->db, flags, vfs != NULL ? vfs : "unix-excl");
+    int rc = open_db(conn, vfs, mode);
     if (conn->db == NULL) {
         return ERR_NOMEM;
     }
@@ -133,10 +159,12 @@ enum err conn_open(const char *path, const char *vfs, enum conn_mode mode, struc
 
 enum err conn_set_up(struct conn *conn, enum conn_mode mode, struct why *why)
 {
-    static const char *const pragmas[] = {
-        [CONN_WRITER] = PRAGMAS_WRITER, [CONN_READER] = PRAGMAS_READER, [CONN_NEW] = PRAGMAS_NEW};
+    static const char *const pragmas[] = {[CONN_WRITER] = PRAGMAS_WRITER,
+                                          [CONN_READER] = PRAGMAS_READER,
+                                          [CONN_NEW] = PRAGMAS_NEW,
+                                          [CONN_IMMUTABLE] = PRAGMAS_IMMUTABLE};
     TRY(conn_exec(conn, pragmas[mode], why));
-    if (mode != CONN_NEW) {
+    if (mode == CONN_WRITER || mode == CONN_READER) {
         int on = 1; /* readers that end must not remove the WAL under the writer */
         int rc = sqlite3_file_control(conn->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
         ASSERT(rc == SQLITE_OK || rc == SQLITE_NOTFOUND);

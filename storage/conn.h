@@ -13,6 +13,8 @@ enum conn_mode {
     CONN_WRITER, /* makes the file when it is not there */
     CONN_READER,
     CONN_NEW, /* a second file that is written once and then renamed: no WAL, no syncs by itself */
+    CONN_IMMUTABLE, /* a copy that nobody writes: only read, without locks, nothing made beside it
+                     */
 };
 
 /* Statements are prepared when first used and kept: X(name, sql). */

@@ -68,7 +68,7 @@ static enum err copy_by_kernel(struct copier *copier, struct backend_copy *copy,
         return io_error("create", copy->path, &copy->why);
     }
     TRY(copy_range(copier->source_fd, to, copy->size_bytes, copy->path, supported, &copy->why));
-    if (*supported && fsync(to) != 0) {
+    if (*supported && !copy->is_temporary && fsync(to) != 0) {
         return io_error("sync", copy->path, &copy->why);
     }
     return OK;
@@ -90,7 +90,7 @@ static enum err copy_chunks(struct copier *copier, struct backend_copy *copy, st
         TRY(fs_write(to, done, chunk, len, &copy->why));
         done += len;
     }
-    return fs_sync(to, &copy->why);
+    return copy->is_temporary ? OK : fs_sync(to, &copy->why);
 }
 
 static enum err copy_by_hand(struct copier *copier, struct backend_copy *copy)
@@ -123,7 +123,7 @@ static enum err copy_file(struct copier *copier, struct backend_copy *copy)
     if (!supported) {
         TRY(copy_by_hand(copier, copy));
     }
-    return conn_sync_parent(fs, copy->path, &copy->why);
+    return copy->is_temporary ? OK : conn_sync_parent(fs, copy->path, &copy->why);
 }
 
 /* Thread: copy. */

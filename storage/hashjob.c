@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "storage/hashkv.h"
+#include "storage/hashrows.h"
 #include "storage/store_private.h"
 
 /* HashKV as a request. Compactions may not have removed everything yet, so what counts is found out
@@ -25,13 +25,8 @@ struct hash_job {
     struct store_wait wait;
     bool scanning;
     enum err status;
-    int64_t compacted;
-    struct superseded removed; /* by the compaction: superseded up to it */
-    struct superseded later;   /* lived through it, superseded up to the hashed revision */
-    struct hashkv hash;
-    int64_t alive; /* keys at the hashed revision */
+    struct hashrows rows; /* a reader's while it scans */
     enum hash_kind kind;
-    bool ends_there; /* the hashed revision has a tombstone */
     struct backend_scan scan;
     uint64_t began_ns;
 };
@@ -40,61 +35,16 @@ static void finish(struct hash_job *job)
 {
     struct store_hash_request *request = job->request;
     request->status = job->status;
-    request->hash = job->hash.crc;
+    request->hash = job->rows.hash.crc;
     histogram_observe(job->store->metrics.hash_seconds,
                       (double)(env_now_ns(job->store->env) - job->began_ns) / 1e9);
     store_wait_cancel(&job->wait);
     store_unpin(job->store, &job->pin);
     queue_remove(&job->reader.link);
-    superseded_fini(&job->removed);
-    superseded_fini(&job->later);
+    hashrows_fini(&job->rows);
     free(job);
     request->private_state = NULL;
     request->cb(request);
-}
-
-/* Thread: a reader. */
-static enum err collect_superseded(void *ctx, const struct backend_row *rows, size_t count)
-{
-    struct hash_job *job = ctx;
-    for (size_t i = 0; i < count; i++) {
-        revision_t prev_rev = rows[i].header.prev_rev;
-        if (prev_rev != 0 && revision_main(prev_rev) <= job->compacted) {
-            bool removed = revision_main(rows[i].rev) <= job->compacted;
-            TRY(superseded_add(removed ? &job->removed : &job->later, prev_rev));
-        }
-    }
-    return OK;
-}
-
-/* Does the row count? Thread: a reader. */
-static bool counts(struct hash_job *job, const struct backend_row *row)
-{
-    bool ends = row->header.tombstone || row->header.version > 1;
-    if (revision_main(row->rev) > job->compacted) {
-        /* Every put makes a key alive, a successor ends what it supersedes. */
-        job->alive += !row->header.tombstone - ends;
-        return true;
-    }
-    if (row->header.tombstone || superseded_has(&job->removed, row->rev)) {
-        return false;
-    }
-    job->alive++;
-    return !superseded_has(&job->later, row->rev);
-}
-
-/* Thread: a reader. */
-static enum err hash_rows(void *ctx, const struct backend_row *rows, size_t count)
-{
-    struct hash_job *job = ctx;
-    for (size_t i = 0; i < count; i++) {
-        job->ends_there |=
-            rows[i].header.tombstone && revision_main(rows[i].rev) == job->request->hash_revision;
-        if (counts(job, &rows[i])) {
-            hashkv_add(&job->hash, rows[i].rev, &rows[i].header, rows[i].value);
-        }
-    }
-    return OK;
 }
 
 static void scan(struct hash_job *job, int64_t from, int64_t to, backend_rows_cb rows,
@@ -103,9 +53,9 @@ static void scan(struct hash_job *job, int64_t from, int64_t to, backend_rows_cb
     job->scan = (struct backend_scan){
         .from = from <= 0 ? 1 : revision_pack(from, 0),
         .to = revision_pack(to, REVISION_SUB_MAX),
-        .with_values = rows == hash_rows,
+        .with_values = rows == hashrows_add,
         .rows = rows,
-        .rows_ctx = job,
+        .rows_ctx = &job->rows,
     };
     job->scanning = true;
     backend_scan(job->store->backend, &job->scan, cb);
@@ -130,10 +80,8 @@ static void start_hashing(struct hash_job *job);
 static void on_hashed(struct backend_scan *ended)
 {
     struct hash_job *job = CONTAINER_OF(ended, struct hash_job, scan);
-    bool left_out = job->kind == HASH_OF_COMPACTION && job->ends_there;
-    bool again = scan_ended(job) && job->alive == 0 && job->later.count > 0 && !left_out;
-    if (again) {
-        superseded_fini(&job->later);
+    bool left_out = job->kind == HASH_OF_COMPACTION && job->rows.ends_there;
+    if (scan_ended(job) && !left_out && hashrows_again(&job->rows)) {
         start_hashing(job);
     } else {
         finish(job);
@@ -142,11 +90,8 @@ static void on_hashed(struct backend_scan *ended)
 
 static void start_hashing(struct hash_job *job)
 {
-    superseded_seal(&job->removed);
-    superseded_seal(&job->later);
-    hashkv_init(&job->hash);
-    job->alive = 0;
-    scan(job, 0, job->request->hash_revision, hash_rows, on_hashed);
+    hashrows_begin(&job->rows);
+    scan(job, 0, job->request->hash_revision, hashrows_add, on_hashed);
 }
 
 static void on_collected(struct backend_scan *ended)
@@ -164,12 +109,12 @@ static void on_committed(struct store_wait *wait)
     struct hash_job *job = CONTAINER_OF(wait, struct hash_job, wait);
     if (job->status != OK) {
         finish(job);
-    } else if (job->compacted <= 0) {
+    } else if (job->rows.compacted <= 0) {
         start_hashing(job);
     } else {
         /* What is superseded up to the revision of a finished removal is gone. */
         int64_t from = backend_removed_revision(job->store->backend) + 1;
-        scan(job, from, job->request->hash_revision, collect_superseded, on_collected);
+        scan(job, from, job->request->hash_revision, hashrows_collect, on_collected);
     }
 }
 
@@ -219,7 +164,8 @@ void hashjob_start(struct store *store, struct store_hash_request *request, enum
     job->kind = kind;
     job->began_ns = env_now_ns(store->env);
     job->request = request;
-    job->compacted = store->state.compacted_revision;
+    job->rows.compacted = store->state.compacted_revision;
+    job->rows.revision = request->hash_revision;
     job->status = store_check_revision(store, request->hash_revision);
     store_pin(store, &job->pin);
     store_reader_add(store, &job->reader, on_stop);

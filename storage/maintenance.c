@@ -5,23 +5,55 @@
 
 #include "storage/store_private.h"
 
-/* Copies and defragmentation: the backend's, behind the store's door. */
+/* Copies and defragmentation: the backend's, behind the store's door. What was applied before the
+ * call is in the copy: first it is waited for SQLite to have it. */
+typedef void (*begin_cb)(struct backend *backend, struct backend_copy *copy,
+                         void (*cb)(struct backend_copy *copy));
+
 struct copy_job {
-    struct backend_copy copy;
+    struct store *store;
     struct store_copy_request *request;
+    struct store_reader reader;
+    struct store_wait wait;
+    begin_cb begin; /* NULL: it has begun */
+    struct backend_copy copy;
 };
 
-static void on_copied(struct backend_copy *copy)
+static void finish(struct copy_job *job)
 {
-    struct copy_job *job = CONTAINER_OF(copy, struct copy_job, copy);
     struct store_copy_request *request = job->request;
+    struct backend_copy *copy = &job->copy;
     request->applied_index = copy->state.applied_index;
     request->revision = copy->state.revision;
     request->status = copy->status;
     request->why = copy->why;
     request->private_state = NULL;
+    queue_remove(&job->reader.link);
     free(job);
     request->cb(request);
+}
+
+static void on_copied(struct backend_copy *copy)
+{
+    finish(CONTAINER_OF(copy, struct copy_job, copy));
+}
+
+static void on_committed(struct store_wait *wait)
+{
+    struct copy_job *job = CONTAINER_OF(wait, struct copy_job, wait);
+    begin_cb begin = TAKE(job->begin);
+    begin(job->store->backend, &job->copy, on_copied);
+}
+
+/* The store closes; the backend ends what has begun. */
+static void on_stop(struct store_reader *reader)
+{
+    struct copy_job *job = CONTAINER_OF(reader, struct copy_job, reader);
+    if (job->begin != NULL) {
+        store_wait_cancel(&job->wait);
+        job->copy.status = ERR_STOPPED;
+        finish(job);
+    }
 }
 
 /* There was no memory to begin with. */
@@ -33,9 +65,7 @@ static void on_refused(struct store_wait *wait)
 }
 
 static void start(struct store *store, struct store_copy_request *request,
-                  void (*cb)(struct store_copy_request *request),
-                  void (*begin)(struct backend *backend, struct backend_copy *copy,
-                                void (*cb)(struct backend_copy *copy)))
+                  void (*cb)(struct store_copy_request *request), begin_cb begin)
 {
     struct copy_job *job = calloc(1, sizeof *job);
     request->cb = cb;
@@ -44,9 +74,13 @@ static void start(struct store *store, struct store_copy_request *request,
         upkeep_commit_wait(store, &request->refused, 0, on_refused);
         return;
     }
+    job->store = store;
     job->request = request;
+    job->begin = begin;
     job->copy.path = request->path;
-    begin(store->backend, &job->copy, on_copied);
+    job->copy.is_temporary = request->is_temporary;
+    store_reader_add(store, &job->reader, on_stop);
+    upkeep_commit_wait(store, &job->wait, store->state.revision, on_committed);
 }
 
 void store_copy_start(struct store *store, struct store_copy_request *request,

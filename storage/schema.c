@@ -347,8 +347,8 @@ enum err schema_verify(struct conn *conn, const struct store_identity *identity,
     TRY(verify_definitions(conn, why));
     struct meta meta;
     TRY(schema_read_meta(conn, &meta, why));
-    if (meta.identity.cluster_id != identity->cluster_id ||
-        meta.identity.member_id != identity->member_id) {
+    if (identity != NULL && (meta.identity.cluster_id != identity->cluster_id ||
+                             meta.identity.member_id != identity->member_id)) {
         why_set(why, "'%s' belongs to member %llx of cluster %llx, not to member %llx of %llx",
                 conn->path, (unsigned long long)meta.identity.member_id,
                 (unsigned long long)meta.identity.cluster_id,

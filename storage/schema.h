@@ -49,8 +49,8 @@ MUST_CHECK enum err schema_is_new(struct conn *conn, bool *is_new, struct why *w
 MUST_CHECK enum err schema_create(struct conn *conn, const struct store_identity *identity,
                                   struct meta *ret, struct why *why);
 
-/* Are these our tables, in a version that we know, of IDENTITY? ERR_FOREIGN, ERR_VERSION,
- * ERR_CORRUPT. */
+/* Are these our tables, in a version that we know, of IDENTITY (NULL: of anybody)? ERR_FOREIGN,
+ * ERR_VERSION, ERR_CORRUPT. */
 MUST_CHECK enum err schema_verify(struct conn *conn, const struct store_identity *identity,
                                   struct meta *ret, struct why *why);
 

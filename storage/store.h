@@ -292,10 +292,11 @@ void store_manifest(const struct store *store, struct buf *buf);
 
 /* ---- Upkeep ---- */
 
-/* A consistent copy of the durable state in a new file at PATH, on a helper thread while writes go
- * on. */
+/* A consistent copy of all that is applied now, or a little later, in a new file at PATH, made by a
+ * helper thread while writes go on. */
 struct store_copy_request {
     const char *path;
+    bool is_temporary;      /* it need not outlive a crash, and is not synced */
     uint64_t applied_index; /* of the copy */
     int64_t revision;
     enum err status;

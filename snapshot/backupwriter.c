@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/backupwriter.h"
+
+#include <stdio.h>
+
+#include "snapshot/backup.h"
+
+struct backupwriter {
+    struct fs *fs;
+    char *path;
+    char *part_path;
+    struct fs_file *file;
+    uint64_t size;
+    struct digest *digest;      /* of all but ... */
+    uint8_t tail[DIGEST_BYTES]; /* ... the last bytes, which are the other digest in the end */
+    size_t tail_len;
+    bool kept; /* it has its name */
+};
+
+void backupwriter_free(struct backupwriter *writer)
+{
+    if (writer == NULL) {
+        return;
+    }
+    if (writer->file != NULL && !writer->kept) {
+        enum err err = fs_unlink(writer->fs, writer->part_path, NULL);
+        (void)err; /* it is used again by the next one */
+    }
+    fs_close(writer->file);
+    digest_free(writer->digest);
+    free(writer->part_path);
+    free(writer->path);
+    free(writer);
+}
+
+static void backupwriter_freep(struct backupwriter **writer)
+{
+    backupwriter_free(*writer);
+}
+
+enum err backupwriter_new(struct fs *fs, const char *path, struct backupwriter **ret,
+                          struct why *why)
+{
+    CLEANUP(backupwriter_freep) struct backupwriter *writer = calloc(1, sizeof *writer);
+    if (writer == NULL) {
+        return ERR_NOMEM;
+    }
+    writer->fs = fs;
+    writer->path = strdup(path);
+    writer->digest = digest_new();
+    if (writer->path == NULL || writer->digest == NULL) {
+        return ERR_NOMEM;
+    }
+    if (asprintf(&writer->part_path, "%s.part", path) < 0) {
+        writer->part_path = NULL;
+        return ERR_NOMEM;
+    }
+    TRY(fs_lock(fs, writer->part_path, &writer->file, why));
+    TRY(fs_truncate(writer->file, 0, why));
+    *ret = TAKE(writer);
+    return OK;
+}
+
+/* BYTES are behind the tail: hash all but the last DIGEST_BYTES of both together. */
+static void hash(struct backupwriter *writer, struct bytes bytes)
+{
+    size_t all = writer->tail_len + bytes.len;
+    size_t done = all > DIGEST_BYTES ? all - DIGEST_BYTES : 0;
+    size_t of_tail = done < writer->tail_len ? done : writer->tail_len;
+    digest_add(writer->digest, bytes_of(writer->tail, of_tail));
+    digest_add(writer->digest, bytes_of(bytes.data, done - of_tail));
+    writer->tail_len -= of_tail;
+    memmove(writer->tail, writer->tail + of_tail, writer->tail_len);
+    size_t rest = bytes.len - (done - of_tail);
+    memcpy(writer->tail + writer->tail_len, bytes.data + (done - of_tail), rest);
+    writer->tail_len += rest;
+}
+
+enum err backupwriter_add(struct backupwriter *writer, struct bytes bytes, struct why *why)
+{
+    if (bytes.len == 0) {
+        return OK;
+    }
+    TRY(fs_write(writer->file, writer->size, bytes.data, bytes.len, why));
+    writer->size += bytes.len;
+    hash(writer, bytes);
+    return OK;
+}
+
+static enum err check(struct backupwriter *writer, struct why *why)
+{
+    uint8_t digest[DIGEST_BYTES];
+    digest_end(writer->digest, digest);
+    if (writer->tail_len != DIGEST_BYTES || memcmp(digest, writer->tail, DIGEST_BYTES) != 0) {
+        why_set(why, "what the member sent does not end with its SHA-256 (%llu bytes)",
+                (unsigned long long)writer->size);
+        return ERR_CORRUPT;
+    }
+    CLEANUP(backup_closep) struct backup *backup = NULL;
+    return backup_open(writer->fs, writer->part_path, &backup, why);
+}
+
+static enum err sync_parent(struct backupwriter *writer, struct why *why)
+{
+    const char *slash = strrchr(writer->path, '/');
+    if (slash == NULL) {
+        return fs_sync_dir(writer->fs, ".", why);
+    }
+    size_t len = slash == writer->path ? 1 : (size_t)(slash - writer->path);
+    CLEANUP(freep) char *parent = strndup(writer->path, len);
+    return parent != NULL ? fs_sync_dir(writer->fs, parent, why) : ERR_NOMEM;
+}
+
+enum err backupwriter_finish(struct backupwriter *writer, struct why *why)
+{
+    TRY(check(writer, why));
+    TRY(fs_sync(writer->file, why));
+    TRY(fs_rename(writer->fs, writer->part_path, writer->path, why));
+    writer->kept = true;
+    return sync_parent(writer, why);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAPSHOT_BACKUPWRITER_H
+#define SNAPSHOT_BACKUPWRITER_H
+
+#include "base/fs.h"
+
+/* A backup on its way from a member into a file. Until it is whole, checked and on stable storage
+ * it is called FILE.part; then it takes FILE's name, in place of what was there. A FILE.part that a
+ * crash has left is used again.
+ *
+ * Blocks. Thread: one at a time. */
+struct backupwriter;
+
+/* ERR_LOCKED: somebody else is saving to the same file. */
+MUST_CHECK enum err backupwriter_new(struct fs *fs, const char *path, struct backupwriter **ret,
+                                     struct why *why);
+
+/* The next bytes: those of the database and then of its digest, cut anyhow. */
+MUST_CHECK enum err backupwriter_add(struct backupwriter *writer, struct bytes bytes,
+                                     struct why *why);
+
+/* All bytes have come: ERR_CORRUPT when they are not what their digest says, ERR_FOREIGN when that
+ * is not a database of Trivet. What fails is followed by backupwriter_free. */
+MUST_CHECK enum err backupwriter_finish(struct backupwriter *writer, struct why *why);
+
+/* Without a backupwriter_finish that was OK nothing stays on disk. NULL allowed. */
+void backupwriter_free(struct backupwriter *writer);
+
+#endif
