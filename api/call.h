@@ -98,6 +98,7 @@ extern const struct method_table rpc_kv;
 extern const struct method_table rpc_range;
 extern const struct method_table rpc_lease;
 extern const struct method_table rpc_maintenance;
+extern const struct method_table rpc_snapshot;
 extern const struct method_table rpc_cluster;
 extern const struct method_table rpc_health;
 extern const struct method_table rpc_watch;

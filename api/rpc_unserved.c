@@ -18,7 +18,6 @@
     }
 
 static const struct method rows[] = {
-    SERVER_STREAM("etcdserverpb.Maintenance/Snapshot"),
     UNARY("etcdserverpb.Maintenance/Downgrade"),
     UNARY("etcdserverpb.Auth/AuthEnable"),
     UNARY("etcdserverpb.Auth/AuthDisable"),

@@ -21,7 +21,7 @@
 #define ARENA_BASE_BYTES 262144u
 
 static const struct method_table *const tables[] = {
-    &rpc_kv,      &rpc_range, &rpc_lease,    &rpc_watch,  &rpc_maintenance,
+    &rpc_kv,      &rpc_range, &rpc_lease,    &rpc_watch,  &rpc_maintenance, &rpc_snapshot,
     &rpc_cluster, &rpc_lock,  &rpc_election, &rpc_health, &rpc_unserved,
 };
 
@@ -248,6 +248,19 @@ static enum err make_encoder(struct service *service)
     return env_worker_new(server_env(service->server), &config, &service->encoder, NULL);
 }
 
+static enum err make_spool(struct service *service, const struct service_config *config)
+{
+    struct spool_config spool = {
+        .env = server_env(config->server),
+        .fs = config->fs,
+        .store = server_store(config->server),
+        .path = config->store_path,
+        .copies_max = SNAPSHOTS_MAX,
+        .spare_bytes = SNAPSHOT_SPARE_BYTES,
+    };
+    return spool_new(&spool, &service->spool);
+}
+
 enum err service_new(const struct service_config *config, struct service **ret)
 {
     struct service *service = calloc(1, sizeof *service);
@@ -265,6 +278,9 @@ enum err service_new(const struct service_config *config, struct service **ret)
     }
     if (err == OK) {
         err = make_encoder(service);
+    }
+    if (err == OK && config->store_path != NULL) {
+        err = make_spool(service, config);
     }
     if (err != OK) {
         service_free(service);
@@ -292,6 +308,7 @@ void service_free(struct service *service)
     endless_fini(service);
     watching_fini(service);
     worker_close(service->encoder); /* gives back the counts of calls whose answers it encodes */
+    spool_free(service->spool);     /* likewise */
     grpc_server_free(service->grpc);
     free(service->methods);
     buf_fini(&service->scratch);

@@ -19,6 +19,8 @@ struct service_config {
     uint64_t ping_interval_ms;
     uint64_t ping_timeout_ms;
     uint64_t ping_min_interval_ms;
+    struct fs *fs;              /* of the store's file ... */
+    const char *store_path;     /* ... which Snapshot copies; NULL: it is not served */
     uint64_t watch_progress_ms; /* between notices of progress to watchers; 0: 10 min */
 };
 

@@ -5,6 +5,7 @@
 #include "api/endless.h"
 #include "api/service.h"
 #include "base/worker.h"
+#include "snapshot/spool.h"
 
 /* What watch streams have in common: rpc_watch.c. */
 struct watching {
@@ -24,6 +25,7 @@ struct service {
     struct buf scratch; /* for answers that are built and sent within one callback */
     struct arena arena; /* for the messages of client streams, one at a time */
     struct worker *encoder;
+    struct spool *spool; /* of Snapshot; NULL: not served */
     struct endless_set endless;
     struct watching watching;
     struct queue health_watchers;

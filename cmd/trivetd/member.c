@@ -211,6 +211,8 @@ static enum err open_ports(struct member *member, struct why *why)
         .ping_timeout_ms = settings->config->keepalive_timeout_ms,
         .ping_min_interval_ms = settings->config->keepalive_min_ms,
         .watch_progress_ms = settings->config->watch_progress_ms,
+        .fs = fs_real(),
+        .store_path = settings->store_path,
     };
     TRY(service_new(&config, &member->service));
     for (size_t i = 0; i < settings->listen_client_count; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/store_model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -41,6 +42,7 @@ struct store {
     uint32_t subs; /* changes of the open operation */
     enum err fail_range;
     enum err fail_defragment;
+    enum err fail_copy;
     bool dear;
     bool hold;
     uint64_t size;
@@ -793,6 +795,31 @@ void store_hash_start(struct store *store, struct store_hash_request *request,
     request->compact_revision = store->compacted;
     request->current_revision = store->revision;
     answer_later(store)->hash = request;
+}
+
+void store_copy_start(struct store *store, struct store_copy_request *request,
+                      void (*cb)(struct store_copy_request *request))
+{
+    request->cb = cb;
+    request->status = store->fail_copy;
+    if (request->status == OK) {
+        FILE *file = must(fopen(request->path, "wxe"));
+        for (uint64_t i = 0; i < store->size; i++) {
+            (void)fputc(store_model_copied(i), file);
+        }
+        ASSERT(fclose(file) == 0);
+    }
+    answer_later(store)->copy = request;
+}
+
+uint8_t store_model_copied(uint64_t at)
+{
+    return (uint8_t)(at * 31 >> 3);
+}
+
+void store_model_fail_copy(struct store *store, enum err err)
+{
+    store->fail_copy = err;
 }
 
 void store_defragment_start(struct store *store, struct store_copy_request *request,

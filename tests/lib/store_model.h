@@ -17,6 +17,9 @@ void store_model_fail_range(struct store *store, enum err err);
 
 /* Defragmentations end with ERR, or (OK, as at first) with half of the size. */
 void store_model_fail_defragment(struct store *store, enum err err);
+void store_model_fail_copy(struct store *store, enum err err);
+/* The byte at AT of what store_copy_start writes; as many of them as the store's size says. */
+uint8_t store_model_copied(uint64_t at);
 
 /* Only ranges of one key are cheap from now on, or (false, as at first) all of them. */
 void store_model_set_dear(struct store *store, bool dear);

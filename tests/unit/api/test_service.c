@@ -118,8 +118,8 @@ START_TEST(what_is_not_served_is_unimplemented)
          "unknown method MemberDemote for service etcdserverpb.Cluster"},
         {"/etcdserverpb.Auth/AuthStatus",
          "unknown method AuthStatus for service etcdserverpb.Auth"},
-        {"/etcdserverpb.Maintenance/Snapshot",
-         "unknown method Snapshot for service etcdserverpb.Maintenance"},
+        {"/etcdserverpb.Maintenance/Downgrade",
+         "unknown method Downgrade for service etcdserverpb.Maintenance"},
         {"/etcdserverpb.KV/Nothing", "unknown method Nothing for service etcdserverpb.KV"},
         {"/etcdserverpb.Nothing/Range", "unknown service etcdserverpb.Nothing"},
     };
