@@ -133,8 +133,10 @@ static void write_texts(struct buf *buf, const char *const *texts, size_t count)
     }
 }
 
-static void write_row(struct buf *buf, const struct cluster_member *member)
+void cluster_encode_row(const struct cluster_member *member, uint8_t key[CLUSTER_ROW_KEY_BYTES],
+                        struct buf *buf)
 {
+    put_u64(key, __builtin_bswap64(member->id));
     write_u8(buf, ROW_FORMAT);
     write_u8(buf, member->learner);
     write_var_bytes(buf, bytes_of_str(member->name));
@@ -150,9 +152,8 @@ static void put_id(uint8_t key[ID_BYTES], uint64_t id)
 static enum err save(struct cluster *cluster, const struct cluster_member *member)
 {
     CLEANUP(buf_fini) struct buf row = {0};
-    uint8_t key[ID_BYTES];
-    put_id(key, member->id);
-    write_row(&row, member);
+    uint8_t key[CLUSTER_ROW_KEY_BYTES];
+    cluster_encode_row(member, key, &row);
     if (!buf_ok(&row)) {
         return ERR_NOMEM;
     }

@@ -28,6 +28,11 @@ void cluster_free(struct cluster *cluster);
 MUST_CHECK enum err cluster_bootstrap(struct cluster *cluster, const struct cluster_member *members,
                                       size_t count);
 
+/* The row of the member table for MEMBER: its key, and its value appended to VALUE. */
+#define CLUSTER_ROW_KEY_BYTES 8
+void cluster_encode_row(const struct cluster_member *member, uint8_t key[CLUSTER_ROW_KEY_BYTES],
+                        struct buf *value);
+
 /* The rest inside store_entry_begin/end. The members that the cluster begins with, once: again it
  * does nothing. Before it no other change is taken (ERR_UNHEALTHY). */
 MUST_CHECK enum err cluster_init(struct cluster *cluster, const struct command_member_init *init);

@@ -54,7 +54,8 @@ static enum err set_option(const struct option_row *row, const char *text, void 
         *(const char **)to = text;
         break;
     case OPTION_BOOL:
-        *(bool *)to = true;
+        *(bool *)to = text == NULL || strcmp(text, "true") == 0;
+        err = *(bool *)to || strcmp(text, "false") == 0 ? OK : ERR_INVALID;
         break;
     case OPTION_NUMBER:
         err = parse_number(text, to);
@@ -64,8 +65,10 @@ static enum err set_option(const struct option_row *row, const char *text, void 
         break;
     }
     if (err != OK) {
-        why_set(why, "--%s: '%s' is not a %s", row->name, text,
-                row->kind == OPTION_NUMBER ? "number" : "duration (300ms, 10s, 5m, 1h)");
+        why_set(why, "--%s: '%s' is not %s", row->name, text,
+                row->kind == OPTION_NUMBER ? "a number"
+                : row->kind == OPTION_BOOL ? "true or false"
+                                           : "a duration (300ms, 10s, 5m, 1h)");
     }
     return err;
 }
@@ -93,10 +96,6 @@ static enum err read_option(const struct option_row *rows, size_t row_count,
         return ERR_INVALID;
     }
     const char *text = name[len] == '=' ? name + len + 1 : NULL;
-    if (row->kind == OPTION_BOOL && text != NULL) {
-        why_set(why, "--%s takes no value", row->name);
-        return ERR_INVALID;
-    }
     if (row->kind != OPTION_BOOL && text == NULL) {
         text = argv[*at];
         if (text == NULL) {

@@ -9,7 +9,7 @@
 #include "base/err.h"
 
 /* The command line of our own tools: a table of options, the rest are arguments. "--name=value" and
- * "--name value"; booleans stand alone. */
+ * "--name value"; booleans stand alone, or have =true or =false. */
 enum option_kind { OPTION_TEXT, OPTION_NUMBER, OPTION_BOOL, OPTION_DURATION_MS };
 
 struct option_row {
