@@ -14,7 +14,8 @@
 
 struct spool {
     struct spool_config config;
-    char *path;
+    char *path;            /* of the store's file */
+    char dir[FS_PATH_MAX]; /* that it is in */
     struct worker *worker; /* made with the first copy */
     unsigned active;
     uint64_t next_number; /* of names */
@@ -156,7 +157,7 @@ static enum err check_room(const struct spool *spool)
         return ERR_TOO_MANY_REQUESTS;
     }
     uint64_t room;
-    TRY(fs_free_bytes(config->fs, spool->path, &room, NULL));
+    TRY(fs_free_bytes(config->fs, spool->dir, &room, NULL));
     uint64_t size = store_size_bytes(config->store);
     return room < size || room - size < config->spare_bytes ? ERR_NO_SPACE : OK;
 }
@@ -220,31 +221,46 @@ void spool_end(struct spool_copy *copy)
 
 /* ---- life ---- */
 
+static void remove_leftover(struct spool *spool, const char *name)
+{
+    char path[FS_PATH_MAX];
+    if (fs_join(spool->dir, name, path, sizeof path, NULL) == OK) {
+        enum err err = fs_unlink(spool->config.fs, path, NULL);
+        (void)err; /* it only takes room, and the next start tries again */
+    }
+}
+
 /* Copies that a crash has left with their names. */
 static void remove_leftovers(struct spool *spool)
 {
-    CLEANUP(freep) char *dir = strdup(spool->path);
-    char *slash = dir != NULL ? strrchr(dir, '/') : NULL;
-    if (slash == NULL) {
-        return;
-    }
-    *slash = '\0';
-    size_t name_len = strlen(slash + 1);
+    const char *slash = strrchr(spool->path, '/');
+    const char *own = slash == NULL ? spool->path : slash + 1;
+    size_t own_len = strlen(own);
     struct fs_names names = {0};
-    if (fs_list(spool->config.fs, slash == dir ? "/" : dir, &names, NULL) != OK) {
+    if (fs_list(spool->config.fs, spool->dir, &names, NULL) != OK) {
         return; /* the store, which is there, has found it readable a moment ago */
     }
     for (size_t i = 0; i < names.count; i++) {
         const char *name = names.names[i];
-        char path[FS_PATH_MAX];
-        if (strncmp(name, slash + 1, name_len) == 0 &&
-            strncmp(name + name_len, COPY_SUFFIX, sizeof COPY_SUFFIX - 1) == 0 &&
-            fs_join(slash == dir ? "/" : dir, name, path, sizeof path, NULL) == OK) {
-            enum err err = fs_unlink(spool->config.fs, path, NULL);
-            (void)err; /* it only takes room, and the next start tries again */
+        if (strncmp(name, own, own_len) == 0 &&
+            strncmp(name + own_len, COPY_SUFFIX, sizeof COPY_SUFFIX - 1) == 0) {
+            remove_leftover(spool, name);
         }
     }
     fs_names_fini(&names);
+}
+
+/* The directory of PATH. */
+static enum err find_dir(struct spool *spool)
+{
+    const char *slash = strrchr(spool->path, '/');
+    size_t len = slash == NULL ? 0 : slash == spool->path ? 1 : (size_t)(slash - spool->path);
+    if (len >= sizeof spool->dir) {
+        return ERR_INVALID;
+    }
+    memcpy(spool->dir, len == 0 ? "." : spool->path, len == 0 ? 1 : len);
+    spool->dir[len == 0 ? 1 : len] = '\0';
+    return OK;
 }
 
 enum err spool_new(const struct spool_config *config, struct spool **ret)
@@ -256,6 +272,11 @@ enum err spool_new(const struct spool_config *config, struct spool **ret)
     }
     spool->config = *config;
     spool->config.path = NULL;
+    enum err err = find_dir(spool);
+    if (err != OK) {
+        spool_free(spool);
+        return err;
+    }
     remove_leftovers(spool);
     *ret = spool;
     return OK;

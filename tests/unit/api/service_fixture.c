@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/fs_real.h"
+
 struct served served;
 
 static const char *const peer_urls[] = {"http://localhost:2380"};
@@ -48,6 +50,8 @@ static void start_service(void)
     struct service_config config = {.server = served.server,
                                     .version = "3.7.1",
                                     .streams_max = UINT32_MAX,
+                                    .fs = fs_real(),
+                                    .store_path = served.store_path,
                                     .watch_progress_ms = 100};
     ck_assert_int_eq(service_new(&config, &served.service), OK);
     struct rpc_port_config port = {
@@ -91,7 +95,9 @@ static bool is_published(void)
 
 void served_start(void)
 {
-    served = (struct served){.metrics_only = served.metrics_only, .learner = served.learner};
+    served = (struct served){.metrics_only = served.metrics_only,
+                             .learner = served.learner,
+                             .store_path = served.store_path};
     loop_init(&served.loop);
     served.metrics = metrics_new();
     ck_assert_ptr_nonnull(served.metrics);

@@ -29,8 +29,9 @@ struct served {
     struct service *service;
     struct rpc_port *port;
     bool port_closed;
-    bool metrics_only; /* the next port opened is one of --listen-metrics-urls */
-    bool learner;      /* the member of the next server is one, beside one that votes */
+    const char *store_path; /* of the next service: Snapshot copies beside it; NULL: not served */
+    bool metrics_only;      /* the next port opened is one of --listen-metrics-urls */
+    bool learner;           /* the member of the next server is one, beside one that votes */
     struct grpc_client *client;
     bool client_closed;
     bool server_stopped;
