@@ -58,6 +58,7 @@ struct fs_ops {
     enum err (*sync_dir)(struct fs *fs, const char *path, struct why *why);
     enum err (*list)(struct fs *fs, const char *path, struct fs_names *ret, struct why *why);
     enum err (*free_bytes)(struct fs *fs, const char *path, uint64_t *ret, struct why *why);
+    void (*hurry)(struct fs_file *file, uint64_t offset, uint64_t len); /* may be NULL */
 };
 
 MUST_CHECK static inline enum err fs_open(struct fs *fs, const char *path, enum fs_mode mode,
@@ -114,6 +115,15 @@ MUST_CHECK static inline enum err fs_write(struct fs_file *file, uint64_t offset
 MUST_CHECK static inline enum err fs_sync(struct fs_file *file, struct why *why)
 {
     return file->fs->ops->sync(file, why);
+}
+
+/* The system may begin to write these bytes to the disk: a large file that is synced at last does
+ * not have to do it all at once then, and hold up whoever else syncs. Proves nothing. */
+static inline void fs_hurry(struct fs_file *file, uint64_t offset, uint64_t len)
+{
+    if (file->fs->ops->hurry != NULL) {
+        file->fs->ops->hurry(file, offset, len);
+    }
 }
 
 /* Reserve the first SIZE bytes, so that writing there needs no new space; the file is at least SIZE

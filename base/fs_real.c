@@ -305,6 +305,12 @@ static enum err real_free_bytes(struct fs *fs, const char *path, uint64_t *ret, 
     return OK;
 }
 
+static void real_hurry(struct fs_file *file, uint64_t offset, uint64_t len)
+{
+    /* Where it cannot be done the sync does it all. */
+    (void)sync_file_range(real_of(file)->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 static const struct fs_ops ops = {
     .open = real_open,
     .lock = real_lock,
@@ -321,6 +327,7 @@ static const struct fs_ops ops = {
     .sync_dir = real_sync_dir,
     .list = real_list,
     .free_bytes = real_free_bytes,
+    .hurry = real_hurry,
 };
 
 struct fs *fs_real(void)

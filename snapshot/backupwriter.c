@@ -6,8 +6,8 @@
 #include "snapshot/backup.h"
 
 /* Written at once, hundreds of megabytes hold up whoever syncs on the same disk, a member's log
- * perhaps: 150 ms instead of 15. */
-#define SYNC_BYTES (16u * 1024 * 1024)
+ * perhaps. */
+#define HURRY_BYTES (8u * 1024 * 1024)
 
 struct backupwriter {
     struct fs *fs;
@@ -15,7 +15,7 @@ struct backupwriter {
     char *part_path;
     struct fs_file *file;
     uint64_t size;
-    uint64_t synced;            /* bytes */
+    uint64_t hurried;           /* bytes */
     struct digest *digest;      /* of all but ... */
     uint8_t tail[DIGEST_BYTES]; /* ... the last bytes, which are the other digest in the end */
     size_t tail_len;
@@ -89,9 +89,9 @@ enum err backupwriter_add(struct backupwriter *writer, struct bytes bytes, struc
     TRY(fs_write(writer->file, writer->size, bytes.data, bytes.len, why));
     writer->size += bytes.len;
     hash(writer, bytes);
-    if (writer->size - writer->synced >= SYNC_BYTES) {
-        writer->synced = writer->size;
-        return fs_sync(writer->file, why);
+    if (writer->size - writer->hurried >= HURRY_BYTES) {
+        fs_hurry(writer->file, writer->hurried, writer->size - writer->hurried);
+        writer->hurried = writer->size;
     }
     return OK;
 }

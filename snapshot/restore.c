@@ -202,7 +202,7 @@ static enum err make_it_ours(struct restoring *r, struct why *why)
         .rows = config->rows,
         .row_count = config->row_count,
     };
-    return dbrewrite(r->store, &change, why);
+    return dbrewrite(r->store, &change, false, why);
 }
 
 /* Open what was made as its member will, which reads and checks all of it; closing makes it

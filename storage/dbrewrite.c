@@ -8,6 +8,7 @@
 /* The rows of TABLE, all of them, through tables_change: so the tally follows. */
 struct emptying {
     enum store_table table;
+    struct bytes kept_key;
     struct buf keys; /* each behind its length */
 };
 
@@ -15,6 +16,9 @@ static enum err collect_key(void *ctx, struct bytes key, struct bytes value)
 {
     struct emptying *emptying = ctx;
     (void)value;
+    if (emptying->kept_key.len > 0 && bytes_equal(key, emptying->kept_key)) {
+        return OK;
+    }
     write_var_bytes(&emptying->keys, key);
     return buf_ok(&emptying->keys) ? OK : ERR_NOMEM;
 }
@@ -31,10 +35,10 @@ static enum err delete_keys(struct conn *conn, const struct emptying *emptying, 
     return OK;
 }
 
-static enum err empty_table(struct conn *conn, enum store_table table, struct meta *meta,
-                            struct why *why)
+static enum err empty_table(struct conn *conn, enum store_table table, struct bytes kept_key,
+                            struct meta *meta, struct why *why)
 {
-    struct emptying emptying = {.table = table};
+    struct emptying emptying = {.table = table, .kept_key = kept_key};
     enum err err = tables_foreach(conn, table, collect_key, &emptying, NULL, why);
     if (err == OK) {
         err = delete_keys(conn, &emptying, meta, why);
@@ -48,7 +52,7 @@ static enum err change_tables(struct conn *conn, const struct dbrewrite *change,
 {
     for (enum store_table table = 1; table < TABLE_COUNT; table++) {
         if (change->empty_table[table]) {
-            TRY(empty_table(conn, table, meta, why));
+            TRY(empty_table(conn, table, change->kept_key, meta, why));
         }
     }
     for (size_t i = 0; i < change->row_count; i++) {
@@ -73,22 +77,29 @@ static enum err change_all(struct conn *conn, const struct dbrewrite *change, st
     return conn_run_stmt(conn, STMT_COMMIT, why);
 }
 
-static enum err open_existing(const char *path, struct conn **ret, struct meta *meta,
-                              struct why *why)
+static enum err open_existing(const char *path, enum conn_mode mode, struct conn **ret,
+                              struct meta *meta, struct why *why)
 {
     CLEANUP(conn_closep) struct conn *conn = NULL;
     TRY(conn_open(path, NULL, CONN_READER, &conn, why)); /* makes nothing */
     TRY(schema_verify(conn, NULL, meta, why));
-    TRY(conn_set_up(conn, CONN_NEW, why));
+    TRY(conn_set_up(conn, mode, why));
     *ret = TAKE(conn);
     return OK;
 }
 
-enum err dbrewrite(const char *path, const struct dbrewrite *change, struct why *why)
+/* The WAL into the file, and both synced. */
+static enum err make_durable(struct conn *conn, struct why *why)
+{
+    int rc = sqlite3_wal_checkpoint_v2(conn->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return rc == SQLITE_OK ? OK : conn_error(conn, rc, "checkpoint", why);
+}
+
+enum err dbrewrite(const char *path, const struct dbrewrite *change, bool in_place, struct why *why)
 {
     CLEANUP(conn_closep) struct conn *conn = NULL;
     struct meta meta;
-    TRY(open_existing(path, &conn, &meta, why));
+    TRY(open_existing(path, in_place ? CONN_WRITER : CONN_NEW, &conn, &meta, why));
     if (change->revision < meta.state.revision ||
         change->compacted_revision < meta.state.compacted_revision ||
         change->compacted_revision > change->revision) {
@@ -99,6 +110,8 @@ enum err dbrewrite(const char *path, const struct dbrewrite *change, struct why 
     enum err err = change_all(conn, change, &meta, why);
     if (err != OK) {
         conn_rollback(conn);
+    } else if (in_place) {
+        err = make_durable(conn, why);
     }
     return err;
 }

@@ -19,17 +19,20 @@ struct dbrewrite {
     int64_t revision;              /* not below the present one */
     int64_t compacted_revision;    /* likewise, and not above revision; removal goes on at the next
                                       start */
-    bool empty_table[TABLE_COUNT]; /* these lose all their rows, before ... */
+    bool empty_table[TABLE_COUNT]; /* these lose all their rows ... */
+    struct bytes kept_key;         /* ... but those with this key (empty: none), before ... */
     const struct dbrewrite_row *rows; /* ... these are put */
     size_t row_count;
 };
 
-/* Change the database at PATH, which nobody uses, in one transaction; not synced. What is in its
- * WAL is part of it. Blocks. ERR_INVALID: revisions that go back. */
-MUST_CHECK enum err dbrewrite(const char *path, const struct dbrewrite *change, struct why *why);
+/* Change the database at PATH, which nobody uses, in one transaction. What is in its WAL is part of
+ * it. IN_PLACE: durable when it returns, a crash leaves it as it was or as it shall be; else it is
+ * a copy, which the caller syncs or throws away. Blocks. ERR_INVALID: revisions that go back. */
+MUST_CHECK enum err dbrewrite(const char *path, const struct dbrewrite *change, bool in_place,
+                              struct why *why);
 
-/* What a database's WAL and head say of it, without a copy: whose it is and where it stands.
- * Changes nothing but that the WAL may become part of the file. Blocks. */
+/* Whose the database of a member that does not run is, and where it stands, its WAL included.
+ * ERR_LOCKED: the member runs. Blocks. */
 struct dbrewrite_state {
     struct store_identity identity;
     uint64_t applied_index;

@@ -22,12 +22,13 @@ extern const struct backup_command command_verify;
 extern const struct backup_command command_status;
 extern const struct backup_command command_list;
 extern const struct backup_command command_restore;
+extern const struct backup_command command_recover;
 
 /* Exit statuses. */
 #define EXIT_FAILED  1 /* refused, damaged, not done */
 #define EXIT_COMMAND 2 /* the command line is wrong */
 
-#define COMMAND_ARGS_MAX 3
+#define COMMAND_ARGS_MAX 16
 
 /* Fill TARGET and ARGS (COMMAND_ARGS_MAX), of which there must be MIN to MAX. False: the command
  * ends with *STATUS; what there was to say is said. Every command has --help. */

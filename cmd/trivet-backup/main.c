@@ -14,7 +14,8 @@
 #define WORDS_MAX 256
 
 static const struct backup_command *const commands[] = {
-    &command_save, &command_verify, &command_status, &command_list, &command_restore,
+    &command_save, &command_verify,  &command_status,
+    &command_list, &command_restore, &command_recover,
 };
 
 static void print_help(FILE *out)

@@ -95,7 +95,9 @@ static const struct flag flags[] = {
     {"server-version", FLAG_TEXT, "3.7.1", NULL, TO(server_version)},
 
     {"config-file", FLAG_REFUSED, NULL, "configuration files are not supported in this version", 0},
-    {"force-new-cluster", FLAG_REFUSED, NULL, "it is not supported in this version", 0},
+    {"force-new-cluster", FLAG_BOOL, "false",
+     "go on alone with this member's data: when most members are lost for good",
+     TO(force_new_cluster)},
     {"cert-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"key-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"trusted-ca-file", FLAG_REFUSED, NULL, NO_TLS, 0},

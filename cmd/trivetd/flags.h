@@ -42,6 +42,7 @@ struct config {
     const char *log_outputs;
     const char *log_format;
     const char *server_version; /* hidden: what Status and /version claim */
+    bool force_new_cluster;
     bool version;
     bool help;
     bool client_urls_given; /* --listen-client-urls or its variable was set */

@@ -21,6 +21,7 @@
 #include "raft/raftlog_files.h"
 #include "raft/transport_tcp.h"
 #include "server/server.h"
+#include "snapshot/rescue.h"
 
 #define STOP_GRACE_MS 5000
 
@@ -130,6 +131,33 @@ static enum err open_basics(struct member *member, struct why *why)
     member->metrics = metrics_new();
     TRY(make_dirs(settings->member_dir, why));
     return make_dirs(settings->raft_dir, why);
+}
+
+/* --force-new-cluster, as etcd's: the data stays, the other members are no more. */
+static enum err force_new_cluster(struct member *member, struct why *why)
+{
+    const struct settings *settings = member->settings;
+    if (!settings->config->force_new_cluster) {
+        return OK;
+    }
+    struct rescue rescue = {
+        .env = member->env,
+        .fs = fs_real(),
+        .log = member->log,
+        .raft_dir = settings->raft_dir,
+        .store_path = settings->store_path,
+    };
+    struct rescue_standing before;
+    enum err err = rescue_sole(&rescue, &before, why);
+    if (err != OK) {
+        why_prefix(why, "--force-new-cluster");
+        return err;
+    }
+    LOG_WARN(member->log, "forced a new cluster of this member alone; start it without the flag",
+             LOG_U64("members-before", before.log.member_count),
+             LOG_U64("last-index", before.log.last_index));
+    rescue_standing_fini(&before);
+    return OK;
 }
 
 static enum err open_data(struct member *member, struct why *why)
@@ -396,6 +424,7 @@ static enum err start(struct member *member, struct why *why)
              LOG_STR("name", member->settings->config->name),
              LOG_HEX("member-id", member->identity.member_id),
              LOG_HEX("cluster-id", member->identity.cluster_id));
+    TRY(force_new_cluster(member, why));
     TRY(open_data(member, why));
     TRY(open_transport(member, why));
     TRY(start_server(member, why));

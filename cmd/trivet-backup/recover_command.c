@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trivet-backup recover: what the members that are left of a cluster still have, and a cluster of
+ * the one that has most. Without --yes it only tells. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/fs_real.h"
+#include "cmd/trivet-backup/backup_command.h"
+#include "snapshot/rescue.h"
+
+struct recover_options {
+    struct common_options common;
+    bool yes;
+};
+
+#define ROW(name, kind, field, unit, help)                              \
+    {                                                                   \
+        name, kind, offsetof(struct recover_options, field), unit, help \
+    }
+static const struct option_row rows[] = {
+    ROW("yes", OPTION_BOOL, yes, NULL, "make the one-member cluster (else it is only told)"),
+    ROW("help", OPTION_BOOL, common.help, NULL, "print this"),
+};
+
+struct survivor {
+    const char *data_dir;
+    char raft_dir[FS_PATH_MAX];
+    char store_path[FS_PATH_MAX];
+    struct rescue rescue;
+    struct rescue_standing standing;
+};
+
+struct recovery {
+    struct command_loop loop;
+    struct survivor survivors[COMMAND_ARGS_MAX];
+    size_t count;
+    size_t best;
+};
+
+static void recovery_fini(struct recovery *recovery)
+{
+    for (size_t i = 0; i < recovery->count; i++) {
+        rescue_standing_fini(&recovery->survivors[i].standing);
+    }
+}
+
+static enum err look_at(struct recovery *recovery, const char *data_dir, struct why *why)
+{
+    struct survivor *survivor = &recovery->survivors[recovery->count];
+    char member_dir[FS_PATH_MAX];
+    survivor->data_dir = data_dir;
+    TRY(fs_join(data_dir, "member", member_dir, sizeof member_dir, why));
+    TRY(fs_join(member_dir, "raft", survivor->raft_dir, sizeof survivor->raft_dir, why));
+    TRY(fs_join(member_dir, "store.db", survivor->store_path, sizeof survivor->store_path, why));
+    survivor->rescue = (struct rescue){
+        .env = recovery->loop.env,
+        .fs = fs_real(),
+        .raft_dir = survivor->raft_dir,
+        .store_path = survivor->store_path,
+    };
+    enum err err = rescue_look(&survivor->rescue, &survivor->standing, why);
+    if (err != OK) {
+        why_prefix(why, "%s", data_dir);
+        return err;
+    }
+    recovery->count++;
+    return OK;
+}
+
+static enum err check_together(const struct recovery *recovery, struct why *why)
+{
+    const struct store_identity *first = &recovery->survivors[0].standing.store.identity;
+    for (size_t i = 1; i < recovery->count; i++) {
+        const struct store_identity *other = &recovery->survivors[i].standing.store.identity;
+        if (other->cluster_id != first->cluster_id) {
+            why_set(why, "%s and %s are of different clusters", recovery->survivors[0].data_dir,
+                    recovery->survivors[i].data_dir);
+            return ERR_FOREIGN;
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (other->member_id == recovery->survivors[j].standing.store.identity.member_id) {
+                why_set(why, "%s and %s are the same member", recovery->survivors[j].data_dir,
+                        recovery->survivors[i].data_dir);
+                return ERR_INVALID;
+            }
+        }
+    }
+    return OK;
+}
+
+static void choose(struct recovery *recovery)
+{
+    recovery->best = 0;
+    for (size_t i = 1; i < recovery->count; i++) {
+        if (rescue_is_newer(&recovery->survivors[i].standing.log,
+                            &recovery->survivors[recovery->best].standing.log)) {
+            recovery->best = i;
+        }
+    }
+}
+
+/* ---- telling ---- */
+
+static void tell_survivors(const struct recovery *recovery)
+{
+    printf("%-16s  %8s  %12s  %12s  %12s  %s\n", "member", "term", "last entry", "in the store",
+           "revision", "data directory");
+    for (size_t i = 0; i < recovery->count; i++) {
+        const struct rescue_standing *s = &recovery->survivors[i].standing;
+        printf("%-16" PRIx64 "  %8" PRIu64 "  %12" PRIu64 "  %12" PRIu64 "  %12" PRId64 "  %s%s\n",
+               s->store.identity.member_id, s->log.last_term, s->log.last_index,
+               s->store.applied_index, s->store.revision, recovery->survivors[i].data_dir,
+               i == recovery->best ? "  (newest log)" : "");
+    }
+}
+
+static bool is_here(const struct recovery *recovery, uint64_t id)
+{
+    for (size_t i = 0; i < recovery->count; i++) {
+        if (recovery->survivors[i].standing.store.identity.member_id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What was acknowledged is with a majority of the voters: is one of them here in any case? */
+static void tell_missing(const struct recovery *recovery)
+{
+    const struct log_standing *log = &recovery->survivors[recovery->best].standing.log;
+    size_t voters = 0;
+    size_t missing = 0;
+    for (size_t i = 0; i < log->member_count; i++) {
+        if (log->members[i].role == MEMBER_VOTER) {
+            voters++;
+        }
+        if (log->members[i].role == MEMBER_VOTER && !is_here(recovery, log->members[i].id)) {
+            missing++;
+            printf("not here: member %" PRIx64 " at %s\n", log->members[i].id,
+                   log->members[i].address);
+        }
+    }
+    if (missing < voters / 2 + 1) {
+        printf("Nothing that was acknowledged is lost: %zu of %zu voters are here.\n",
+               voters - missing, voters);
+    } else {
+        printf("Lost is what was acknowledged by the %zu of %zu voters that are not here, and had "
+               "not reached this one: after term %" PRIu64 ", index %" PRIu64 ".\n",
+               missing, voters, log->last_term, log->last_index);
+    }
+}
+
+static void tell_lacks(const struct recovery *recovery)
+{
+    const struct survivor *best = &recovery->survivors[recovery->best];
+    for (size_t i = 0; i < recovery->count; i++) {
+        const struct survivor *other = &recovery->survivors[i];
+        uint64_t lacks = rescue_lacks(&best->standing.log, &other->standing.log);
+        if (i != recovery->best && lacks > 0) {
+            printf("%" PRIu64
+                   " entries that only %s has are dropped: they were never acknowledged.\n",
+                   lacks, other->data_dir);
+        }
+    }
+}
+
+static void tell_next(const struct recovery *recovery, bool done)
+{
+    const struct survivor *best = &recovery->survivors[recovery->best];
+    if (!done) {
+        printf("\nNothing was changed. With --yes, %s becomes a cluster of one member; what the "
+               "others have must never run again.\n",
+               best->data_dir);
+        return;
+    }
+    printf("\n%s is a cluster of one member now. Remove the data of all others, start it with the "
+           "flags it had, and add members to it.\n",
+           best->data_dir);
+}
+
+/* ---- the command ---- */
+
+static enum err recover(struct recovery *recovery, const char *const *dirs, size_t count, bool yes,
+                        struct why *why)
+{
+    TRY(command_loop_init(&recovery->loop, why));
+    for (size_t i = 0; i < count; i++) {
+        TRY(look_at(recovery, dirs[i], why));
+    }
+    TRY(check_together(recovery, why));
+    choose(recovery);
+    tell_survivors(recovery);
+    tell_missing(recovery);
+    tell_lacks(recovery);
+    if (yes) {
+        struct rescue_standing before;
+        TRY(rescue_sole(&recovery->survivors[recovery->best].rescue, &before, why));
+        rescue_standing_fini(&before);
+    }
+    tell_next(recovery, yes);
+    return OK;
+}
+
+static int run(const struct backup_command *command, int argc, const char *const *argv)
+{
+    struct recover_options options = {.yes = false};
+    const char *args[COMMAND_ARGS_MAX];
+    size_t count;
+    int status;
+    if (!command_parse(command, argc, argv, &options, args, 1, COMMAND_ARGS_MAX, &count, &status)) {
+        return status;
+    }
+    static struct recovery recovery;
+    struct why why = {{0}};
+    enum err err = recover(&recovery, args, count, options.yes, &why);
+    recovery_fini(&recovery);
+    return err == OK ? EXIT_SUCCESS : command_fail(err, &why);
+}
+
+const struct backup_command command_recover = {
+    .name = "recover",
+    .args = "DIR...",
+    .help = "when most members are lost: a cluster of one that is left",
+    .rows = rows,
+    .row_count = ARRAY_LEN(rows),
+    .run = run,
+};

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAFT_LOGFORCE_H
+#define RAFT_LOGFORCE_H
+
+#include "base/addr.h"
+#include "base/fs.h"
+#include "base/limits.h"
+#include "raft/node.h"
+
+/* The log of a member that does not run, when most of its cluster is lost for good: how far it
+ * goes, and how it becomes the log of a cluster of this member alone.
+ *
+ *   ... entry entry entry │ configuration {this member}
+ *   └─ all of them count ─┘ └─ put behind them: from here on it is a majority by itself
+ *
+ * Entries that were acknowledged to nobody, because the others did not have them yet, count as
+ * well; those that this member never had are gone. If the others come back they do not know of it,
+ * and may go on without it: whoever forces a log sees to it that they do not. */
+struct logforce {
+    struct env *env;
+    struct fs *fs;
+    struct logger *log;
+    const char *dir;
+    uint64_t cluster_id;
+    uint64_t member_id;
+};
+
+struct log_standing {
+    uint64_t term;
+    uint64_t snapshot_index;
+    uint64_t first_index; /* of the entries that are there */
+    uint64_t last_index;
+    uint64_t last_term;
+    uint64_t *terms; /* of entries first_index to last_index */
+    struct {
+        uint64_t id;
+        char address[ADDR_TEXT_SIZE];
+        enum member_role role;
+    } members[MEMBERS_MAX]; /* of the newest configuration in it */
+    size_t member_count;
+};
+void log_standing_fini(struct log_standing *standing);
+
+/* ERR_NOT_FOUND: there is no log. ERR_LOCKED: the member runs. Changes what every start changes: a
+ * torn end is cut. Blocks, as the next. */
+MUST_CHECK enum err logforce_look(const struct logforce *force, struct log_standing *ret,
+                                  struct why *why);
+
+/* Make the member the only one, durably; nothing when it is already. RET is what it was before.
+ * ERR_INVALID: it is no voter of its newest configuration. */
+MUST_CHECK enum err logforce_sole(const struct logforce *force, struct log_standing *ret,
+                                  struct why *why);
+
+#endif
