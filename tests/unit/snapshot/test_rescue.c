@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/rescue.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/codec.h"
+#include "base/fs_real.h"
+#include "snapshot/restore.h"
+#include "tests/unit/snapshot/backup_fixture.h"
+
+static const struct node_member members[] = {
+    {.id = 0xb1, .address = "10.0.0.1:2380", .role = MEMBER_VOTER},
+    {.id = 0xb2, .address = "10.0.0.2:2380", .role = MEMBER_VOTER},
+    {.id = 0xb3, .address = "10.0.0.3:2380", .role = MEMBER_VOTER},
+};
+static char store_path[512];
+static char raft_dir[512];
+static struct rescue rescue;
+
+/* A member of three, with rows for all of them, made by a restore. */
+static void setup(void)
+{
+    stored_setup();
+    static char file[256];
+    static char data_dir[256];
+    static uint8_t keys[3][8];
+    struct dbrewrite_row rows[3];
+    for (size_t i = 0; i < 3; i++) {
+        put_u64(keys[i], __builtin_bswap64(members[i].id));
+        rows[i] = (struct dbrewrite_row){.table = TABLE_MEMBER,
+                                         .key = bytes_of(keys[i], sizeof keys[i]),
+                                         .value = bytes_of_str("a member")};
+    }
+    (void)snprintf(file, sizeof file, "%s", stored_save("saved.db"));
+    (void)snprintf(data_dir, sizeof data_dir, "%s", tmpdir_path("data"));
+    struct restore_config config = {
+        .env = stored.loop.env,
+        .file = file,
+        .data_dir = data_dir,
+        .identity = {.cluster_id = 0xc2, .member_id = 0xb2},
+        .members = members,
+        .member_count = 3,
+        .rows = rows,
+        .row_count = 3,
+    };
+    struct restore_result result;
+    enum err err = restore(&config, &result, &stored.why);
+    ck_assert_msg(err == OK, "%s", stored.why.text);
+    (void)snprintf(store_path, sizeof store_path, "%s/member/store.db", data_dir);
+    (void)snprintf(raft_dir, sizeof raft_dir, "%s/member/raft", data_dir);
+    rescue = (struct rescue){
+        .env = stored.loop.env, .fs = fs_real(), .raft_dir = raft_dir, .store_path = store_path};
+}
+
+static struct store *open_member(void)
+{
+    struct store_config config = {.env = stored.loop.env,
+                                  .path = store_path,
+                                  .identity = {.cluster_id = 0xc2, .member_id = 0xb2}};
+    struct store *store = NULL;
+    enum err err = store_open(&config, &store, &stored.why);
+    ck_assert_msg(err == OK, "%s", stored.why.text);
+    return store;
+}
+
+static enum err count_rows(void *ctx, struct bytes key, struct bytes value)
+{
+    int *counts = ctx;
+    struct reader r = reader_of(key);
+    (void)value;
+    counts[0]++;
+    counts[1] += read_u64_be(&r) == 0xb2;
+    return OK;
+}
+
+START_TEST(a_member_tells_where_it_stands)
+{
+    struct rescue_standing standing;
+    enum err err = rescue_look(&rescue, &standing, &stored.why);
+    ck_assert_msg(err == OK, "%s", stored.why.text);
+    ck_assert_uint_eq(standing.store.identity.member_id, 0xb2);
+    ck_assert_uint_eq(standing.store.applied_index, INDEX);
+    ck_assert_int_eq(standing.store.revision, store_revision(stored.store));
+    ck_assert_uint_eq(standing.log.last_index, INDEX);
+    ck_assert_uint_eq(standing.log.member_count, 3);
+    rescue_standing_fini(&standing);
+}
+END_TEST
+
+START_TEST(of_the_members_it_alone_stays_and_all_keys)
+{
+    struct rescue_standing standing;
+    ck_assert_int_eq(rescue_sole(&rescue, &standing, &stored.why), OK);
+    ck_assert_uint_eq(standing.log.member_count, 3);
+    rescue_standing_fini(&standing);
+    ck_assert_int_eq(rescue_sole(&rescue, &standing, &stored.why), OK); /* once more */
+    ck_assert_uint_eq(standing.log.member_count, 1);
+    rescue_standing_fini(&standing);
+    struct store *store = open_member();
+    int counts[2] = {0};
+    ck_assert_int_eq(store_table_foreach(store, TABLE_MEMBER, count_rows, counts, NULL), OK);
+    ck_assert_int_eq(counts[0], 1);
+    ck_assert_int_eq(counts[1], 1);
+    ck_assert_int_eq(store_revision(store), store_revision(stored.store));
+    ck_assert_uint_eq(store_key_count(store), store_key_count(stored.store));
+    ck_assert(set_hash_equal(store_set_hash(store), store_set_hash(stored.store)));
+    store_close(store);
+}
+END_TEST
+
+START_TEST(a_member_that_runs_is_left_alone)
+{
+    struct rescue_standing standing;
+    struct store *store = open_member();
+    /* In this process SQLite would let it in: the log's lock does not. */
+    CLEANUP(fs_closep) struct fs_file *lock = NULL;
+    char path[600];
+    (void)snprintf(path, sizeof path, "%s/lock", raft_dir);
+    ck_assert_int_eq(fs_lock(fs_real(), path, &lock, NULL), OK);
+    ck_assert_int_eq(rescue_look(&rescue, &standing, &stored.why), ERR_LOCKED);
+    store_close(store);
+}
+END_TEST
+
+START_TEST(a_log_and_a_store_that_do_not_join_are_refused)
+{
+    struct rescue_standing standing;
+    struct dbrewrite change = {
+        .identity = {.cluster_id = 0xc2, .member_id = 0xb2},
+        .applied_index = INDEX + 5, /* of which the log knows nothing */
+        .applied_term = TERM,
+        .revision = store_revision(stored.store),
+        .compacted_revision = COMPACTED,
+    };
+    ck_assert_int_eq(dbrewrite(store_path, &change, true, &stored.why), OK);
+    ck_assert_int_eq(rescue_look(&rescue, &standing, &stored.why), ERR_CORRUPT);
+    change.applied_index = INDEX - 5; /* what it lacks is forgotten */
+    ck_assert_int_eq(dbrewrite(store_path, &change, true, &stored.why), OK);
+    ck_assert_int_eq(rescue_sole(&rescue, &standing, &stored.why), ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(revisions_do_not_go_back)
+{
+    struct dbrewrite change = {.revision = 3, .compacted_revision = COMPACTED};
+    ck_assert_int_eq(dbrewrite(store_path, &change, true, &stored.why), ERR_INVALID);
+    change.revision = store_revision(stored.store);
+    change.compacted_revision = change.revision + 1;
+    ck_assert_int_eq(dbrewrite(store_path, &change, false, &stored.why), ERR_INVALID);
+    store_close(open_member());
+}
+END_TEST
+
+/* Logs by their terms, the entries from `first` on. */
+static const struct {
+    uint64_t best_first, other_first;
+    uint64_t best[6], other[6]; /* 0 ends */
+    bool best_is_newer;
+    uint64_t lacks;
+} logs[] = {
+    {1, 1, {1, 1, 2}, {1, 1, 2}, false, 0},
+    {1, 1, {1, 1, 2, 2}, {1, 1, 2}, true, 0},
+    {1, 1, {1, 1, 3}, {1, 1, 2, 2, 2}, true, 3}, /* a newer term beats more entries */
+    {1, 1, {1, 2, 2}, {1, 1, 1, 1}, true, 3},
+    {4, 1, {2, 2}, {1, 1, 1, 2}, true, 0}, /* the first three are in the state */
+    {1, 4, {1, 1, 1, 2, 2}, {2}, true, 0},
+};
+
+START_TEST(the_newest_log_is_the_one_with_the_last_term_then_the_longest)
+{
+    struct log_standing best = {.first_index = logs[_i].best_first,
+                                .terms = (uint64_t *)(uintptr_t)logs[_i].best};
+    struct log_standing other = {.first_index = logs[_i].other_first,
+                                 .terms = (uint64_t *)(uintptr_t)logs[_i].other};
+    best.last_index = best.first_index - 1;
+    other.last_index = other.first_index - 1;
+    for (size_t i = 0; i < 6 && logs[_i].best[i] != 0; i++) {
+        best.last_index++;
+        best.last_term = logs[_i].best[i];
+    }
+    for (size_t i = 0; i < 6 && logs[_i].other[i] != 0; i++) {
+        other.last_index++;
+        other.last_term = logs[_i].other[i];
+    }
+    ck_assert_int_eq(rescue_is_newer(&best, &other), logs[_i].best_is_newer);
+    ck_assert(!rescue_is_newer(&other, &best));
+    ck_assert_uint_eq(rescue_lacks(&best, &other), logs[_i].lacks);
+}
+END_TEST
+
+static Suite *rescue_suite(void)
+{
+    Suite *suite = suite_create("rescue");
+    TCase *tc = tcase_create("rescue");
+    tcase_add_checked_fixture(tc, setup, stored_teardown);
+    tcase_add_test(tc, a_member_tells_where_it_stands);
+    tcase_add_test(tc, of_the_members_it_alone_stays_and_all_keys);
+    tcase_add_test(tc, a_member_that_runs_is_left_alone);
+    tcase_add_test(tc, a_log_and_a_store_that_do_not_join_are_refused);
+    tcase_add_test(tc, revisions_do_not_go_back);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("logs");
+    tcase_add_loop_test(tc, the_newest_log_is_the_one_with_the_last_term_then_the_longest, 0,
+                        ARRAY_LEN(logs));
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(rescue_suite);
+}
