@@ -32,10 +32,19 @@ static struct snapshot_call *snapshot_of(struct call *call)
     return CONTAINER_OF(call, struct snapshot_call, call);
 }
 
+/* Elsewhere a full disk is the quota's: here it is no fault of what is stored. */
+static void wake(struct call *call, enum err status)
+{
+    if (status == ERR_NO_SPACE) {
+        grpc_call_finish(call_grpc(call), GRPC_RESOURCE_EXHAUSTED,
+                         "no room for a copy of the database on this member's disk");
+    }
+    call_wake(call, status);
+}
+
 static void on_spooled(struct spool_copy *copy, enum err status)
 {
-    struct snapshot_call *state = CONTAINER_OF(copy, struct snapshot_call, copy);
-    call_wake(&state->call, status);
+    wake(&CONTAINER_OF(copy, struct snapshot_call, copy)->call, status);
 }
 
 static void send_piece(struct call *call)
@@ -103,7 +112,7 @@ static void rpc_maintenance_snapshot(struct call *call, const void *request)
     enum err err = spool_start(call->service->spool, &state->copy, on_spooled);
     state->started = err == OK;
     if (err != OK) {
-        call_wake(call, err);
+        wake(call, err);
     }
 }
 

@@ -89,6 +89,16 @@ START_TEST(a_copy_that_fails_is_told)
     ask_snapshot(&reply);
     SERVE_UNTIL(reply.ended);
     ck_status(&reply, GRPC_UNKNOWN, "input/output error");
+    store_model_fail_copy(served.store, ERR_NO_SPACE);
+    ask_snapshot(&reply);
+    SERVE_UNTIL(reply.ended);
+    ck_status(&reply, GRPC_RESOURCE_EXHAUSTED,
+              "no room for a copy of the database on this member's disk");
+    store_model_set_size(served.store, UINT64_MAX / 2); /* that is seen before */
+    ask_snapshot(&reply);
+    SERVE_UNTIL(reply.ended);
+    ck_status(&reply, GRPC_RESOURCE_EXHAUSTED,
+              "no room for a copy of the database on this member's disk");
     store_model_fail_copy(served.store, OK);
     store_model_set_size(served.store, 4096);
     ask_snapshot(&reply);

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs_real.h"
+#include "cmd/cli/options.h"
 #include "cmd/cli/progress.h"
 #include "cmd/trivet-backup/schedule.h"
 #include "tests/lib/runner.h"
@@ -131,6 +132,32 @@ START_TEST(progress_has_rate_and_time_left)
 }
 END_TEST
 
+/* ---- options ---- */
+
+START_TEST(booleans_can_have_a_value)
+{
+    static const struct {
+        const char *word;
+        enum err err;
+        bool want;
+    } cases[] = {{"--flag", OK, true},
+                 {"--flag=true", OK, true},
+                 {"--flag=false", OK, false},
+                 {"--flag=no", ERR_INVALID, false}};
+    static const struct option_row rows[] = {{"flag", OPTION_BOOL, 0, NULL, ""}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *const words[] = {"tool", cases[i].word, "argument", NULL};
+        const char *args[2];
+        size_t count;
+        bool flag = cases[i].err != OK;
+        struct why why;
+        enum err err = options_parse(rows, 1, 3, words, &flag, args, 2, &count, &why);
+        ck_assert_msg(err == cases[i].err, "%s", cases[i].word);
+        ck_assert_msg(err != OK || (flag == cases[i].want && count == 1), "%s", cases[i].word);
+    }
+}
+END_TEST
+
 static Suite *backup_parts_suite(void)
 {
     Suite *suite = suite_create("backup_parts");
@@ -144,6 +171,7 @@ static Suite *backup_parts_suite(void)
     tc = tcase_create("output");
     tcase_add_test(tc, sizes_are_as_etcd_writes_them);
     tcase_add_test(tc, progress_has_rate_and_time_left);
+    tcase_add_test(tc, booleans_can_have_a_value);
     suite_add_tcase(suite, tc);
     return suite;
 }
