@@ -229,6 +229,7 @@ static enum err begin(struct saving *saving, struct why *why)
     TRY(client_new(&config, &saving->client, why));
     if (is_scheduled(saving)) {
         TRY(fs_make_dirs(fs_real(), saving->target, why));
+        TRY(schedule_clean(fs_real(), saving->target, why));
         saving->due_ms = env_now_ms(saving->loop.env);
         env_timer_start(saving->loop.env, &saving->timer, 0);
         return OK;

@@ -7,6 +7,8 @@
 #include <time.h>
 
 #define PATTERN         "trivet-00000000T000000.000Z.db" /* 0: a digit */
+#define PART            ".part"                          /* backupwriter.h */
+#define PART_LEN        (sizeof PART - 1)
 #define RETRY_FIRST_MS  1000u
 #define RETRY_DOUBLINGS 6u
 
@@ -67,6 +69,49 @@ enum err schedule_retain(struct fs *fs, const char *dir, uint64_t keep, const ch
     }
     size_t excess = count > keep ? (size_t)(count - keep) : 0;
     enum err err = remove_oldest(fs, dir, &names, excess, just_saved, removed, why);
+    fs_names_fini(&names);
+    return err;
+}
+
+/* Is it such a name and ".part"? */
+static bool is_part(const char *name)
+{
+    char whole[SCHEDULE_NAME_SIZE];
+    size_t len = strlen(name);
+    if (len < PART_LEN || len - PART_LEN >= sizeof whole ||
+        strcmp(name + len - PART_LEN, PART) != 0) {
+        return false;
+    }
+    memcpy(whole, name, len - PART_LEN);
+    whole[len - PART_LEN] = '\0';
+    return schedule_is_name(whole);
+}
+
+/* Who saves holds the file's lock. */
+static enum err remove_part(struct fs *fs, const char *path, struct why *why)
+{
+    struct fs_file *file = NULL;
+    enum err err = fs_lock(fs, path, &file, why);
+    if (err == ERR_LOCKED) {
+        return OK;
+    }
+    TRY(err);
+    err = fs_unlink(fs, path, why);
+    fs_close(file);
+    return err;
+}
+
+enum err schedule_clean(struct fs *fs, const char *dir, struct why *why)
+{
+    struct fs_names names = {0};
+    enum err err = fs_list(fs, dir, &names, why);
+    for (size_t i = 0; i < names.count && err == OK; i++) {
+        char path[FS_PATH_MAX];
+        if (is_part(names.names[i])) {
+            err = fs_join(dir, names.names[i], path, sizeof path, why);
+            err = err == OK ? remove_part(fs, path, why) : err;
+        }
+    }
     fs_names_fini(&names);
     return err;
 }

@@ -18,6 +18,9 @@ bool schedule_is_name(const char *name); /* is it one of these? Others are left 
 MUST_CHECK enum err schedule_retain(struct fs *fs, const char *dir, uint64_t keep,
                                     const char *just_saved, unsigned *removed, struct why *why);
 
+/* Remove what crashes have left half saved in DIR, unless somebody is saving it now. */
+MUST_CHECK enum err schedule_clean(struct fs *fs, const char *dir, struct why *why);
+
 /* When the next one is due: EVERY_MS after the last was due, but not before now; after a failure
  * sooner, and then less and less soon. */
 uint64_t schedule_next_ms(uint64_t due_ms, uint64_t now_ms, uint64_t every_ms, unsigned failures);

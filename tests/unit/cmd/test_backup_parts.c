@@ -74,6 +74,27 @@ START_TEST(the_newest_stay_and_the_one_just_saved)
 }
 END_TEST
 
+START_TEST(what_is_half_saved_is_removed_unless_it_is_being_saved)
+{
+    static const char *const left[] = {"trivet-20200101T000000.000Z.db",
+                                       "trivet-20200101T000002.000Z.db.part", "other.db.part"};
+    struct fs_file *lock = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(left); i++) {
+        tmpdir_write(left[i], "x", 1);
+    }
+    tmpdir_write("trivet-20200101T000001.000Z.db.part", "x", 1);
+    ck_assert_int_eq(fs_lock(fs_real(), tmpdir_path(left[1]), &lock, NULL), OK);
+    ck_assert_int_eq(schedule_clean(fs_real(), tmpdir_path(NULL), NULL), OK);
+    struct fs_names names = {0};
+    ck_assert_int_eq(fs_list(fs_real(), tmpdir_path(NULL), &names, NULL), OK);
+    ck_assert_uint_eq(names.count, ARRAY_LEN(left));
+    ck_assert_str_eq(names.names[2], left[1]);
+    fs_names_fini(&names);
+    fs_close(lock);
+    ck_assert_int_eq(schedule_clean(fs_real(), tmpdir_path("missing"), NULL), ERR_NOT_FOUND);
+}
+END_TEST
+
 START_TEST(the_next_one_is_due_by_the_clock_or_soon_after_a_failure)
 {
     static const struct {
@@ -166,6 +187,7 @@ static Suite *backup_parts_suite(void)
     tcase_add_test(tc, names_are_moments_in_order);
     tcase_add_test(tc, files_of_others_stay);
     tcase_add_test(tc, the_newest_stay_and_the_one_just_saved);
+    tcase_add_test(tc, what_is_half_saved_is_removed_unless_it_is_being_saved);
     tcase_add_test(tc, the_next_one_is_due_by_the_clock_or_soon_after_a_failure);
     suite_add_tcase(suite, tc);
     tc = tcase_create("output");
