@@ -66,6 +66,7 @@ enum err logbegin(const struct logbegin *begin, struct why *why)
         .dir = begin->dir,
         .cluster_id = begin->cluster_id,
         .member_id = begin->member_id,
+        .segment_bytes = begin->segment_bytes,
     };
     struct raftlog *log;
     enum err err = raftlog_files_open(&config, &log, why);

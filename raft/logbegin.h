@@ -25,7 +25,8 @@ struct logbegin {
     uint64_t term;
     const struct node_member *members;
     size_t member_count;
-    struct bytes manifest; /* of the store's state at INDEX */
+    struct bytes manifest;  /* of the store's state at INDEX */
+    uint64_t segment_bytes; /* 0: SEGMENT_BYTES */
 };
 
 /* Durable when it returns OK. Blocks, and completes what its log submits to ENV's workers: for

@@ -96,6 +96,7 @@ static enum err open_log(const struct logforce *force, struct raftlog **ret,
         .dir = force->dir,
         .cluster_id = force->cluster_id,
         .member_id = force->member_id,
+        .segment_bytes = force->segment_bytes,
     };
     struct raftlog *log;
     TRY(raftlog_files_open(&config, &log, why));

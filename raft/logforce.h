@@ -23,6 +23,7 @@ struct logforce {
     const char *dir;
     uint64_t cluster_id;
     uint64_t member_id;
+    uint64_t segment_bytes; /* 0: SEGMENT_BYTES */
 };
 
 struct log_standing {

@@ -6,6 +6,8 @@
 #include "tests/lib/fs_fault.h"
 #include "tests/lib/runner.h"
 
+#define SEGMENT_SIZE 16384u
+
 static const struct node_member members[] = {
     {.id = 3, .address = "three:2380", .role = MEMBER_VOTER},
     {.id = 1, .address = "one:2380", .role = MEMBER_VOTER},
@@ -26,6 +28,7 @@ static void setup(void)
         .env = env_fake_env(fixture.fake),
         .fs = fs_fault_fs(fixture.disk),
         .dir = "/raft",
+        .segment_bytes = SEGMENT_SIZE,
         .cluster_id = 7,
         .member_id = 1,
         .index = 1000,
@@ -48,6 +51,7 @@ static bool is_there(struct fs_fault *disk)
     struct raftlog_files_config config = {.env = env_fake_env(fixture.fake),
                                           .fs = fs_fault_fs(disk),
                                           .dir = "/raft",
+                                          .segment_bytes = SEGMENT_SIZE,
                                           .cluster_id = 7,
                                           .member_id = 1};
     struct raftlog *log;
@@ -106,8 +110,12 @@ START_TEST(members_agree_on_the_configuration)
         begin.dir = i == 0 ? "/a" : "/b";
         begin.members = i == 0 ? members : turned;
         ck_assert_int_eq(logbegin(&begin, &fixture.why), OK);
-        struct raftlog_files_config config = {
-            .env = begin.env, .fs = begin.fs, .dir = begin.dir, .cluster_id = 7, .member_id = 1};
+        struct raftlog_files_config config = {.env = begin.env,
+                                              .fs = begin.fs,
+                                              .dir = begin.dir,
+                                              .segment_bytes = SEGMENT_SIZE,
+                                              .cluster_id = 7,
+                                              .member_id = 1};
         ck_assert_int_eq(raftlog_files_open(&config, &logs[i], &fixture.why), OK);
         ck_assert_int_eq(logs[i]->ops->load(logs[i], &images[i], &fixture.why), OK);
     }

@@ -10,6 +10,8 @@
 #include "tests/lib/fs_fault.h"
 #include "tests/lib/runner.h"
 
+#define SEGMENT_SIZE 16384u
+
 static const struct node_member members[] = {
     {.id = 1, .address = "one:2380", .role = MEMBER_VOTER},
     {.id = 2, .address = "two:2380", .role = MEMBER_VOTER},
@@ -30,6 +32,7 @@ static void begin(uint64_t member_id)
         .env = env_fake_env(fixture.fake),
         .fs = fs_fault_fs(fixture.disk),
         .dir = "/raft",
+        .segment_bytes = SEGMENT_SIZE,
         .cluster_id = 7,
         .member_id = member_id,
         .index = 100,
@@ -50,6 +53,7 @@ static void setup(void)
         .env = env_fake_env(fixture.fake),
         .fs = fs_fault_fs(fixture.disk),
         .dir = "/raft",
+        .segment_bytes = SEGMENT_SIZE,
         .cluster_id = 7,
         .member_id = 1,
     };
@@ -77,6 +81,7 @@ static void append_some(void)
     struct raftlog_files_config config = {.env = fixture.force.env,
                                           .fs = fixture.force.fs,
                                           .dir = "/raft",
+                                          .segment_bytes = SEGMENT_SIZE,
                                           .cluster_id = 7,
                                           .member_id = fixture.force.member_id};
     struct raftlog *log;
