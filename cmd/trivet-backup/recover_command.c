@@ -3,6 +3,7 @@
  * the one that has most. Without --yes it only tells. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/fs_real.h"
@@ -137,8 +138,9 @@ static void tell_missing(const struct recovery *recovery)
         }
         if (log->members[i].role == MEMBER_VOTER && !is_here(recovery, log->members[i].id)) {
             missing++;
+            const char *at = strchr(log->members[i].address, '@');
             printf("not here: member %" PRIx64 " at %s\n", log->members[i].id,
-                   log->members[i].address);
+                   at == NULL ? log->members[i].address : at + 1);
         }
     }
     if (missing < voters / 2 + 1) {

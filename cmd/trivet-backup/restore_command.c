@@ -86,9 +86,13 @@ static enum err make_settings(const struct restore_options *options, struct conf
 
 /* ---- the members ---- */
 
+/* In a configuration an address has its member's id before it (raft/node.h). */
+#define ADDRESS_SIZE (ADDR_TEXT_SIZE + 17)
+
 struct member_rows {
     struct node_member members[MEMBERS_MAX];
     struct dbrewrite_row rows[MEMBERS_MAX];
+    char addresses[MEMBERS_MAX][ADDRESS_SIZE];
     uint8_t keys[MEMBERS_MAX][CLUSTER_ROW_KEY_BYTES];
     struct buf values[MEMBERS_MAX];
     size_t count;
@@ -120,8 +124,10 @@ static enum err fill_rows(const struct initial_cluster *cluster, struct member_r
         ret->rows[i] = (struct dbrewrite_row){.table = TABLE_MEMBER,
                                               .key = bytes_of(ret->keys[i], sizeof ret->keys[i]),
                                               .value = buf_bytes(&ret->values[i])};
+        (void)snprintf(ret->addresses[i], ADDRESS_SIZE, "%" PRIx64 "@%s", initial->id,
+                       initial->address);
         ret->members[i] = (struct node_member){
-            .id = initial->id, .address = initial->address, .role = MEMBER_VOTER};
+            .id = initial->id, .address = ret->addresses[i], .role = MEMBER_VOTER};
     }
     return OK;
 }
