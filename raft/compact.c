@@ -3,6 +3,9 @@
 
 #include <limits.h>
 
+/* The least that an entry costs in the store, about: a small put. */
+#define BYTES_PER_ENTRY 64u
+
 static uint64_t bytes_between(const struct raft *r, uint64_t after, uint64_t to, uint64_t enough)
 {
     uint64_t bytes = 0;
@@ -32,6 +35,16 @@ bool compact_due(const struct raft *r, const struct compact_limits *limits, uint
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+struct compact_limits compact_while_installing(const struct compact_limits *limits,
+                                               uint64_t state_bytes)
+{
+    struct compact_limits wider = *limits;
+    uint64_t entries = state_bytes / BYTES_PER_ENTRY;
+    wider.held_entries = entries > limits->held_entries ? entries : limits->held_entries;
+    wider.held_bytes = state_bytes > limits->held_bytes ? state_bytes : limits->held_bytes;
+    return wider;
 }
 
 /* Entries up to INDEX, the newest first, that are no more than COUNT and BYTES. */

@@ -32,6 +32,14 @@ struct compact_limits {
     uint64_t held_bytes;
 };
 
+/* While a state of STATE_BYTES is on its way to a member: what comes meanwhile is what it needs
+ * next, so that it is held up to the size of the state itself. Under load a state arrives in less
+ * than the time in which as much is written; who begins anew with a newer one writes it all once
+ * more.
+ */
+struct compact_limits compact_while_installing(const struct compact_limits *limits,
+                                               uint64_t state_bytes);
+
 /* Whether it is worth it now. LOG_BYTES: what the log holds on disk. */
 bool compact_due(const struct raft *r, const struct compact_limits *limits, uint64_t durable_index,
                  uint64_t log_bytes);

@@ -183,6 +183,14 @@ static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
                : node->callbacks->may_restore(node->ctx, index, why);
 }
 
+static void on_want_state(void *ctx, uint64_t peer)
+{
+    struct node *node = ctx;
+    if (!node->closing) {
+        node->callbacks->want_state(node->ctx, peer);
+    }
+}
+
 static void on_left(void *ctx)
 {
     struct node *node = ctx;
@@ -321,6 +329,18 @@ void node_read_index_cancel(struct node *node, struct read_index *request)
     readindex_cancel(&node->readindex, request);
 }
 
+bool node_hold_state(struct node *node, uint64_t peer_id, uint64_t index, uint64_t size_bytes)
+{
+    return !node->closing && raftio_hold_state(node->io, peer_id, index, size_bytes);
+}
+
+enum err node_install(struct node *node, uint64_t peer_id, uint64_t index, uint64_t term,
+                      struct bytes manifest)
+{
+    ASSERT(!node->closing && !raftio_inside(node->io));
+    return raftio_install(node->io, peer_id, index, term, manifest);
+}
+
 /* ---- life ---- */
 
 static void node_free(struct node *node)
@@ -338,6 +358,7 @@ static enum err open_io(struct node *node, const struct node_config *config, str
         .manifest = on_manifest,
         .restore = on_restore,
         .may_restore = on_may_restore,
+        .want_state = on_want_state,
         .left = on_left,
         .changed = nodechange_on_changed,
         .transferred = nodechange_on_transferred,
@@ -360,6 +381,7 @@ static enum err open_io(struct node *node, const struct node_config *config, str
         .held_entries = config->held_entries,
         .held_bytes = config->held_bytes,
         .guard_off_mask = config->unguarded ? GUARD_ALL_OFF : config->guard_off_mask,
+        .sends_state = node->callbacks->want_state != NULL,
     };
     return raftio_open(&io_config, &callbacks, node, &node->io, why);
 }

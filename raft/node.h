@@ -42,9 +42,14 @@ struct node_callbacks {
      * beyond. An error ends the member with a clear message. */
     enum err (*restore)(void *ctx, uint64_t index, struct bytes manifest, struct why *why);
 
-    /* A manifest comes from the leader: will restore do? An error ends the member before its own
-     * log is given up for it. May be NULL: it will. */
+    /* A manifest comes from the leader: will restore do? With an error this member keeps its own
+     * log, and the leader asks again. May be NULL: it will. */
     enum err (*may_restore)(void *ctx, uint64_t index, struct why *why);
+
+    /* Leader: PEER lacks entries that the log has no more, and needs the state in their place: see
+     * node_install. Said again now and then while nobody sees to it (node_hold_state). May be NULL:
+     * then it is sent the manifest, as if it had the state. */
+    void (*want_state)(void *ctx, uint64_t peer_id);
 
     /* Role, term or leader changed (leader_id 0: unknown). */
     void (*state_changed)(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id);
@@ -161,6 +166,19 @@ void node_transfer(struct node *node, uint64_t peer_id, void (*cb)(void *ctx, en
 enum change_kind { CHANGE_ADD_LEARNER, CHANGE_PROMOTE, CHANGE_DEMOTE, CHANGE_REMOVE };
 void node_change(struct node *node, enum change_kind kind, uint64_t member_id, const char *address,
                  void (*cb)(void *ctx, enum err status), void *ctx);
+
+/* Leader: a state is on its way to PEER, which needs it: that at INDEX, of SIZE_BYTES (0: it is not
+ * made yet). What follows INDEX stays in the log meanwhile, up to SIZE_BYTES of it or HELD_BYTES,
+ * whichever is more. To be said again before an election timeout has passed; false: PEER does not
+ * need it any more, or this member does not lead. */
+bool node_hold_state(struct node *node, uint64_t peer_id, uint64_t index, uint64_t size_bytes);
+
+/* Leader: PEER has the state at INDEX on its disk, the effect of an entry of TERM: let its log
+ * begin there, with MANIFEST. To be repeated while node_hold_state says true: a message can get
+ * lost. ERR_NOT_FOUND: what follows INDEX has left our log, or the entry there is of another term:
+ * only a newer state will do. ERR_NOT_LEADER: as node_hold_state. ERR_CONNECT: later. */
+MUST_CHECK enum err node_install(struct node *node, uint64_t peer_id, uint64_t index, uint64_t term,
+                                 struct bytes manifest);
 
 /* Stop taking part; every pending request is called back with ERR_STOPPED first, then cb; then the
  * memory is gone. */

@@ -217,7 +217,8 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     buf_fini(&manifest);
     uint64_t replicated_index =
         r->state == RAFT_LEADER ? flow_replicated_index(&io->flow) : io->replicated_index;
-    raft_set_snapshot_trailing(r, compact_trailing(r, &io->limits, index, replicated_index,
+    struct compact_limits limits = raftinstall_limits(io);
+    raft_set_snapshot_trailing(r, compact_trailing(r, &limits, index, replicated_index,
                                                    io->raftlog->ops->size_bytes(io->raftlog)));
     raft_set_snapshot_threshold(r, SNAPSHOT_NOT_DUE);
     io->snapshot_due = false;

@@ -85,6 +85,7 @@ static void finish_all(struct raftio *io)
         free(all);
     }
     raftio_leave(io);
+    raftinstall_tell(io);
 }
 
 static void on_finish(struct env_task *task)
@@ -369,6 +370,7 @@ enum err raftio_open(const struct raftio_config *config, const struct raftio_cal
     io->callbacks = callbacks;
     io->ctx = ctx;
     io->bootstrap = config->bootstrap;
+    io->sends_state = config->sends_state;
     io->limits = (struct compact_limits){.snapshot_entries = config->snapshot_entries,
                                          .snapshot_bytes = config->snapshot_bytes,
                                          .trailing_entries = config->trailing_entries,

@@ -34,6 +34,7 @@ struct raftio_callbacks {
     void (*manifest)(void *ctx, uint64_t index, struct buf *data);
     enum err (*restore)(void *ctx, uint64_t index, struct bytes manifest, struct why *why);
     enum err (*may_restore)(void *ctx, uint64_t index, struct why *why);
+    void (*want_state)(void *ctx, uint64_t peer); /* with sends_state; see raftinstall.c */
     /* The core was left: role, term, leader, configuration, indexes may have changed. */
     void (*left)(void *ctx);
     void (*changed)(void *ctx, enum err status); /* of raftio_change */
@@ -58,6 +59,7 @@ struct raftio_config {
     uint64_t held_entries;
     uint64_t held_bytes;
     uint32_t guard_off_mask;
+    bool sends_state; /* else who needs it is sent the manifest alone */
 };
 
 /* Load what is on disk and start. The callbacks restore and nothing else may come before it
@@ -86,6 +88,11 @@ MUST_CHECK enum err raftio_transfer(struct raftio *io, uint64_t id);
 
 /* What this member tells its peers from now on, instead of what the configuration says. */
 void raftio_set_address(struct raftio *io, const char *address);
+
+/* See node_hold_state and node_install. */
+bool raftio_hold_state(struct raftio *io, uint64_t peer, uint64_t index, uint64_t size_bytes);
+MUST_CHECK enum err raftio_install(struct raftio *io, uint64_t peer, uint64_t index, uint64_t term,
+                                   struct bytes manifest);
 
 /* For reading: the core's struct, and whether it leads with its barrier applied. */
 const struct raft *raftio_core(const struct raftio *io);

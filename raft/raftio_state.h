@@ -50,9 +50,13 @@ struct raftio {
     size_t finished_cap;
     struct env_task finish;
 
+    bool sends_state;
     bool snapshot_due;
     uint64_t replicated_index; /* as the leader said last */
     uint64_t installing_index;
+    uint64_t wants[MEMBERS_MAX]; /* members that need the state: to be told */
+    size_t wants_count;
+    uint64_t state_bytes; /* of the largest on its way: raftinstall_limits */
     char address[256];   /* our own, as the configuration says */
     bool address_is_set; /* not learnt from the configuration */
     struct raft_change change;
@@ -79,6 +83,16 @@ void raftio_finish_later(struct raftio *io, struct finished one);
 void raftdisk_set_methods(struct raftio *io);
 struct raft_snapshot *raftdisk_newest_snapshot(struct raftio *io); /* NULL: there is none */
 bool raftdisk_image_is_sane(const struct raftlog_image *image, struct why *why);
+
+/* raftinstall.c. The core sends a snapshot: true: the state goes another way, this message
+ * nowhere. */
+bool raftinstall_takes(struct raftio *io, const struct raft_message *message);
+/* Outside the core: call want_state. */
+void raftinstall_tell(struct raftio *io);
+/* How far the log is compacted while states are on their way. */
+struct compact_limits raftinstall_limits(struct raftio *io);
+/* Follower: will this snapshot do? Else it is as if it had not come. */
+bool raftinstall_may(struct raftio *io, const struct raft_install_snapshot *snapshot);
 
 /* raftnet.c */
 void raftnet_set_methods(struct raftio *io);

@@ -35,23 +35,6 @@ void raftnet_deliver(struct raftio *io, struct raft_message *message)
     guard_after_recv(&io->guard);
 }
 
-/* The core gives up its log before it asks whether the snapshot will do: so it is asked here, while
- * another member may still have what this one lacks. */
-static void check_snapshot(struct raftio *io, const struct raft_install_snapshot *snapshot)
-{
-    const struct raft *r = &io->core;
-    if (snapshot->term < r->current_term ||
-        core_term_of(r, snapshot->last_index) == snapshot->last_term) {
-        return;
-    }
-    struct why why = {0};
-    enum err err = io->callbacks->may_restore(io->ctx, snapshot->last_index, &why);
-    if (err != OK) {
-        fatal("raft: the leader has forgotten the log that this member needs: %s: %s",
-              err_text(err), why.text);
-    }
-}
-
 enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload, char *address,
                          size_t address_cap)
 {
@@ -65,8 +48,10 @@ enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload,
     memcpy(address, frame.address, strlen(frame.address) + 1);
     frame.message.server_id = peer;
     frame.message.server_address = NO_ADDRESS;
-    if (frame.message.type == RAFT_IO_INSTALL_SNAPSHOT) {
-        check_snapshot(io, &frame.message.install_snapshot);
+    if (frame.message.type == RAFT_IO_INSTALL_SNAPSHOT &&
+        !raftinstall_may(io, &frame.message.install_snapshot)) {
+        frame_release(&frame.message);
+        return OK;
     }
     raftio_enter(io);
     if (frame.message.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
@@ -100,19 +85,10 @@ static bool send_frame(struct raftio *io, uint64_t peer, enum transport_lane lan
     return sent;
 }
 
-static void warn_fallen_behind(struct raftio *io, const struct raft_message *message)
-{
-    LOG_WARN(io->log, "a follower needs entries that the log does not hold any more",
-             LOG_HEX("member", message->server_id),
-             LOG_U64("snapshot-index", message->install_snapshot.last_index),
-             LOG_U64("first-index", io->core.log.offset + 1));
-}
-
 /* Which lane. Timeout-now goes behind the entries that it presumes. */
 static int send_message(struct raftio *io, const struct raft_message *message)
 {
     uint64_t peer = message->server_id;
-    struct raft_progress *progress;
     struct raft_message fixed;
     struct frame_notes notes = {0};
     bool sent;
@@ -125,12 +101,7 @@ static int send_message(struct raftio *io, const struct raft_message *message)
         sent = send_frame(io, peer, LANE_URGENT, &fixed, &notes);
         break;
     case RAFT_IO_INSTALL_SNAPSHOT:
-        progress = core_progress(&io->core, peer);
-        if (progress != NULL) {
-            progress->snapshot_index = message->install_snapshot.last_index;
-        }
-        warn_fallen_behind(io, message);
-        sent = send_frame(io, peer, LANE_BULK, message, &notes);
+        sent = raftinstall_takes(io, message) || send_frame(io, peer, LANE_BULK, message, &notes);
         break;
     case RAFT_IO_TIMEOUT_NOW:
         sent = send_frame(io, peer, LANE_BULK, message, &notes);

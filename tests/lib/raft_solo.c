@@ -87,9 +87,16 @@ struct node_config solo_config(const struct node_member *members, size_t count)
     };
 }
 
+static void on_want_state(void *ctx, uint64_t peer_id)
+{
+    (void)ctx;
+    solo.wants++;
+    solo.wanted_by = peer_id;
+}
+
 enum err solo_try_open(const struct node_member *members, size_t count, struct why *why)
 {
-    static const struct node_callbacks callbacks = {
+    static struct node_callbacks callbacks = {
         .apply = on_apply,
         .durable_index = on_durable_index,
         .manifest = on_manifest,
@@ -98,6 +105,7 @@ enum err solo_try_open(const struct node_member *members, size_t count, struct w
         .state_changed = on_state_changed,
         .on_frame = on_frame,
     };
+    callbacks.want_state = solo.sends_state ? on_want_state : NULL;
     struct node_config config = solo_config(members, count);
     return node_open(&config, &callbacks, NULL, &solo.node, why);
 }

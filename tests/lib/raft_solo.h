@@ -22,11 +22,14 @@ struct raft_solo {
     uint64_t durable_index;    /* what its store answers */
     enum err restore_status;
     enum err may_restore_status;
+    bool sends_state; /* the layer above has want_state */
 
     uint64_t applied_index; /* what it was told */
     uint64_t applied_count;
     uint64_t restored_index;
     unsigned states;
+    unsigned wants; /* states that were wanted, and for whom last */
+    uint64_t wanted_by;
     enum node_role role;
     uint64_t term;
     uint64_t leader_id;

@@ -10,8 +10,6 @@
 #include "tests/lib/raft_solo.h"
 #include "tests/lib/runner.h"
 
-#define FATAL_STATUS 70 /* base/assert.h */
-
 /* Member 1 through its door; the test plays the disk and the others. */
 
 struct written {
@@ -354,28 +352,6 @@ START_TEST(the_log_is_compacted_up_to_what_is_durable)
 }
 END_TEST
 
-/* Asked before the core gives up its log for it; restore itself would have agreed. */
-START_TEST(a_snapshot_that_will_not_do_ends_the_member_and_not_its_log)
-{
-    solo_open(solo_three, 3);
-    solo_follow(2, 2);
-    struct raft_message message = {.type = RAFT_IO_INSTALL_SNAPSHOT};
-    struct raft_buffer conf = talk_configuration("vvv");
-    ck_assert_int_eq(
-        configuration_decode(bytes_of(conf.base, conf.len), &message.install_snapshot.conf), OK);
-    raft_free(conf.base);
-    message.install_snapshot.term = 2;
-    message.install_snapshot.last_index = 50;
-    message.install_snapshot.last_term = 2;
-    message.install_snapshot.conf_index = 1;
-    static char manifest[] = "manifest";
-    message.install_snapshot.data = (struct raft_buffer){manifest, sizeof manifest};
-    solo.may_restore_status = ERR_CORRUPT;
-    net_fake_say(solo.net, 2, &message, NULL);
-    solo_settle();
-}
-END_TEST
-
 START_TEST(a_store_that_is_behind_its_snapshot_does_not_start)
 {
     solo.snapshot_entries = 4;
@@ -631,8 +607,6 @@ static Suite *node_suite(void)
                         (int)(sizeof impossible / sizeof impossible[0]));
     tcase_add_loop_test(tc, impossible_changes_are_refused, 0,
                         (int)(sizeof refused / sizeof refused[0]));
-    tcase_add_exit_test(tc, a_snapshot_that_will_not_do_ends_the_member_and_not_its_log,
-                        FATAL_STATUS);
     suite_add_tcase(suite, tc);
     return suite;
 }
