@@ -128,6 +128,11 @@ int64_t backend_removed_revision(const struct backend *backend)
     return backend->latest.removed_revision;
 }
 
+const char *backend_path(const struct backend *backend)
+{
+    return backend->path;
+}
+
 uint64_t backend_size_bytes(const struct backend *backend)
 {
     return backend->latest.page_count * PAGE_BYTES;
@@ -153,7 +158,7 @@ void backend_copy(struct backend *backend, struct backend_copy *copy,
 {
     ASSERT(!backend->closing);
     copy->cb = cb;
-    copy->is_defragment = false;
+    copy->kind = UPKEEP_COPY;
     copier_add(&backend->copier, copy);
 }
 
@@ -162,8 +167,27 @@ void backend_defragment(struct backend *backend, struct backend_copy *copy,
 {
     ASSERT(!backend->closing);
     copy->cb = cb;
-    copy->is_defragment = true;
+    copy->kind = UPKEEP_DEFRAGMENT;
     copier_add(&backend->copier, copy);
+}
+
+void backend_take_over(struct backend *backend, struct backend_takeover *takeover,
+                       void (*cb)(struct backend_copy *copy))
+{
+    ASSERT(!backend->closing);
+    takeover->copy.cb = cb;
+    takeover->copy.kind = UPKEEP_TAKEOVER;
+    copier_add(&backend->copier, &takeover->copy);
+}
+
+void backend_takeover_go(struct backend *backend)
+{
+    takeover_go(&backend->takeover);
+}
+
+void backend_takeover_abandon(struct backend *backend)
+{
+    takeover_abandon(&backend->takeover);
 }
 
 /* ---- Opening and closing ---- */
@@ -356,6 +380,7 @@ static enum err start_threads(struct backend *backend, struct conn **conn, const
                     backend);
     TRY(copier_init(&backend->copier, backend, why));
     TRY(defrag_init(&backend->defrag, backend));
+    takeover_init(&backend->takeover, backend);
     return start_checkpoint(backend, meta->state.applied_index, why);
 }
 
@@ -419,6 +444,7 @@ void backend_close(struct backend *backend)
     backend->closing = true;
     compaction_stop(&backend->compaction);
     defrag_stop(&backend->defrag);
+    takeover_stop(&backend->takeover);
     copier_stop(&backend->copier);
     readers_fini(&backend->readers);
     backend_writing_stop(backend);

@@ -25,6 +25,8 @@
  * they are tried again now and then until they fit (on_full(false)); reads go on. */
 struct backend;
 struct conn;
+struct keyindex;
+struct keyload_lease;
 struct readers;
 
 /* What the store wants back after a restart. Each batch brings a new one, written in its
@@ -209,6 +211,7 @@ int64_t backend_removed_revision(const struct backend *backend);
 
 /* ---- Upkeep ---- */
 
+const char *backend_path(const struct backend *backend);
 uint64_t backend_size_bytes(const struct backend *backend);        /* of the database */
 uint64_t backend_size_in_use_bytes(const struct backend *backend); /* an estimate */
 
@@ -227,12 +230,39 @@ struct backend_copy {
     struct queue link; /* private */
     struct job job;
     struct backend *backend;
-    bool is_defragment;
+    enum backend_upkeep { UPKEEP_COPY, UPKEEP_DEFRAGMENT, UPKEEP_TAKEOVER } kind;
     bool is_temporary; /* the caller's: the copy need not outlive a crash */
 };
 void backend_copy(struct backend *backend, struct backend_copy *copy,
                   void (*cb)(struct backend_copy *copy));
 void backend_defragment(struct backend *backend, struct backend_copy *copy,
                         void (*cb)(struct backend_copy *copy));
+
+/* Another member's database in the place of this one, in two steps (takeover.h): it is checked, and
+ * CHECKED is called; once whoever reads and writes here has ended, backend_takeover_go, at the end
+ * of which SWITCHED is called, with the new database in place. Either step may fail; then all is as
+ * it was, and COPY's cb says why. Owned by the caller until that has run; one at a time, as copies.
+ */
+struct backend_takeover {
+    struct backend_copy copy;     /* path, status, why */
+    struct store_manifest want;   /* what it must be */
+    struct backend_state state;   /* what it is, from CHECKED on */
+    struct keyindex *index;       /* likewise: of its rows; the caller's from SWITCHED on */
+    struct keyload_lease *leases; /* likewise */
+    size_t lease_count;
+    struct keyindex *old_index; /* set by SWITCHED: freed by a thread */
+    void (*checked)(struct backend_takeover *takeover);
+    /* The last word, on the loop, before anything is given up: false: not any more. */
+    bool (*still)(struct backend_takeover *takeover);
+    void (*switched)(struct backend_takeover *takeover);
+    /* In the same turn: the new database can be read. COPY's cb comes later, with OK. */
+    void (*settled)(struct backend_takeover *takeover);
+};
+void backend_take_over(struct backend *backend, struct backend_takeover *takeover,
+                       void (*cb)(struct backend_copy *copy));
+/* No batch is with the backend but those that wait for room, and none comes before the end. */
+void backend_takeover_go(struct backend *backend);
+/* Instead. */
+void backend_takeover_abandon(struct backend *backend);
 
 #endif

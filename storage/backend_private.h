@@ -7,6 +7,7 @@
 #include "storage/copy.h"
 #include "storage/defrag.h"
 #include "storage/reader.h"
+#include "storage/takeover.h"
 
 /* The loop's side: who is waiting for what, and which of the threads does what next. */
 struct backend {
@@ -21,6 +22,7 @@ struct backend {
     struct readers readers;
     struct copier copier;
     struct defrag defrag;
+    struct takeover takeover;
 
     struct drain_report latest;
     struct histogram *commit_seconds;
@@ -42,6 +44,8 @@ MUST_CHECK enum err backend_open_reader(const struct backend_config *config, str
 void backend_writing_init(struct backend *backend);
 /* No more retries but one, now. */
 void backend_writing_stop(struct backend *backend);
+/* Batches that wait for room are called back: their effect is in what has come in their place. */
+void backend_writing_drop(struct backend *backend);
 /* The storage thread has ended: what found no room is called back. */
 void backend_writing_fini(struct backend *backend);
 /* A slice of compaction has ended; CTX is the backend. */

@@ -168,6 +168,14 @@ void backend_writing_stop(struct backend *backend)
     }
 }
 
+void backend_writing_drop(struct backend *backend)
+{
+    env_timer_stop(backend->config.env, &backend->retry_timer);
+    backend->drain.full = false; /* the storage thread is idle */
+    backend_writing_fini(backend);
+    set_full(backend, false);
+}
+
 void backend_writing_fini(struct backend *backend)
 {
     queue_splice(&backend->refused, &backend->stalled);

@@ -214,10 +214,16 @@ static void start_next(struct copier *copier)
         return;
     }
     copier->current = QUEUE_ELEM(link, struct backend_copy, link);
-    if (copier->current->is_defragment) {
-        defrag_start(&copier->backend->defrag, copier->current);
-    } else {
+    switch (copier->current->kind) {
+    case UPKEEP_COPY:
         start_copy(copier, copier->current);
+        break;
+    case UPKEEP_DEFRAGMENT:
+        defrag_start(&copier->backend->defrag, copier->current);
+        break;
+    case UPKEEP_TAKEOVER:
+        takeover_start(&copier->backend->takeover, copier->current);
+        break;
     }
 }
 

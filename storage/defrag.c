@@ -7,6 +7,7 @@
 #include "storage/backend_private.h"
 #include "storage/rows.h"
 #include "storage/tables.h"
+#include "storage/takeplace.h"
 
 /* Rows of one read transaction at the source and one transaction at the target. */
 #define STRETCH_ROWS  32768u
@@ -137,57 +138,6 @@ static enum err copy_state(struct defrag *d, struct drain *drain, struct why *wh
     return conn_run_stmt(d->target, STMT_COMMIT, why);
 }
 
-/* The old database complete without its WAL, and the WAL empty for good. ERR_LOCKED: somebody
- * reads. Thread: storage. */
-static enum err end_old(struct drain *drain, struct why *why)
-{
-    int rc =
-        sqlite3_wal_checkpoint_v2(drain->conn->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    enum err err = OK;
-    if (rc != SQLITE_OK) {
-        err = conn_error(drain->conn, rc, "checkpoint", why);
-        if (err != ERR_LOCKED && err != ERR_NO_SPACE) {
-            fatal("storage: end the fragmented database: %s: %s", err_text(err), why->text);
-        }
-        return err;
-    }
-    checkpoint_sync_wal(drain->conn);
-    return OK;
-}
-
-/* Put the new file in the old one's place. There is no way back: failures are fatal. Thread:
- * storage. */
-static void take_place(struct defrag *d, struct drain *drain)
-{
-    const struct backend_config *config = &d->backend->config;
-    struct why why = {.text = ""};
-    if (fs_open(config->fs, config->path, FS_READ, &d->old, NULL) != OK) {
-        d->old = NULL; /* then its last connection lets it go */
-    }
-    conn_close(TAKE(d->target));
-    conn_close(TAKE(drain->conn));
-    enum err err = fs_rename(config->fs, d->path, config->path, &why);
-    if (err == OK) {
-        err = conn_sync_parent(config->fs, config->path, &why);
-    }
-    struct conn *conn = NULL;
-    if (err == OK) {
-        err = conn_open(config->path, config->vfs, CONN_WRITER, &conn, &why);
-    }
-    if (err == OK) {
-        err = conn_set_up(conn, CONN_WRITER, &why);
-    }
-    if (err == OK) {
-        err = conn_sync_parent(config->fs, config->path, &why);
-    }
-    if (err == OK) {
-        err = drain_reopen(drain, conn, &why);
-    }
-    if (err != OK) {
-        fatal("storage: put the defragmented database in place: %s: %s", err_text(err), why.text);
-    }
-}
-
 /* The new file as DRAIN's is now. Thread: storage. */
 static enum err catch_up(struct defrag *d, struct drain *drain, struct why *why)
 {
@@ -207,10 +157,11 @@ static void switch_work(struct job *job)
         err = ERR_IO; /* only what follows may be tried again */
     }
     if (err == OK) {
-        err = end_old(drain, why);
+        err = takeplace_end_old(drain, why);
     }
     if (err == OK) {
-        take_place(d, drain);
+        conn_close(TAKE(d->target));
+        takeplace_rename(&d->backend->config, drain, d->path, &d->old);
     }
     d->report = drain->report;
     d->status = err;
@@ -240,31 +191,6 @@ static void end_request(struct defrag *d, enum err err)
         compaction_resume(&backend->compaction);
     }
     copier_end(&backend->copier, err);
-}
-
-/* Connections to what is at the path now. They were there a moment ago, so failing is fatal. */
-static void reopen(struct backend *backend, uint64_t durable_index)
-{
-    const struct backend_config *config = &backend->config;
-    struct why why = {.text = ""};
-    struct conn *conn = NULL;
-    struct conn *checkpoint_conn = NULL;
-    enum err err = backend_open_reader(config, &conn, &why);
-    if (err == OK) {
-        conn_close(backend->conn);
-        backend->conn = conn;
-        err = backend_open_reader(config, &checkpoint_conn, &why);
-    }
-    if (err == OK) {
-        err = readers_resume(&backend->readers, config->path, config->vfs, &why);
-    }
-    if (err == OK) {
-        err = copier_open_source(&backend->copier, &why);
-    }
-    if (err != OK) {
-        fatal("storage: open the database again: %s: %s", err_text(err), why.text);
-    }
-    checkpoint_release(&backend->checkpoint, checkpoint_conn, &backend->latest, durable_index);
 }
 
 static void submit_switch(struct defrag *d);
@@ -307,7 +233,7 @@ static void switch_done(struct job *job)
         return;
     }
     backend->latest = d->report;
-    reopen(backend, d->status == OK ? d->report.state.applied_index : 0);
+    takeplace_reopen(backend, d->status == OK ? d->report.state.applied_index : 0);
     close_old(d);
 }
 

@@ -34,7 +34,7 @@ static void finish(struct events_job *job, enum err status)
         record_list_fini(&job->list);
     }
     store_unpin(job->store, &job->pin);
-    queue_remove(&job->reader.link);
+    store_reader_remove(job->store, &job->reader);
     free(job);
     request->private_state = NULL;
     request->cb(request);
@@ -96,10 +96,20 @@ static void answer_later(struct store *store, struct store_events_request *reque
     upkeep_commit_wait(store, &request->refused, 0, on_refused);
 }
 
+static void on_events_released(struct store_wait *wait)
+{
+    struct store_events_request *request = CONTAINER_OF(wait, struct store_events_request, refused);
+    store_events_start(wait->store, request, request->cb);
+}
+
 void store_events_start(struct store *store, struct store_events_request *request,
                         void (*cb)(struct store_events_request *request))
 {
     request->cb = cb;
+    request->private_state = NULL;
+    if (replace_holds(store, &request->refused, on_events_released)) {
+        return;
+    }
     int64_t gone = revision_main(store->ring.gone);
     if (request->from < store->state.compacted_revision) {
         answer_later(store, request, ERR_COMPACTED);
@@ -167,7 +177,7 @@ static void on_fetched(struct backend_fetch *fetch)
         }
     }
     store_unpin(job->store, &job->pin);
-    queue_remove(&job->reader.link);
+    store_reader_remove(job->store, &job->reader);
     free(job);
     request->private_state = NULL;
     request->cb(request);
@@ -185,11 +195,21 @@ static void on_fetch_refused(struct store_wait *wait)
     request->cb(request);
 }
 
+static void on_fetch_released(struct store_wait *wait)
+{
+    struct store_fetch_request *request = CONTAINER_OF(wait, struct store_fetch_request, refused);
+    store_fetch_start(wait->store, request, request->cb);
+}
+
 void store_fetch_start(struct store *store, struct store_fetch_request *request,
                        void (*cb)(struct store_fetch_request *request))
 {
-    struct fetch_job *job = calloc(1, sizeof *job);
     request->cb = cb;
+    request->private_state = NULL;
+    if (replace_holds(store, &request->refused, on_fetch_released)) {
+        return;
+    }
+    struct fetch_job *job = calloc(1, sizeof *job);
     request->private_state = job;
     if (job == NULL) {
         upkeep_commit_wait(store, &request->refused, 0, on_fetch_refused);

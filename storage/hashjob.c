@@ -136,11 +136,20 @@ static void on_refused(struct store_wait *wait)
     request->cb(request);
 }
 
+static void on_released(struct store_wait *wait)
+{
+    struct store_hash_request *request = CONTAINER_OF(wait, struct store_hash_request, refused);
+    store_hash_start(wait->store, request, request->cb);
+}
+
 void store_hash_start(struct store *store, struct store_hash_request *request,
                       void (*cb)(struct store_hash_request *request))
 {
     request->cb = cb;
     request->private_state = NULL;
+    if (replace_holds(store, &request->refused, on_released)) {
+        return;
+    }
     if (!hashmemory_answers(store, request)) {
         hashjob_start(store, request, HASH_OF_REQUEST, cb);
     }

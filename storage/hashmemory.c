@@ -61,7 +61,7 @@ static void on_hashed(struct store_hash_request *request)
 
 void hashmemory_compact(struct store *store, int64_t revision)
 {
-    bool busy = !queue_empty(&store->hashmemory.pending);
+    bool busy = !queue_empty(&store->hashmemory.pending) || store->replace != NULL;
     if (!store->config.remember_hashes || busy) {
         return;
     }

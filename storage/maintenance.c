@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "storage/schema.h"
 #include "storage/store_private.h"
 
 /* Copies and defragmentation: the backend's, behind the store's door. What was applied before the
@@ -25,6 +26,8 @@ static void finish(struct copy_job *job)
     struct backend_copy *copy = &job->copy;
     request->applied_index = copy->state.applied_index;
     request->revision = copy->state.revision;
+    request->manifest = schema_manifest(&job->store->config.identity, &copy->state);
+    request->size_bytes = copy->size_bytes;
     request->status = copy->status;
     request->why = copy->why;
     request->private_state = NULL;

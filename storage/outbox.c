@@ -130,7 +130,7 @@ static bool is_due(struct outbox *outbox)
 /* Give the backend what it has room for: sealed batches first, then what is open. */
 static void submit(struct outbox *outbox)
 {
-    while (outbox->out_count < OUTBOX_OUT_MAX) {
+    while (outbox->out_count < OUTBOX_OUT_MAX && !outbox->held) {
         if (queue_empty(&outbox->sealed)) {
             if (!is_due(outbox)) {
                 return;
@@ -184,6 +184,37 @@ void outbox_flush(struct outbox *outbox)
     }
 }
 
+void outbox_hold(struct outbox *outbox)
+{
+    outbox->held = true;
+}
+
+void outbox_release(struct outbox *outbox)
+{
+    outbox->held = false;
+    env_defer(outbox->env, &outbox->task);
+}
+
+static void forget_states(struct outbox *outbox)
+{
+    struct queue *link;
+    while ((link = queue_pop_front(&outbox->states)) != NULL) {
+        free(QUEUE_ELEM(link, struct outbox_state, link));
+    }
+}
+
+void outbox_reset(struct outbox *outbox, const struct backend_state *state)
+{
+    ASSERT(!outbox->in_entry && outbox->out_count == 0);
+    free_batches(&outbox->sealed);
+    batch_free(outbox->open);
+    outbox->open = batch_new(outbox);
+    outbox->hurry = false;
+    outbox->table_bytes = 0;
+    forget_states(outbox);
+    outbox->durable = *state;
+}
+
 void outbox_fini(struct outbox *outbox)
 {
     if (outbox->open == NULL) {
@@ -194,10 +225,7 @@ void outbox_fini(struct outbox *outbox)
     env_timer_stop(outbox->env, &outbox->timer);
     batch_free(outbox->open);
     free_batches(&outbox->spare);
-    struct queue *link;
-    while ((link = queue_pop_front(&outbox->states)) != NULL) {
-        free(QUEUE_ELEM(link, struct outbox_state, link));
-    }
+    forget_states(outbox);
 }
 
 void outbox_entry_begin(struct outbox *outbox)

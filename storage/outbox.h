@@ -51,6 +51,7 @@ struct outbox {
     unsigned spare_count;
     unsigned out_count; /* given to the backend */
     bool in_entry;
+    bool held;  /* nothing goes to the backend */
     bool hurry; /* what is open goes out as soon as the backend has room */
     struct env_timer timer;
     size_t table_bytes; /* pending, of small tables */
@@ -69,6 +70,12 @@ void outbox_hurry(struct outbox *outbox);
 /* Give everything to the backend, which is about to be closed. */
 void outbox_flush(struct outbox *outbox);
 void outbox_fini(struct outbox *outbox); /* after the backend was closed */
+
+/* Give nothing more to the backend: it collects, until it is released or begins anew. */
+void outbox_hold(struct outbox *outbox);
+void outbox_release(struct outbox *outbox);
+/* Forget all that was collected, nothing being out: SQLite holds STATE, and that in it. */
+void outbox_reset(struct outbox *outbox, const struct backend_state *state);
 
 void outbox_entry_begin(struct outbox *outbox);
 /* RECORD stays the ring's until on_commit. */

@@ -53,7 +53,7 @@ static void finish(struct range_job *job)
     }
     range_fini(&job->walk);
     store_unpin(job->store, &job->pin);
-    queue_remove(&job->reader.link);
+    store_reader_remove(job->store, &job->reader);
     queue_remove(&job->link);
     free(job->revs);
     free(job->places);
@@ -235,11 +235,21 @@ static void on_refused(struct store_wait *wait)
     request->cb(request);
 }
 
+static void on_released(struct store_wait *wait)
+{
+    struct store_range_request *request = CONTAINER_OF(wait, struct store_range_request, refused);
+    store_range_start(wait->store, request, request->cb);
+}
+
 void store_range_start(struct store *store, struct store_range_request *request,
                        void (*cb)(struct store_range_request *request))
 {
-    struct range_job *job = calloc(1, sizeof *job);
     request->cb = cb;
+    request->private_state = NULL;
+    if (replace_holds(store, &request->refused, on_released)) {
+        return;
+    }
+    struct range_job *job = calloc(1, sizeof *job);
     request->private_state = job;
     if (job == NULL) {
         upkeep_commit_wait(store, &request->refused, 0, on_refused);

@@ -261,6 +261,17 @@ enum err schema_create(struct conn *conn, const struct store_identity *identity,
     return OK;
 }
 
+struct store_manifest schema_manifest(const struct store_identity *identity,
+                                      const struct backend_state *state)
+{
+    return (struct store_manifest){.cluster_id = identity->cluster_id,
+                                   .applied_index = state->applied_index,
+                                   .applied_term = state->applied_term,
+                                   .revision = state->revision,
+                                   .compacted_revision = state->compacted_revision,
+                                   .hash = state->hash};
+}
+
 static const struct definition *definition_of(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(definitions); i++) {

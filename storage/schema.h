@@ -55,6 +55,8 @@ MUST_CHECK enum err schema_verify(struct conn *conn, const struct store_identity
                                   struct meta *ret, struct why *why);
 
 MUST_CHECK enum err schema_read_meta(struct conn *conn, struct meta *ret, struct why *why);
+struct store_manifest schema_manifest(const struct store_identity *identity,
+                                      const struct backend_state *state);
 MUST_CHECK enum err schema_write_meta(struct conn *conn, const struct meta *meta, struct why *why);
 
 #endif

@@ -41,6 +41,21 @@ struct store_config {
     void *ctx;
 };
 
+/* What a state is: where in the Raft log, which revisions, and a hash over all that was ever
+ * written. A few bytes that go where the state itself does not (docs/formats.md). */
+struct store_manifest {
+    uint64_t cluster_id;
+    uint64_t applied_index;
+    uint64_t applied_term;
+    int64_t revision;
+    int64_t compacted_revision;
+    struct set_hash hash;
+};
+void store_manifest_encode(const struct store_manifest *manifest, struct buf *buf);
+/* ERR_MALFORMED, ERR_VERSION. */
+MUST_CHECK enum err store_manifest_decode(struct bytes bytes, struct store_manifest *ret);
+bool store_manifest_equal(const struct store_manifest *a, const struct store_manifest *b);
+
 /* Open or make the database, check what was read, rebuild the index. Blocks. */
 MUST_CHECK enum err store_open(const struct store_config *config, struct store **ret,
                                struct why *why);
@@ -130,6 +145,7 @@ MUST_CHECK enum err store_lease_foreach(struct store *store,
 /* Somebody who waits for something; embedded in its owner. The store that closes forgets it. */
 struct store_wait {
     struct queue link;
+    struct store *store; /* private */
     void (*cb)(struct store_wait *wait);
     uint64_t target;
 };
@@ -286,9 +302,9 @@ struct set_hash store_set_hash(const struct store *store);
 /* Over the rows of the small tables, as far as they are committed. */
 struct set_hash store_tables_hash(const struct store *store);
 
-/* The manifest of the durable state: applied index, revision, compacted revision, set-hash,
- * identity. */
+/* The durable state's. */
 void store_manifest(const struct store *store, struct buf *buf);
+const char *store_path(const struct store *store); /* of the database file */
 
 /* ---- Upkeep ---- */
 
@@ -299,6 +315,8 @@ struct store_copy_request {
     bool is_temporary;      /* it need not outlive a crash, and is not synced */
     uint64_t applied_index; /* of the copy */
     int64_t revision;
+    struct store_manifest manifest; /* the same and more */
+    uint64_t size_bytes;
     enum err status;
     struct why why;
     void (*cb)(struct store_copy_request *request);
@@ -310,6 +328,28 @@ void store_copy_start(struct store *store, struct store_copy_request *request,
 /* Rewrite the database file without its free space, beside the traffic. */
 void store_defragment_start(struct store *store, struct store_copy_request *request,
                             void (*cb)(struct store_copy_request *request));
+
+/* Another member's database, a copy in a file beside our own, in the place of our own: the same
+ * history, further on. It is checked on a helper thread, row by row, and must be what MANIFEST
+ * says; then, when every read that takes several turns has ended (new ones wait), the files are
+ * switched within a turn. With cb, in the same turn, everything is that of the new state; whoever
+ * keeps something of the store in memory reads it anew there. The file at PATH is gone then, else
+ * it is the caller's still.
+ *
+ * Entries are applied meanwhile as ever. ERR_EXISTS: they have come as far as the state would.
+ * ERR_FOREIGN, ERR_VERSION, ERR_CORRUPT: it is not what it should be. ERR_NO_SPACE. ERR_STOPPED:
+ * the store closes. One at a time. */
+struct store_replace_request {
+    const char *path;
+    struct store_manifest manifest;
+    enum err status;
+    struct why why;
+    void (*cb)(struct store_replace_request *request);
+    void *private_state;
+    struct store_wait refused; /* private */
+};
+void store_replace_start(struct store *store, struct store_replace_request *request,
+                         void (*cb)(struct store_replace_request *request));
 
 /* Check the index's and the ring's invariants: tests and the simulator. */
 void store_check(const struct store *store);

@@ -6,6 +6,7 @@
 #include "storage/hashmemory.h"
 #include "storage/keyload.h"
 #include "storage/outbox.h"
+#include "storage/replace.h"
 #include "storage/ring.h"
 #include "storage/valuecache.h"
 
@@ -64,6 +65,7 @@ struct store {
 
     struct hashmemory hashmemory;
 
+    struct replace *replace; /* another database is about to take the place of ours; or NULL */
     struct queue readers; /* struct store_reader.link: what is being read in slices or by threads */
     bool closing;
 };
@@ -100,6 +102,8 @@ struct store_reader {
 void store_reader_add(struct store *store, struct store_reader *reader,
                       void (*stop)(struct store_reader *reader));
 
+void store_reader_remove(struct store *store, struct store_reader *reader);
+
 /* ---- upkeep ---- */
 
 void upkeep_init(struct store *store);
@@ -112,6 +116,8 @@ void upkeep_commit_wait(struct store *store, struct store_wait *wait, int64_t re
 void upkeep_on_commit(struct store *store, const struct backend_state *state);
 void upkeep_on_durable(struct store *store, uint64_t durable_index);
 void upkeep_on_compacted(struct store *store);
+/* Another database is in place. */
+void upkeep_replaced(struct store *store);
 
 void rangejob_init(struct store *store);
 void rangejob_fini(struct store *store);

@@ -120,6 +120,14 @@ void upkeep_on_durable(struct store *store, uint64_t durable_index)
     call_waits(&store->durable_waits, durable_index);
 }
 
+void upkeep_replaced(struct store *store)
+{
+    store->committed_revision = store->state.revision;
+    store->index_compacted = -1;
+    store->waits_came = true;
+    upkeep_wake(store);
+}
+
 void upkeep_on_compacted(struct store *store)
 {
     call_waits(&store->compact_waits, compactions_done(store));
