@@ -83,6 +83,12 @@
 #define COMPACTOR_RETENTION_MS_MAX (3653ull * 24 * 60 * 60 * 1000) /* ten years */
 #define ALARMS_MAX                 256 /* active at once: those of a client may name any member */
 
+/* A database on its way to a member. */
+#define STATE_CHUNK_BYTES  (256u * 1024)
+#define STATE_WINDOW_BYTES (16u * STATE_CHUNK_BYTES) /* sent and not yet written */
+#define STATE_BYTES_MAX    (1ull << 46)              /* SQLite has no larger ones */
+#define STATE_RATE_BYTES   (128u * 1024)             /* a millisecond, of all members together */
+
 /* The store. */
 #define RING_BYTES_DEFAULT (16u * 1024 * 1024)  /* newest records kept in memory */
 #define VALUE_CACHE_BYTES  (16u * 1024 * 1024)  /* older records that were read, kept in memory */
@@ -111,6 +117,8 @@ static_assert(PEER_FRAME_BYTES_MAX > 64 + 8 * LEASE_ASK_MAX, "a frame carries an
 static_assert(PEER_MEMBERS_BYTES_MAX >
                   64 + MEMBERS_MAX * (32 + (1 + 2 * MEMBER_URLS_MAX) * (MEMBER_TEXT_BYTES_MAX + 4)),
               "a frame describes all members");
+static_assert(PEER_FRAME_BYTES_MAX > 64 + STATE_CHUNK_BYTES, "a frame carries any chunk");
+static_assert(PEER_BULK_BYTES_MAX > 2 * STATE_WINDOW_BYTES, "a window leaves room for entries");
 static_assert(PEER_FRAME_BYTES_MAX > ENTRY_BYTES_MAX, "a frame carries any entry");
 static_assert(PEER_QUEUE_BYTES_MAX > PEER_FRAME_BYTES_MAX, "a queue takes any frame");
 

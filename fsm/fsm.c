@@ -63,6 +63,19 @@ void fsm_free(struct fsm *fsm)
     free(fsm);
 }
 
+enum err fsm_reload(struct fsm *fsm, struct why *why)
+{
+    struct cluster *cluster = NULL;
+    struct alarm_set *alarms = NULL;
+    TRY(cluster_new(fsm->store, &cluster, why));
+    cluster_free(fsm->cluster);
+    fsm->cluster = cluster;
+    TRY(alarm_set_new(fsm->store, &alarms, why));
+    alarm_set_free(fsm->alarms);
+    fsm->alarms = alarms;
+    return leases_reload(fsm->leases, why);
+}
+
 /* Errors of the disk or of memory while the log is applied: going on would make this copy differ.
  */
 static enum err checked(enum err err)

@@ -33,6 +33,11 @@ struct fsm_config {
 MUST_CHECK enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *why);
 void fsm_free(struct fsm *fsm);
 
+/* The store has become another (store_replace_start): read anew what is kept in memory. What
+ * fsm_cluster and fsm_alarms gave before is gone; fsm_leases stays. After an error the fsm can only
+ * be freed. */
+MUST_CHECK enum err fsm_reload(struct fsm *fsm, struct why *why);
+
 /* Apply the entry at INDEX. An index that the store already holds is skipped: entries come again
  * after a restart. */
 void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entry);

@@ -429,6 +429,25 @@ static void free_lease(struct leases *leases, struct lease *lease)
     free(lease);
 }
 
+enum err leases_reload(struct leases *leases, struct why *why)
+{
+    while (!queue_empty(&leases->all)) {
+        struct lease *lease = QUEUE_ELEM(leases->all.next, struct lease, link);
+        tell(leases, LEASE_DROPPED, lease);
+        map_remove(&leases->by_id, &lease->by_id);
+        free_lease(leases, lease);
+    }
+    leases->count = 0;
+    TRY(read_all(leases, why));
+    QUEUE_FOREACH (link, &leases->walks) {
+        QUEUE_ELEM(link, struct lease_walk, link)->at = leases->all.next;
+    }
+    QUEUE_FOREACH (link, &leases->all) {
+        tell(leases, LEASE_READ, QUEUE_ELEM(link, struct lease, link));
+    }
+    return OK;
+}
+
 void leases_free(struct leases *leases)
 {
     if (leases == NULL) {

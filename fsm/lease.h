@@ -44,14 +44,18 @@ struct lease {
 };
 
 /* What happened to a lease. GRANTED: it is new. CHANGED: its remaining_s. REVOKED: it is about to
- * be freed. */
-enum lease_event { LEASE_GRANTED, LEASE_CHANGED, LEASE_REVOKED };
+ * be freed. READ, DROPPED: the same as the first and the last, but nothing of it happened now: the
+ * state is another. */
+enum lease_event { LEASE_GRANTED, LEASE_CHANGED, LEASE_REVOKED, LEASE_READ, LEASE_DROPPED };
 
 /* Read the leases of STORE, and the keys they hold; from then on every change of the store is
  * followed. SEED: of the tables. */
 MUST_CHECK enum err leases_new(struct store *store, struct hash_seed seed, struct leases **ret,
                                struct why *why);
 void leases_free(struct leases *leases);
+/* The store has become another (store_replace_start): read all anew. A walk under way goes on at
+ * the first. After an error they can only be freed. */
+MUST_CHECK enum err leases_reload(struct leases *leases, struct why *why);
 
 /* FN is told of every change from now on; it must not change them. NULL: nobody is. */
 void leases_listen(struct leases *leases,

@@ -334,6 +334,11 @@ bool node_hold_state(struct node *node, uint64_t peer_id, uint64_t index, uint64
     return !node->closing && raftio_hold_state(node->io, peer_id, index, size_bytes);
 }
 
+bool node_holds(const struct node *node, uint64_t index, uint64_t term)
+{
+    return raftio_holds(node->io, index, term);
+}
+
 enum err node_install(struct node *node, uint64_t peer_id, uint64_t index, uint64_t term,
                       struct bytes manifest)
 {

@@ -88,12 +88,19 @@ struct compact_limits raftinstall_limits(struct raftio *io)
     return io->limits;
 }
 
+bool raftio_holds(const struct raftio *io, uint64_t index, uint64_t term)
+{
+    const struct raft *r = &io->core;
+    return index != 0 && term != 0 && index <= r->last_applied && core_term_of(r, index) == term &&
+           confhist_at(&io->history, index) != NULL;
+}
+
 static enum err fill_message(const struct raftio *io, uint64_t index, uint64_t term,
                              struct bytes manifest, struct raft_install_snapshot *ret)
 {
     const struct raft *r = &io->core;
     const struct confhist_item *item = confhist_at(&io->history, index);
-    if (index == 0 || index > r->last_applied || core_term_of(r, index) != term || item == NULL) {
+    if (!raftio_holds(io, index, term)) {
         return ERR_NOT_FOUND;
     }
     *ret = (struct raft_install_snapshot){

@@ -89,7 +89,8 @@ MUST_CHECK enum err raftio_transfer(struct raftio *io, uint64_t id);
 /* What this member tells its peers from now on, instead of what the configuration says. */
 void raftio_set_address(struct raftio *io, const char *address);
 
-/* See node_hold_state and node_install. */
+/* See node_holds, node_hold_state and node_install. */
+bool raftio_holds(const struct raftio *io, uint64_t index, uint64_t term);
 bool raftio_hold_state(struct raftio *io, uint64_t peer, uint64_t index, uint64_t size_bytes);
 MUST_CHECK enum err raftio_install(struct raftio *io, uint64_t peer, uint64_t index, uint64_t term,
                                    struct bytes manifest);

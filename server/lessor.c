@@ -339,6 +339,13 @@ static void on_changed(struct lessor *lessor, struct lease *lease)
     }
 }
 
+/* At or before what any leader may find left of it. */
+static void on_read(struct lessor *lessor, struct lease *lease)
+{
+    lease->clock_expires_ms = env_now_ms(lessor->config.env) + span_ms(lease_rest_s(lease));
+    look_at(lessor, lease, next_ms(lease));
+}
+
 static void on_lease(void *ctx, enum lease_event event, struct lease *lease)
 {
     struct lessor *lessor = ctx;
@@ -351,6 +358,12 @@ static void on_lease(void *ctx, enum lease_event event, struct lease *lease)
         break;
     case LEASE_REVOKED:
         counter_add(lessor->revoked, 1);
+        heap_remove(&lessor->due, &lease->clock_due);
+        break;
+    case LEASE_READ:
+        on_read(lessor, lease);
+        break;
+    case LEASE_DROPPED:
         heap_remove(&lessor->due, &lease->clock_due);
         break;
     }

@@ -49,11 +49,8 @@ static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
     if (store_applied_index(server->store) >= index) {
         return OK;
     }
-    why_set(
-        why,
-        "the store ends at index %llu, the log begins after %llu: this member's data is too old to "
-        "catch up from the log; remove its data directory and add it to the cluster again",
-        (unsigned long long)store_applied_index(server->store), (unsigned long long)index);
+    why_set(why, "the database ends at index %llu, the log begins after %llu",
+            (unsigned long long)store_applied_index(server->store), (unsigned long long)index);
     return ERR_CORRUPT;
 }
 
@@ -136,6 +133,9 @@ static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct b
     enum forward_what what;
     struct bytes commands;
     size_t count;
+    if (kind == FRAME_APP && states_on_frame(server, peer_id, payload)) {
+        return;
+    }
     if (kind == FRAME_FORWARD && leaseframe_is(payload) &&
         leaseask_on_frame(&server->leaseask, peer_id, payload)) {
         return;
@@ -176,7 +176,7 @@ static void on_result(void *ctx, uint64_t number, const struct result *result)
     }
 }
 
-static void tell_alarm(struct server *server, struct alarm alarm, bool is_active)
+void server_tell_alarm(struct server *server, struct alarm alarm, bool is_active)
 {
     LOG_WARN(server->log, is_active ? "an alarm is active" : "an alarm was cleared",
              LOG_HEX("member-id", alarm.member_id), LOG_U64("type", alarm.type));
@@ -188,7 +188,7 @@ static enum err on_applied(void *ctx, const struct command *command, const struc
     struct server *server = ctx;
     if (command->kind == COMMAND_ALARM && result->alarm_found) {
         struct alarm alarm = {command->alarm.type, command->alarm.member_id};
-        tell_alarm(server, alarm, !command->alarm.is_clear);
+        server_tell_alarm(server, alarm, !command->alarm.is_clear);
     }
     members_on_applied(server, command);
     return quota_applied(&server->quota, command);
@@ -274,6 +274,7 @@ static enum err open_node(struct server *server, struct why *why)
         .manifest = on_manifest,
         .restore = on_restore,
         .may_restore = on_may_restore,
+        .want_state = states_on_want,
         .state_changed = on_state_changed,
         .on_frame = on_frame,
         .is_removed = members_on_is_removed,
@@ -347,6 +348,7 @@ static void server_free(struct server *server)
     }
     fsm_free(server->fsm);
     store_close(server->store); /* what it still reads for the hub comes back here */
+    states_free(server);
     hub_free(server->hub);
     announce_fini(&server->announce);
     compactor_fini(&server->compactor);
@@ -360,7 +362,7 @@ static void tell_alarms(struct server *server)
     const struct alarm *alarms;
     size_t count = alarm_list(fsm_alarms(server->fsm), &alarms);
     for (size_t i = 0; i < count; i++) {
-        tell_alarm(server, alarms[i], true);
+        server_tell_alarm(server, alarms[i], true);
     }
 }
 
@@ -406,6 +408,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     contests_init(server);
     open_lessor(server, timeout_ms);
     members_open(server);
+    states_open(server);
     gauges_register(server);
     tell_alarms(server);
     server->config.members = NULL;
@@ -553,6 +556,7 @@ static void close_node(struct server *server)
     server->state = SERVER_CLOSING;
     env_timer_stop(server->env, &server->leave_limit);
     server->batch.closed = true;
+    states_stop(server);
     leaseask_close(&server->leaseask);
     node_close(server->node, on_node_closed, server);
 }

@@ -10,6 +10,8 @@
 #include "server/pending.h"
 #include "server/query.h"
 #include "server/quota.h"
+#include "server/statesend.h"
+#include "server/statetake.h"
 
 /* A member's inside, for the files that implement its door: server.c (start, requests, stop),
  * transfer.c (leadership handed over), members.c (who is a member), gauges.c (its metrics). */
@@ -35,6 +37,8 @@ struct server {
     struct quota quota;
     struct announce announce;
     struct membership membership;
+    struct statesend *statesend;
+    struct statetake *statetake;
     struct compactor compactor;
     struct op compact_op; /* of the compactor */
     struct arena arena;   /* for checking forwarded commands */
@@ -64,6 +68,17 @@ void members_on_applied(struct server *server, const struct command *command);
  * back, the others are in KEPT: true. */
 bool members_refuse_behind(struct server *server, uint64_t peer_id, struct bytes commands,
                            struct buf *kept, size_t *kept_count);
+
+/* The way of whole databases (states.c). */
+void states_open(struct server *server);
+void states_stop(struct server *server);
+void states_free(struct server *server);
+void states_on_want(void *ctx, uint64_t peer_id);
+/* A frame of kind FRAME_APP; false: malformed. */
+bool states_on_frame(struct server *server, uint64_t peer_id, struct bytes payload);
+
+/* An alarm was raised or cleared, or is another since the state is. */
+void server_tell_alarm(struct server *server, struct alarm alarm, bool is_active);
 
 /* Register what /metrics says of a member. */
 void gauges_register(struct server *server);

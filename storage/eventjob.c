@@ -34,7 +34,7 @@ static void finish(struct events_job *job, enum err status)
         record_list_fini(&job->list);
     }
     store_unpin(job->store, &job->pin);
-    store_reader_remove(job->store, &job->reader);
+    queue_remove(&job->reader.link);
     free(job);
     request->private_state = NULL;
     request->cb(request);
@@ -177,7 +177,7 @@ static void on_fetched(struct backend_fetch *fetch)
         }
     }
     store_unpin(job->store, &job->pin);
-    store_reader_remove(job->store, &job->reader);
+    queue_remove(&job->reader.link);
     free(job);
     request->private_state = NULL;
     request->cb(request);

@@ -53,7 +53,7 @@ static void finish(struct range_job *job)
     }
     range_fini(&job->walk);
     store_unpin(job->store, &job->pin);
-    store_reader_remove(job->store, &job->reader);
+    queue_remove(&job->reader.link);
     queue_remove(&job->link);
     free(job->revs);
     free(job->places);

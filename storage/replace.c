@@ -56,7 +56,7 @@ static void call_back(struct replace *replace, enum err status)
 static void go_when_quiet(struct replace *replace)
 {
     struct store *store = replace->store;
-    if (replace->going || !queue_empty(&store->readers)) {
+    if (replace->going || !queue_empty(&store->pins)) {
         return;
     }
     if (store->outbox.out_count > 0 && !backend_is_full(store->backend)) {
@@ -74,7 +74,7 @@ static void on_timer(struct env_timer *timer)
     go_when_quiet(CONTAINER_OF(timer, struct replace, timer));
 }
 
-void replace_on_reader_gone(struct store *store)
+void replace_on_unpin(struct store *store)
 {
     struct replace *replace = store->replace;
     if (replace != NULL && replace->holding && !replace->going && !store->closing &&
@@ -101,7 +101,7 @@ static void on_switched(struct backend_takeover *takeover)
 {
     struct replace *replace = CONTAINER_OF(takeover, struct replace, takeover);
     struct store *store = replace->store;
-    ASSERT(!store->operation.open && queue_empty(&store->readers) && queue_empty(&store->pins));
+    ASSERT(!store->operation.open && queue_empty(&store->pins));
     takeover->old_index = store->index;
     store->index = TAKE(takeover->index);
     free(store->leases);

@@ -21,7 +21,8 @@ struct replace;
  */
 bool replace_holds(struct store *store, struct store_wait *wait,
                    void (*cb)(struct store_wait *wait));
-void replace_on_reader_gone(struct store *store);
+/* One of them has ended: they all hold pins. */
+void replace_on_unpin(struct store *store);
 /* The store closes: it is not to happen any more; what waits begins, and ends with the store. */
 void replace_stop(struct store *store);
 

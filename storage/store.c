@@ -3,11 +3,8 @@
 
 #include <stdlib.h>
 
-#include "base/codec.h"
 #include "storage/schema.h"
 #include "storage/store_private.h"
-
-#define MANIFEST_VERSION 1
 
 /* ---- lists of records ---- */
 
@@ -228,12 +225,6 @@ void store_reader_add(struct store *store, struct store_reader *reader,
     queue_push_back(&store->readers, &reader->link);
 }
 
-void store_reader_remove(struct store *store, struct store_reader *reader)
-{
-    queue_remove(&reader->link);
-    replace_on_reader_gone(store);
-}
-
 /* Readers in slices end here; those that wait for a thread when the backend is closed. */
 static void stop_readers(struct store *store)
 {
@@ -385,46 +376,6 @@ struct set_hash store_set_hash(const struct store *store)
 struct set_hash store_tables_hash(const struct store *store)
 {
     return backend_tables_hash(store->backend);
-}
-
-void store_manifest_encode(const struct store_manifest *manifest, struct buf *buf)
-{
-    write_u8(buf, MANIFEST_VERSION);
-    write_u64(buf, manifest->cluster_id);
-    write_u64(buf, manifest->applied_index);
-    write_u64(buf, manifest->applied_term);
-    write_u64(buf, (uint64_t)manifest->revision);
-    write_u64(buf, (uint64_t)manifest->compacted_revision);
-    write_u64(buf, manifest->hash.lo);
-    write_u64(buf, manifest->hash.hi);
-}
-
-enum err store_manifest_decode(struct bytes bytes, struct store_manifest *ret)
-{
-    struct reader r = reader_of(bytes);
-    uint8_t version = read_u8(&r);
-    if (version > MANIFEST_VERSION) {
-        return ERR_VERSION;
-    }
-    struct store_manifest manifest = {.cluster_id = read_u64(&r)};
-    manifest.applied_index = read_u64(&r);
-    manifest.applied_term = read_u64(&r);
-    manifest.revision = (int64_t)read_u64(&r);
-    manifest.compacted_revision = (int64_t)read_u64(&r);
-    manifest.hash.lo = read_u64(&r);
-    manifest.hash.hi = read_u64(&r);
-    if (reader_end(&r) != OK || version != MANIFEST_VERSION) {
-        return ERR_MALFORMED;
-    }
-    *ret = manifest;
-    return OK;
-}
-
-bool store_manifest_equal(const struct store_manifest *a, const struct store_manifest *b)
-{
-    return a->cluster_id == b->cluster_id && a->applied_index == b->applied_index &&
-           a->applied_term == b->applied_term && a->revision == b->revision &&
-           a->compacted_revision == b->compacted_revision && set_hash_equal(a->hash, b->hash);
 }
 
 void store_manifest(const struct store *store, struct buf *buf)

@@ -102,8 +102,6 @@ struct store_reader {
 void store_reader_add(struct store *store, struct store_reader *reader,
                       void (*stop)(struct store_reader *reader));
 
-void store_reader_remove(struct store *store, struct store_reader *reader);
-
 /* ---- upkeep ---- */
 
 void upkeep_init(struct store *store);

@@ -24,6 +24,7 @@ void store_unpin(struct store *store, struct store_pin *pin)
 {
     backend_unpin(store->backend, &pin->backend);
     queue_remove(&pin->link);
+    replace_on_unpin(store);
     upkeep_wake(store);
 }
 

@@ -38,6 +38,11 @@ struct node {
     struct queue reads;
     struct queue frames;
     bool unready;
+    uint64_t needs_state; /* a peer; 0: nobody */
+    uint64_t log_start;
+    uint64_t held_index;
+    size_t installs;
+    uint64_t installed_index;
     bool disconnected;
     struct outcome transfer;
     uint64_t transfer_target;
@@ -380,6 +385,62 @@ void node_fake_deliver(struct node *node, uint64_t peer_id, enum frame_kind kind
 {
     ASSERT(!node->closing);
     node->callbacks->on_frame(node->ctx, peer_id, kind, payload);
+}
+
+/* ---- states ---- */
+
+void node_fake_need_state(struct node *node, uint64_t peer_id, bool needs)
+{
+    node->needs_state = needs ? peer_id : 0;
+}
+
+void node_fake_set_log_start(struct node *node, uint64_t index)
+{
+    node->log_start = index;
+}
+
+uint64_t node_fake_held_index(const struct node *node)
+{
+    return node->held_index;
+}
+
+size_t node_fake_install_count(const struct node *node)
+{
+    return node->installs;
+}
+
+uint64_t node_fake_installed_index(const struct node *node)
+{
+    return node->installed_index;
+}
+
+bool node_hold_state(struct node *node, uint64_t peer_id, uint64_t index, uint64_t size_bytes)
+{
+    (void)size_bytes;
+    ASSERT(!node->closing);
+    bool needs = node->needs_state == peer_id && node_role(node) == NODE_LEADER;
+    node->held_index = needs ? index : node->held_index;
+    return needs;
+}
+
+bool node_holds(const struct node *node, uint64_t index, uint64_t term)
+{
+    return index != 0 && term != 0 && index >= node->log_start;
+}
+
+enum err node_install(struct node *node, uint64_t peer_id, uint64_t index, uint64_t term,
+                      struct bytes manifest)
+{
+    ASSERT(!node->closing && manifest.len > 0);
+    if (node->needs_state != peer_id || node_role(node) != NODE_LEADER) {
+        return ERR_NOT_LEADER;
+    }
+    if (!node_holds(node, index, term)) {
+        return ERR_NOT_FOUND;
+    }
+    node->installs++;
+    node->installed_index = index;
+    return OK;
 }
 
 /* ---- transfer and changes ---- */

@@ -50,6 +50,14 @@ struct node_frame node_fake_take_frame(struct node *node);
 void node_fake_deliver(struct node *node, uint64_t peer_id, enum frame_kind kind,
                        struct bytes payload);
 
+/* Does PEER need a state, and from which index on does the log hold what follows one? What was
+ * said of it to the node. */
+void node_fake_need_state(struct node *node, uint64_t peer_id, bool needs);
+void node_fake_set_log_start(struct node *node, uint64_t index);
+uint64_t node_fake_held_index(const struct node *node); /* by the last node_hold_state */
+size_t node_fake_install_count(const struct node *node);
+uint64_t node_fake_installed_index(const struct node *node); /* by the last node_install */
+
 /* Was a transfer of leadership asked for? And its outcome. */
 bool node_fake_transferring(const struct node *node);
 uint64_t node_fake_transfer_target(const struct node *node); /* 0: anybody */

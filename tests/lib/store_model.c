@@ -822,6 +822,19 @@ void store_model_fail_copy(struct store *store, enum err err)
     store->fail_copy = err;
 }
 
+void store_replace_start(struct store *store, struct store_replace_request *request,
+                         void (*cb)(struct store_replace_request *request))
+{
+    (void)store, (void)request, (void)cb;
+    fatal("store model: nothing takes its place");
+}
+
+const char *store_path(const struct store *store)
+{
+    (void)store;
+    return "store-model.db";
+}
+
 void store_defragment_start(struct store *store, struct store_copy_request *request,
                             void (*cb)(struct store_copy_request *request))
 {
@@ -908,7 +921,11 @@ struct set_hash store_tables_hash(const struct store *store)
 
 void store_manifest(const struct store *store, struct buf *buf)
 {
-    write_u64(buf, store->index);
+    struct store_manifest manifest = {.applied_index = store->index,
+                                      .applied_term = 1,
+                                      .revision = store->revision,
+                                      .compacted_revision = store->compacted};
+    store_manifest_encode(&manifest, buf);
 }
 
 void store_check(const struct store *store)

@@ -9,8 +9,9 @@
 
 /* Member 1 leads, member 2 has everything, member 3 lacks what the log has no more. */
 
-#define LAST 12u /* 1 configuration, 2 barrier, 3 ... 12 commands; a snapshot at 9 leaves 8 and 9 \
-                  */
+#define LAST                                                                             \
+    12u /* 1 configuration, 2 barrier, 3 ... 12 commands; a snapshot at 9 leaves 8 and 9 \
+         */
 
 static struct proposal *proposals[64];
 static size_t proposal_count;
@@ -200,6 +201,10 @@ START_TEST(an_install_is_refused_where_it_would_do_harm)
     uint64_t term = node_term(solo.node);
     struct bytes manifest = bytes_of_str("m");
     ck_assert_int_eq(node_install(solo.node, 3, 6, term, manifest), ERR_NOT_FOUND); /* forgotten */
+    ck_assert(!node_holds(solo.node, 6, term));
+    ck_assert(node_holds(solo.node, 10, term));
+    ck_assert(!node_holds(solo.node, 10, term + 1));
+    ck_assert(!node_holds(solo.node, 0, 0));
     ck_assert_int_eq(node_install(solo.node, 3, 10, term + 1, manifest), ERR_NOT_FOUND);
     ck_assert_int_eq(node_install(solo.node, 3, LAST + 1, term, manifest), ERR_NOT_FOUND);
     ck_assert_int_eq(node_install(solo.node, 3, 0, 0, manifest), ERR_NOT_FOUND);

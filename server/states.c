@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/assert.h"
+#include "base/fs_real.h"
+#include "server/server_private.h"
+
+/* A member that is far behind gets the database itself: what statesend and statetake need of a
+ * server, and what changes in it when its database becomes another. */
+
+void states_on_want(void *ctx, uint64_t peer_id)
+{
+    struct server *server = ctx;
+    if (server->state == SERVER_RUNNING) {
+        statesend_want(server->statesend, peer_id);
+    }
+}
+
+bool states_on_frame(struct server *server, uint64_t peer_id, struct bytes payload)
+{
+    struct stateframe frame;
+    if (stateframe_decode(payload, &frame) != OK) {
+        return false;
+    }
+    switch (frame.what) {
+    case STATE_HAVE:
+    case STATE_WANT:
+    case STATE_REFUSED:
+        statesend_on_frame(server->statesend, peer_id, &frame);
+        break;
+    default:
+        statetake_on_frame(server->statetake, peer_id, &frame);
+        break;
+    }
+    return true;
+}
+
+/* Those of FROM that are not in TO have become IS_ACTIVE. */
+static void tell_difference(struct server *server, const struct alarm *from, size_t from_count,
+                            const struct alarm *to, size_t to_count, bool is_active)
+{
+    for (size_t i = 0; i < from_count; i++) {
+        bool in_both = false;
+        for (size_t k = 0; k < to_count; k++) {
+            in_both =
+                in_both || (from[i].type == to[k].type && from[i].member_id == to[k].member_id);
+        }
+        if (!in_both) {
+            server_tell_alarm(server, from[i], is_active);
+        }
+    }
+}
+
+/* Within the turn in which the store has become another: who keeps something of it in memory reads
+ * it anew. Watchers go on from where they were: what they have still to see is in the new one, or
+ * was compacted there. Ops that wait here for what the new state contains already are not told:
+ * their outcome is unknown, and their time limit comes. */
+static void on_replaced(void *ctx)
+{
+    struct server *server = ctx;
+    struct alarm before[ALARMS_MAX];
+    const struct alarm *alarms;
+    size_t count = alarm_list(fsm_alarms(server->fsm), &alarms);
+    memcpy(before, alarms, count * sizeof *before);
+    struct why why = {.text = ""};
+    enum err err = fsm_reload(server->fsm, &why);
+    if (err != OK) {
+        fatal("read the database that came from the leader: %s: %s", err_text(err), why.text);
+    }
+    size_t count_now = alarm_list(fsm_alarms(server->fsm), &alarms);
+    tell_difference(server, before, count, alarms, count_now, false);
+    tell_difference(server, alarms, count_now, before, count, true);
+    hub_reset(server->hub, server->store);
+}
+
+void states_open(struct server *server)
+{
+    const struct statesend_config send = {
+        .env = server->env,
+        .log = server->log,
+        .metrics = server->config.metrics,
+        .node = server->node,
+        .store = server->store,
+        .fs = fs_real(),
+    };
+    const struct statetake_config take = {
+        .env = server->env,
+        .log = server->log,
+        .node = server->node,
+        .store = server->store,
+        .fs = fs_real(),
+        .on_replaced = on_replaced,
+        .ctx = server,
+    };
+    if (statesend_new(&send, &server->statesend) != OK ||
+        statetake_new(&take, &server->statetake) != OK) {
+        fatal("start a member: out of memory");
+    }
+}
+
+void states_stop(struct server *server)
+{
+    statesend_stop(server->statesend);
+    statetake_stop(server->statetake);
+}
+
+void states_free(struct server *server)
+{
+    statesend_free(server->statesend);
+    statetake_free(server->statetake);
+}

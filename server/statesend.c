@@ -1,0 +1,705 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/statesend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/cleanup.h"
+
+#define TICK_MS 50u
+/* What was not answered is said again. */
+#define AGAIN_MS 1000u
+/* After a refusal: the first, doubled each time up to the last. */
+#define WAIT_MS_MIN 500u
+#define WAIT_MS_MAX 30000u
+/* The pace: so much is saved up while nothing is sent. */
+#define SAVED_MS 20u
+#define PACE_MS  2u
+
+struct state_copy {
+    uint64_t number;
+    struct fs_file *file; /* without a name; NULL: it is being made */
+    uint64_t size_bytes;
+    struct store_manifest manifest;
+    unsigned users;
+    bool spoilt; /* somebody said that it is wrong: nobody new gets it */
+};
+
+enum sender_state { ASKING, COPYING, OFFERED, STREAMING, INSTALLING, WAITING };
+
+/* One member that is being helped. */
+struct sender {
+    struct queue link;
+    struct statesend *send;
+    uint64_t peer;
+    enum sender_state state;
+    struct state_copy *copy;        /* from OFFERED on */
+    struct store_manifest manifest; /* INSTALLING: what the peer has */
+    uint64_t spoken_ms;             /* when something that awaits an answer was said last */
+    uint64_t wait_until_ms;
+    uint32_t wait_ms;
+    uint64_t acked;        /* the peer has written what is before it */
+    uint64_t next;         /* of the next chunk */
+    uint64_t digest_until; /* what is before it is in the digest */
+    struct set_hash digest;
+    bool end_said;
+    struct blob *unsent; /* a chunk that found no room on the way; of next */
+    bool reading;        /* a chunk at next is being read */
+    bool gone;           /* goes when it is read */
+    struct job job;
+    struct blob *chunk; /* of the job */
+    enum err status;
+    struct why why;
+    struct state_copy *job_copy;
+    uint64_t job_offset;
+};
+
+struct statesend {
+    struct statesend_config config;
+    char *path; /* of a copy that is being made */
+    struct worker *worker;
+    struct queue senders;
+    size_t count;
+    struct state_copy *copy; /* the newest, or the one that is being made; NULL: none */
+    bool copying;
+    struct store_copy_request request;
+    struct job open_job;
+    enum err open_status;
+    struct why open_why;
+    struct fs_file *opened;
+    struct env_timer tick;
+    struct env_timer pace;
+    int64_t budget_bytes; /* that may be sent now; below 0: wait */
+    uint64_t budget_at_ms;
+    bool closed;
+    struct counter *sent_bytes;
+};
+
+static uint64_t now_ms(const struct statesend *send)
+{
+    return env_now_ms(send->config.env);
+}
+
+static void say(struct sender *sender, const struct stateframe *frame)
+{
+    CLEANUP(blob_unrefp) struct blob *blob = stateframe_encode(frame);
+    sender->spoken_ms = now_ms(sender->send);
+    if (blob != NULL) {
+        /* Lost: it is said again. */
+        (void)node_send(sender->send->config.node, sender->peer, LANE_BULK, FRAME_APP, blob);
+    }
+}
+
+/* ---- copies ---- */
+
+struct closing {
+    struct job job;
+    struct fs_file *file;
+};
+
+/* The last close frees the blocks, which takes long. Thread: state. */
+static void close_work(struct job *job)
+{
+    fs_close(CONTAINER_OF(job, struct closing, job)->file);
+}
+
+static void close_done(struct job *job)
+{
+    free(CONTAINER_OF(job, struct closing, job));
+}
+
+static void close_file(struct statesend *send, struct fs_file *file)
+{
+    struct closing *closing = file == NULL ? NULL : malloc(sizeof *closing);
+    if (closing == NULL || send->closed) {
+        free(closing);
+        fs_close(file);
+        return;
+    }
+    *closing = (struct closing){.job = {.work = close_work, .done = close_done}, .file = file};
+    worker_submit(send->worker, &closing->job);
+}
+
+static void unuse_copy(struct statesend *send, struct state_copy *copy)
+{
+    if (copy == NULL || --copy->users > 0) {
+        return;
+    }
+    if (send->copy == copy) {
+        send->copy = NULL;
+    }
+    close_file(send, copy->file);
+    free(copy);
+}
+
+static void leave_copy(struct sender *sender)
+{
+    unuse_copy(sender->send, TAKE(sender->copy));
+}
+
+static bool will_do(const struct statesend *send, const struct state_copy *copy)
+{
+    return copy != NULL && copy->file != NULL && !copy->spoilt &&
+           node_holds(send->config.node, copy->manifest.applied_index, copy->manifest.applied_term);
+}
+
+/* ---- states of a sender ---- */
+
+static void ask(struct sender *sender)
+{
+    leave_copy(sender);
+    sender->state = ASKING;
+    say(sender, &(struct stateframe){.what = STATE_ASK, .number = sender->peer});
+}
+
+static void offer(struct sender *sender)
+{
+    const struct state_copy *copy = sender->copy;
+    say(sender, &(struct stateframe){.what = STATE_OFFER,
+                                     .number = copy->number,
+                                     .size_bytes = copy->size_bytes,
+                                     .manifest = copy->manifest});
+}
+
+static void use_copy(struct sender *sender, struct state_copy *copy)
+{
+    leave_copy(sender);
+    copy->users++;
+    sender->copy = copy;
+    sender->state = OFFERED;
+    sender->acked = 0;
+    sender->next = 0;
+    sender->digest_until = 0;
+    sender->digest = (struct set_hash){0};
+    sender->end_said = false;
+    blob_unref(TAKE(sender->unsent));
+    offer(sender);
+}
+
+static void wait(struct sender *sender)
+{
+    leave_copy(sender);
+    sender->state = WAITING;
+    sender->wait_until_ms = now_ms(sender->send) + sender->wait_ms;
+    sender->wait_ms = sender->wait_ms * 2 < WAIT_MS_MAX ? sender->wait_ms * 2 : WAIT_MS_MAX;
+}
+
+static void start_copy(struct statesend *send);
+
+static void get_copy(struct sender *sender)
+{
+    struct statesend *send = sender->send;
+    leave_copy(sender);
+    if (will_do(send, send->copy)) {
+        use_copy(sender, send->copy);
+        return;
+    }
+    sender->state = COPYING;
+    if (!send->copying) {
+        start_copy(send);
+    }
+}
+
+/* Its log may begin there? Said again until it does. */
+static void install(struct sender *sender)
+{
+    const struct store_manifest *manifest = &sender->manifest;
+    CLEANUP(buf_fini) struct buf buf = {0};
+    sender->spoken_ms = now_ms(sender->send);
+    store_manifest_encode(manifest, &buf);
+    if (!buf_ok(&buf)) {
+        return;
+    }
+    enum err err = node_install(sender->send->config.node, sender->peer, manifest->applied_index,
+                                manifest->applied_term, buf_bytes(&buf));
+    if (err == ERR_NOT_FOUND) {
+        LOG_WARN(sender->send->config.log,
+                 "the log has forgotten what follows the state that was sent",
+                 LOG_HEX("peer-id", sender->peer), LOG_U64("index", manifest->applied_index));
+        get_copy(sender);
+    }
+}
+
+static void forget(struct sender *sender)
+{
+    struct statesend *send = sender->send;
+    leave_copy(sender);
+    blob_unref(TAKE(sender->unsent));
+    if (sender->reading) {
+        sender->gone = true;
+        queue_remove(&sender->link);
+        queue_init(&sender->link);
+        send->count--;
+        return;
+    }
+    if (!sender->gone) {
+        queue_remove(&sender->link);
+        send->count--;
+    }
+    free(sender);
+}
+
+/* ---- chunks ---- */
+
+static bool may_send(struct statesend *send)
+{
+    uint64_t now = now_ms(send);
+    uint64_t passed = now - send->budget_at_ms < SAVED_MS ? now - send->budget_at_ms : SAVED_MS;
+    send->budget_at_ms = now;
+    send->budget_bytes += (int64_t)(passed * STATE_RATE_BYTES);
+    if (send->budget_bytes > (int64_t)(SAVED_MS * STATE_RATE_BYTES)) {
+        send->budget_bytes = (int64_t)(SAVED_MS * STATE_RATE_BYTES);
+    }
+    if (send->budget_bytes > 0) {
+        return true;
+    }
+    if (!env_timer_active(&send->pace)) {
+        env_timer_start(send->config.env, &send->pace, PACE_MS);
+    }
+    return false;
+}
+
+static void pump(struct sender *sender);
+
+/* The chunk at next goes out; false: no room on the way. */
+static bool send_chunk(struct sender *sender, struct blob *chunk)
+{
+    struct statesend *send = sender->send;
+    if (!node_send(send->config.node, sender->peer, LANE_BULK, FRAME_APP, chunk)) {
+        sender->unsent = chunk;
+        return false;
+    }
+    size_t len = chunk->len - STATEFRAME_CHUNK_HEAD;
+    if (sender->next == sender->digest_until) {
+        set_hash_add(
+            &sender->digest,
+            stateframe_element(sender->next, bytes_of(chunk->data + STATEFRAME_CHUNK_HEAD, len)));
+        sender->digest_until += len;
+    }
+    sender->next += len;
+    send->budget_bytes -= (int64_t)len;
+    counter_add(send->sent_bytes, (double)len);
+    blob_unref(chunk);
+    return true;
+}
+
+/* Thread: state. */
+static void read_work(struct job *job)
+{
+    struct sender *sender = CONTAINER_OF(job, struct sender, job);
+    size_t len = sender->chunk->len - STATEFRAME_CHUNK_HEAD;
+    size_t got = 0;
+    sender->status = fs_read(sender->job_copy->file, sender->job_offset,
+                             sender->chunk->data + STATEFRAME_CHUNK_HEAD, len, &got, &sender->why);
+    if (sender->status == OK && got < len) {
+        why_set(&sender->why, "the copy of the database ends at %llu",
+                (unsigned long long)(sender->job_offset + got));
+        sender->status = ERR_IO;
+    }
+}
+
+static void read_done(struct job *job)
+{
+    struct sender *sender = CONTAINER_OF(job, struct sender, job);
+    struct statesend *send = sender->send;
+    struct blob *chunk = TAKE(sender->chunk);
+    struct state_copy *copy = TAKE(sender->job_copy);
+    sender->reading = false;
+    bool current = !sender->gone && sender->state == STREAMING && sender->copy == copy &&
+                   sender->next == sender->job_offset;
+    if (sender->gone) {
+        free(sender);
+        sender = NULL;
+    }
+    if (current && sender->status != OK) {
+        LOG_WARN(send->config.log, "cannot read the copy of the database",
+                 LOG_HEX("peer-id", sender->peer), LOG_STR("why", sender->why.text));
+        copy->spoilt = true;
+        wait(sender);
+    }
+    if (!current || sender->status != OK) {
+        blob_unref(chunk);
+    } else if (send_chunk(sender, chunk)) {
+        pump(sender);
+    }
+    if (sender != NULL && !current && sender->state == STREAMING) {
+        pump(sender);
+    }
+    unuse_copy(send, copy);
+}
+
+static void read_next(struct sender *sender)
+{
+    struct state_copy *copy = sender->copy;
+    size_t len = stateframe_chunk_len(sender->next, copy->size_bytes);
+    sender->chunk = stateframe_new_chunk(copy->number, sender->next, len);
+    if (sender->chunk == NULL) {
+        return; /* at the next tick */
+    }
+    copy->users++;
+    sender->job_copy = copy;
+    sender->job_offset = sender->next;
+    sender->reading = true;
+    sender->job = (struct job){.work = read_work, .done = read_done};
+    worker_submit(sender->send->worker, &sender->job);
+}
+
+static void say_end(struct sender *sender)
+{
+    sender->end_said = true;
+    say(sender, &(struct stateframe){.what = STATE_END,
+                                     .number = sender->copy->number,
+                                     .size_bytes = sender->copy->size_bytes,
+                                     .digest = sender->digest});
+}
+
+/* Send on, as far as window and pace allow. */
+static void pump(struct sender *sender)
+{
+    if (sender->state != STREAMING || sender->reading) {
+        return;
+    }
+    if (sender->unsent != NULL) {
+        if (!may_send(sender->send) || !send_chunk(sender, TAKE(sender->unsent))) {
+            return;
+        }
+    }
+    if (sender->next == sender->copy->size_bytes) {
+        if (!sender->end_said) {
+            say_end(sender);
+        }
+    } else if (sender->next - sender->acked < STATE_WINDOW_BYTES && may_send(sender->send)) {
+        read_next(sender);
+    }
+}
+
+static void on_pace(struct env_timer *timer)
+{
+    struct statesend *send = CONTAINER_OF(timer, struct statesend, pace);
+    QUEUE_FOREACH (link, &send->senders) {
+        pump(QUEUE_ELEM(link, struct sender, link));
+    }
+}
+
+/* ---- making a copy ---- */
+
+/* Give the copy, or what is wrong, to who waits for it. */
+static void copy_ended(struct statesend *send, enum err err, const struct why *why)
+{
+    send->copying = false;
+    if (err != OK) {
+        LOG_WARN(send->config.log, "cannot copy the database for a member that needs it",
+                 LOG_STR("error", err_text(err)), LOG_STR("why", why->text));
+        free(TAKE(send->copy));
+    } else {
+        send->copy->users++; /* ours, until it is given out */
+    }
+    struct state_copy *copy = send->copy;
+    QUEUE_FOREACH (link, &send->senders) {
+        struct sender *sender = QUEUE_ELEM(link, struct sender, link);
+        if (sender->state == COPYING && copy == NULL) {
+            wait(sender);
+        } else if (sender->state == COPYING) {
+            use_copy(sender, copy);
+        }
+    }
+    unuse_copy(send, copy);
+}
+
+/* Its name goes as soon as it is open. Thread: state. */
+static void open_work(struct job *job)
+{
+    struct statesend *send = CONTAINER_OF(job, struct statesend, open_job);
+    send->open_status =
+        fs_open(send->config.fs, send->path, FS_READ, &send->opened, &send->open_why);
+    if (fs_unlink(send->config.fs, send->path, NULL) != OK) {
+        return; /* the next copy says that it is there */
+    }
+}
+
+static void open_done(struct job *job)
+{
+    struct statesend *send = CONTAINER_OF(job, struct statesend, open_job);
+    if (send->open_status == OK) {
+        send->copy->file = TAKE(send->opened);
+    }
+    copy_ended(send, send->open_status, &send->open_why);
+}
+
+static void on_copied(struct store_copy_request *request)
+{
+    struct statesend *send = CONTAINER_OF(request, struct statesend, request);
+    if (request->status != OK || send->closed) {
+        copy_ended(send, request->status == OK ? ERR_STOPPED : request->status, &request->why);
+        return;
+    }
+    send->copy->size_bytes = request->size_bytes;
+    send->copy->manifest = request->manifest;
+    LOG_INFO(send->config.log, "copied the database for a member that needs it",
+             LOG_U64("index", request->manifest.applied_index),
+             LOG_U64("size-bytes", request->size_bytes));
+    send->open_job = (struct job){.work = open_work, .done = open_done};
+    worker_submit(send->worker, &send->open_job);
+}
+
+/* A file of that name is of a copy that failed, or of an earlier life. */
+static void remove_leftover(struct statesend *send)
+{
+    enum err err = fs_unlink(send->config.fs, send->path, NULL);
+    (void)err; /* it was not there */
+}
+
+static void start_copy(struct statesend *send)
+{
+    struct why why = {.text = ""};
+    struct worker_config worker = {.name = "state-out", .threads = 1};
+    enum err err =
+        send->worker != NULL ? OK : env_worker_new(send->config.env, &worker, &send->worker, &why);
+    send->copying = true;
+    send->copy = err == OK ? calloc(1, sizeof *send->copy) : NULL;
+    if (send->copy == NULL) {
+        copy_ended(send, err == OK ? ERR_NOMEM : err, &why);
+        return;
+    }
+    send->copy->number = env_random_u64(send->config.env);
+    remove_leftover(send);
+    send->request = (struct store_copy_request){.path = send->path};
+    store_copy_start(send->config.store, &send->request, on_copied);
+}
+
+/* ---- what the peer says ---- */
+
+static struct sender *sender_of(struct statesend *send, uint64_t peer)
+{
+    QUEUE_FOREACH (link, &send->senders) {
+        struct sender *sender = QUEUE_ELEM(link, struct sender, link);
+        if (sender->peer == peer) {
+            return sender;
+        }
+    }
+    return NULL;
+}
+
+static void on_have(struct sender *sender, const struct stateframe *frame)
+{
+    const struct store_manifest *manifest = &frame->manifest;
+    bool begins =
+        node_holds(sender->send->config.node, manifest->applied_index, manifest->applied_term);
+    if (begins && sender->state != INSTALLING) {
+        leave_copy(sender);
+        sender->state = INSTALLING;
+        sender->manifest = *manifest;
+        install(sender);
+    } else if (!begins && sender->state == ASKING) {
+        get_copy(sender);
+    }
+}
+
+static void on_want(struct sender *sender, const struct stateframe *frame)
+{
+    struct state_copy *copy = sender->copy;
+    bool streams = sender->state == OFFERED || sender->state == STREAMING;
+    bool possible = streams && frame->number == copy->number && frame->offset <= copy->size_bytes &&
+                    (frame->offset % STATE_CHUNK_BYTES == 0 || frame->offset == copy->size_bytes) &&
+                    frame->offset <= sender->digest_until;
+    if (!possible) {
+        return;
+    }
+    sender->spoken_ms = now_ms(sender->send);
+    sender->state = STREAMING;
+    sender->wait_ms = WAIT_MS_MIN;
+    if (frame->again) {
+        sender->acked = frame->offset;
+        sender->next = frame->offset;
+        sender->end_said = false;
+        blob_unref(TAKE(sender->unsent));
+    } else if (frame->offset > sender->acked && frame->offset <= sender->next) {
+        sender->acked = frame->offset;
+    }
+    pump(sender);
+}
+
+static void on_refused(struct sender *sender, const struct stateframe *frame)
+{
+    static const char *const texts[] = {[STATE_BUSY] = "busy",
+                                        [STATE_NO_SPACE] = "no space",
+                                        [STATE_WRONG] = "not what was announced"};
+    if (sender->copy == NULL || frame->number != sender->copy->number) {
+        return;
+    }
+    if (frame->refusal != STATE_BUSY) {
+        LOG_WARN(sender->send->config.log, "a member did not take the database",
+                 LOG_HEX("peer-id", sender->peer), LOG_STR("why", texts[frame->refusal]));
+    }
+    if (frame->refusal == STATE_WRONG) {
+        sender->copy->spoilt = true;
+    }
+    wait(sender);
+}
+
+void statesend_on_frame(struct statesend *send, uint64_t peer, const struct stateframe *frame)
+{
+    struct sender *sender = sender_of(send, peer);
+    if (send->closed || sender == NULL) {
+        return;
+    }
+    switch (frame->what) {
+    case STATE_HAVE:
+        on_have(sender, frame);
+        break;
+    case STATE_WANT:
+        on_want(sender, frame);
+        break;
+    case STATE_REFUSED:
+        on_refused(sender, frame);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- time ---- */
+
+static void tick_streaming(struct sender *sender, bool silent)
+{
+    if (!will_do(sender->send, sender->copy)) {
+        LOG_WARN(sender->send->config.log,
+                 "the log has forgotten what follows the copy, a newer one is needed",
+                 LOG_HEX("peer-id", sender->peer),
+                 LOG_U64("index", sender->copy->manifest.applied_index));
+        get_copy(sender);
+    } else if (silent) {
+        offer(sender);
+    } else {
+        pump(sender);
+    }
+}
+
+static void tick_sender(struct sender *sender)
+{
+    struct statesend *send = sender->send;
+    uint64_t now = now_ms(send);
+    bool silent = now - sender->spoken_ms >= AGAIN_MS;
+    const struct state_copy *copy = sender->copy;
+    uint64_t index = sender->state == INSTALLING ? sender->manifest.applied_index
+                     : copy != NULL              ? copy->manifest.applied_index
+                                                 : 0;
+    if (!node_hold_state(send->config.node, sender->peer, index,
+                         copy != NULL ? copy->size_bytes : 0)) {
+        forget(sender);
+        return;
+    }
+    switch (sender->state) {
+    case ASKING:
+        if (silent) {
+            ask(sender);
+        }
+        break;
+    case COPYING:
+        break;
+    case OFFERED:
+    case STREAMING:
+        tick_streaming(sender, silent);
+        break;
+    case INSTALLING:
+        if (silent) {
+            install(sender);
+        }
+        break;
+    case WAITING:
+        if (now >= sender->wait_until_ms) {
+            ask(sender);
+        }
+        break;
+    }
+}
+
+static void on_tick(struct env_timer *timer)
+{
+    struct statesend *send = CONTAINER_OF(timer, struct statesend, tick);
+    struct queue all;
+    queue_init(&all);
+    queue_splice(&all, &send->senders);
+    struct queue *link;
+    while ((link = queue_pop_front(&all)) != NULL) {
+        queue_push_back(&send->senders, link);
+        tick_sender(QUEUE_ELEM(link, struct sender, link));
+    }
+    if (!queue_empty(&send->senders)) {
+        env_timer_start(send->config.env, &send->tick, TICK_MS);
+    }
+}
+
+void statesend_want(struct statesend *send, uint64_t peer)
+{
+    if (send->closed || sender_of(send, peer) != NULL ||
+        !node_hold_state(send->config.node, peer, 0, 0)) {
+        return;
+    }
+    struct sender *sender = calloc(1, sizeof *sender);
+    if (sender == NULL) {
+        return; /* the node says it again */
+    }
+    sender->send = send;
+    sender->peer = peer;
+    sender->wait_ms = WAIT_MS_MIN;
+    queue_push_back(&send->senders, &sender->link);
+    send->count++;
+    LOG_WARN(send->config.log, "a member needs more than the log holds: it is sent the database",
+             LOG_HEX("peer-id", peer));
+    ask(sender);
+    if (!env_timer_active(&send->tick)) {
+        env_timer_start(send->config.env, &send->tick, TICK_MS);
+    }
+}
+
+/* ---- life ---- */
+
+size_t statesend_count(const struct statesend *send)
+{
+    return send->count;
+}
+
+enum err statesend_new(const struct statesend_config *config, struct statesend **ret)
+{
+    struct statesend *send = calloc(1, sizeof *send);
+    if (send == NULL || asprintf(&send->path, "%s.send", store_path(config->store)) < 0) {
+        free(send);
+        return ERR_NOMEM;
+    }
+    send->config = *config;
+    queue_init(&send->senders);
+    env_timer_init(&send->tick, on_tick);
+    env_timer_init(&send->pace, on_pace);
+    if (config->metrics != NULL) {
+        send->sent_bytes =
+            metrics_counter(config->metrics, "trivet_state_sent_bytes_total",
+                            "Bytes of databases that were sent to members that fell behind.", NULL);
+    }
+    remove_leftover(send);
+    *ret = send;
+    return OK;
+}
+
+void statesend_stop(struct statesend *send)
+{
+    send->closed = true;
+    env_timer_stop(send->config.env, &send->tick);
+    env_timer_stop(send->config.env, &send->pace);
+    while (!queue_empty(&send->senders)) {
+        forget(QUEUE_ELEM(send->senders.next, struct sender, link));
+    }
+}
+
+void statesend_free(struct statesend *send)
+{
+    if (send == NULL) {
+        return;
+    }
+    statesend_stop(send);
+    worker_close(send->worker);
+    ASSERT(!send->copying && send->copy == NULL);
+    free(send->path);
+    free(send);
+}
