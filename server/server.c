@@ -285,6 +285,7 @@ static enum err open_node(struct server *server, struct why *why)
     struct node_member bootstrap[MEMBERS_MAX];
     char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE];
     TRY(members_of_config(config, bootstrap, addresses, why));
+    uint64_t held_entries = config->catchup_entries != 0 ? config->catchup_entries : HELD_ENTRIES;
     struct node_config node_config = {
         .env = config->env,
         .log = config->log,
@@ -298,9 +299,9 @@ static enum err open_node(struct server *server, struct why *why)
         .election_ms = config->election_ms,
         .snapshot_entries = config->snapshot_entries,
         .snapshot_bytes = SNAPSHOT_BYTES,
-        .trailing_entries = TRAILING_ENTRIES,
+        .trailing_entries = held_entries < TRAILING_ENTRIES ? held_entries : TRAILING_ENTRIES,
         .trailing_bytes = TRAILING_BYTES,
-        .held_entries = HELD_ENTRIES,
+        .held_entries = held_entries,
         .held_bytes = HELD_BYTES,
     };
     return node_open(&node_config, &callbacks, server, &server->node, why);

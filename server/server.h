@@ -35,6 +35,7 @@ struct server_config {
     uint32_t heartbeat_ms;
     uint32_t election_ms;
     uint64_t snapshot_entries;
+    uint64_t catchup_entries; /* of the log, for a member that is behind; 0: a default */
     uint32_t request_bytes_max;
     unsigned txn_ops_max;
     uint64_t quota_bytes;

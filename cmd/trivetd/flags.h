@@ -31,6 +31,7 @@ struct config {
     const char *compaction_mode;      /* --auto-compaction-mode */
     const char *compaction_retention; /* --auto-compaction-retention */
     uint64_t snapshot_count;
+    uint64_t snapshot_catchup_entries;
     uint64_t request_bytes_max;
     uint64_t txn_ops_max;
     uint64_t streams_max;

@@ -367,6 +367,7 @@ static enum err start_server(struct member *member, struct why *why)
         .heartbeat_ms = (uint32_t)settings->config->heartbeat_ms,
         .election_ms = (uint32_t)settings->config->election_ms,
         .snapshot_entries = settings->config->snapshot_count,
+        .catchup_entries = settings->config->snapshot_catchup_entries,
         .request_bytes_max = (uint32_t)settings->config->request_bytes_max,
         .txn_ops_max = (unsigned)settings->config->txn_ops_max,
         .quota_bytes = settings->quota_bytes,

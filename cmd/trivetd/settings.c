@@ -51,6 +51,8 @@ static enum err check_limits(const struct config *config, struct why *why)
     TRY(check_range("max-txn-ops", config->txn_ops_max, 1, TXN_OPS_MAX, why));
     TRY(check_range("snapshot-count", config->snapshot_count, 1, UINT32_MAX, why));
     TRY(check_range("max-learners", config->learners_max, 1, MEMBERS_MAX, why));
+    TRY(check_range("snapshot-catchup-entries", config->snapshot_catchup_entries, 1, UINT32_MAX,
+                    why));
     TRY(check_range("max-concurrent-streams", config->streams_max, 1, UINT32_MAX, why));
     if (config->watch_progress_ms < WATCH_PROGRESS_MS_MIN) {
         why_set(why, "--watch-progress-notify-interval must be at least %dms (set to %llums)",
