@@ -173,8 +173,8 @@ void node_change(struct node *node, enum change_kind kind, uint64_t member_id, c
  * need it any more, or this member does not lead. */
 bool node_hold_state(struct node *node, uint64_t peer_id, uint64_t index, uint64_t size_bytes);
 
-/* Is the entry at INDEX of TERM and applied, and all that follows it in the log? Then a log may
- * begin there. */
+/* Is the entry at INDEX of TERM, and all that follows it in the log? Then the log of a member that
+ * has the state at INDEX, the effect of entries that were committed, may begin there. */
 bool node_holds(const struct node *node, uint64_t index, uint64_t term);
 
 /* Leader: PEER has the state at INDEX on its disk, the effect of an entry of TERM: let its log

@@ -46,11 +46,11 @@ static void on_manifest(void *ctx, uint64_t index, struct buf *data)
 static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
 {
     struct server *server = ctx;
-    if (store_applied_index(server->store) >= index) {
+    if (store_durable_index(server->store) >= index) {
         return OK;
     }
     why_set(why, "the database ends at index %llu, the log begins after %llu",
-            (unsigned long long)store_applied_index(server->store), (unsigned long long)index);
+            (unsigned long long)store_durable_index(server->store), (unsigned long long)index);
     return ERR_CORRUPT;
 }
 

@@ -32,7 +32,8 @@ struct sim_options {
     bool churn;     /* members come, go, and change their role */
     bool unguarded; /* as libraft is */
     uint32_t guard_off_mask;
-    bool reads; /* linearizable ones */
+    bool reads;  /* linearizable ones */
+    bool states; /* members that fell behind are sent the state; else the manifest is all of it */
     uint64_t faults_ms;
     uint64_t recovery_ms;
     bool verbose; /* every event of the trace to stderr */
@@ -63,6 +64,7 @@ struct sim_stats {
     uint64_t changes;
     uint64_t snapshots;
     uint64_t installs;
+    uint64_t states; /* that arrived */
     uint64_t simulated_ms;
     uint64_t recovery_ms; /* how long after the last fault */
     uint64_t hash;

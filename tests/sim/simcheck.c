@@ -167,6 +167,13 @@ const struct simstate *simcheck_state_at(struct sim *sim, uint64_t index)
     return &filled(sim->check, index)->state;
 }
 
+uint64_t simcheck_term_at(struct sim *sim, uint64_t index)
+{
+    const struct known *known = known_at(sim->check, index);
+    ASSERT(known->applied);
+    return known->term;
+}
+
 static void first_applied(struct sim *sim, unsigned member, uint64_t index, uint64_t term,
                           uint64_t id, const struct simstate *state)
 {

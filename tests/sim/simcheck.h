@@ -37,6 +37,9 @@ void simcheck_fell_behind(struct sim *sim, unsigned member, uint64_t held_entrie
 /* The state after all commands up to INDEX, as whoever applied them first had it. */
 const struct simstate *simcheck_state_at(struct sim *sim, uint64_t index);
 
+/* The term of the command at INDEX. */
+uint64_t simcheck_term_at(struct sim *sim, uint64_t index);
+
 /* After a member did something. */
 void simcheck_member(struct simmember *member);
 

@@ -96,6 +96,11 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
         return ERR_MALFORMED;
     }
     simcheck_restored(member->sim, member->id, &restored);
+    if (state->index < restored.index && member->sim->options.states) {
+        why_set(why, "the state ends at %llu, before the log begins",
+                (unsigned long long)state->index);
+        return ERR_CORRUPT;
+    }
     if (state->index < restored.index) {
         simcheck_fell_behind(member->sim, member->id, member->settings.held_entries);
         *state = restored;
@@ -118,10 +123,11 @@ static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint
 static void on_app_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload)
 {
     struct simmember *member = ctx;
-    (void)kind;
-    (void)payload;
-    sim_fail(member->sim, "member %u got a frame that nobody sent, from %llu", member->id,
-             (unsigned long long)peer_id);
+    if (kind != FRAME_APP || !member->sim->options.states) {
+        sim_fail(member->sim, "member %u got a frame that nobody sent, from %llu", member->id,
+                 (unsigned long long)peer_id);
+    }
+    simstate_on_frame(member, (unsigned)peer_id, payload);
 }
 
 /* ---- lives ---- */
@@ -140,11 +146,21 @@ static size_t first_configuration(const struct sim *sim, struct node_member *ret
 
 static void open_node(struct simmember *member)
 {
-    static const struct node_callbacks callbacks = {
+    static const struct node_callbacks without_states = {
         .apply = on_apply,
         .durable_index = on_durable_index,
         .manifest = on_manifest,
         .restore = on_restore,
+        .state_changed = on_state_changed,
+        .on_frame = on_app_frame,
+    };
+    static const struct node_callbacks with_states = {
+        .apply = on_apply,
+        .durable_index = on_durable_index,
+        .manifest = on_manifest,
+        .restore = on_restore,
+        .may_restore = simstate_may_restore,
+        .want_state = simstate_on_want,
         .state_changed = on_state_changed,
         .on_frame = on_app_frame,
     };
@@ -170,7 +186,8 @@ static void open_node(struct simmember *member)
         .guard_off_mask = sim->options.guard_off_mask,
     };
     struct why why = {0};
-    enum err err = node_open(&config, &callbacks, member, &now->node, &why);
+    enum err err = node_open(&config, sim->options.states ? &with_states : &without_states, member,
+                             &now->node, &why);
     if (err != OK) {
         sim_fail(sim, "member %u does not start: %s: %s", member->id, err_text(err), why.text);
     }

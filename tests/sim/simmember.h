@@ -6,6 +6,7 @@
 #include "tests/sim/simdisk.h"
 #include "tests/sim/simenv.h"
 #include "tests/sim/simnet.h"
+#include "tests/sim/simstate.h"
 
 /* The replicated state: how many commands, and a hash of all of them in order. */
 struct simstate {
@@ -24,6 +25,7 @@ struct simlife {
     bool syncing;
     uint64_t commit_index; /* seen last */
     uint64_t applied_index;
+    struct simsend sends[SIM_MEMBERS_MAX + 1]; /* by peer: simstate.c */
 };
 
 #define SIM_HELD_ALL 1000000u /* entries: more than a run has */

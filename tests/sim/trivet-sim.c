@@ -28,6 +28,7 @@ static const char usage_text[] =
     "  --churn           members are added, promoted, demoted and removed\n"
     "  --guard-off LIST  rules of the guard that are off, by number (raft/guard.h), or: all\n"
     "  --no-reads        writes only\n"
+    "  --no-states       the manifest is all that a member that fell behind needs\n"
     "  --faults-ms MS    how long faults come (25000)\n"
     "  --recovery-ms MS  how long recovery may take (10000)\n"
     "  --show N          tell what happened for the first N that fail (3)\n"
@@ -73,6 +74,7 @@ static void on_done(void *ctx, uint64_t seed, enum sim_outcome outcome,
     sums->changes += stats->changes;
     sums->snapshots += stats->snapshots;
     sums->installs += stats->installs;
+    sums->states += stats->states;
     sums->simulated_ms += stats->simulated_ms;
     sums->recovery_ms += stats->recovery_ms;
     sums->hash = mix64(sums->hash ^ stats->hash);
@@ -94,11 +96,11 @@ static void print_total(const struct total *total, uint64_t seeds)
            outcomes[SIM_CRASHED], outcomes[SIM_STUCK]);
     printf("%sper good seed: events %" PRIu64 ", frames %" PRIu64 ", applied %" PRIu64
            ", acknowledged %" PRIu64 ", reads %" PRIu64 ", faults %" PRIu64 ", crashes %" PRIu64
-           ", changes %.1f, snapshots %" PRIu64 ", installed %.1f\n",
+           ", changes %.1f, snapshots %" PRIu64 ", installed %.1f, states %.1f\n",
            mark, sums->events / good, sums->frames / good, sums->applied / good, sums->acked / good,
            sums->reads / good, sums->faults / good, sums->crashes / good,
            (double)sums->changes / (double)good, sums->snapshots / good,
-           (double)sums->installs / (double)good);
+           (double)sums->installs / (double)good, (double)sums->states / (double)good);
     printf("%srecovery: mean %" PRIu64 " ms, longest %" PRIu64 " ms\n", mark,
            sums->recovery_ms / good, total->recovery_ms_max);
     printf("%s%.1f s, %.1f seeds/s, %.0f times real time\n", mark, seconds, (double)seeds / seconds,
@@ -161,7 +163,8 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         TRACE_ALL,
         TWICE,
         TAP,
-        NO_READS
+        NO_READS,
+        NO_STATES
     };
     static const struct option options[] = {
         {"seed", required_argument, NULL, SEED},
@@ -176,6 +179,7 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         {"twice", no_argument, NULL, TWICE},
         {"tap", no_argument, NULL, TAP},
         {"no-reads", no_argument, NULL, NO_READS},
+        {"no-states", no_argument, NULL, NO_STATES},
         {0},
     };
     uint64_t members = 3;
@@ -216,6 +220,9 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         case NO_READS:
             ret->sim.reads = false;
             break;
+        case NO_STATES:
+            ret->sim.states = false;
+            break;
         case TAP:
             ret->tap = true;
             break;
@@ -239,7 +246,7 @@ static uint64_t run_all(const struct arguments *arguments, struct total *total)
 int main(int argc, char **argv)
 {
     struct arguments arguments = {
-        .sim = {.seed = 1, .reads = true, .faults_ms = 25000, .recovery_ms = 10000},
+        .sim = {.seed = 1, .reads = true, .states = true, .faults_ms = 25000, .recovery_ms = 10000},
         .seeds = 1,
         .shown = 3};
     if (!parse(argc, argv, &arguments)) {

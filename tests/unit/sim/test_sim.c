@@ -22,6 +22,7 @@ struct outcome {
     uint64_t bad;
     uint64_t good;
     uint64_t first_bad;
+    uint64_t states; /* that were sent */
     uint64_t hashes[8];
 };
 
@@ -38,6 +39,7 @@ static void on_done(void *ctx, uint64_t seed, enum sim_outcome outcome,
         sum->hashes[sum->good] = stats->hash;
     }
     sum->good++;
+    sum->states += stats->states;
 }
 
 START_TEST(the_same_seed_is_the_same_run)
@@ -111,20 +113,37 @@ END_TEST
  *   14661: refusals of messages behind one that was not taken sent everything again, each of them:
  *          ever more messages, until memory ended.
  *   4745:  a late append of an earlier term was refused for its term, and its sender, who led
- * again, took it for a word about the log: it went back to where its own had ended. */
+ * again, took it for a word about the log: it went back to where its own had ended.
+ *   407:   a leader that had just begun did not know yet what was committed, and held the state
+ * that it had on disk for more than that: so it never helped the member whose voice it needed to
+ * learn it. */
 static const struct {
     uint64_t seed;
     unsigned members;
     bool churn;
-} once_bad[] = {{14661, 5, false}, {4745, 5, false}};
+    bool states;
+} once_bad[] = {{14661, 5, false, false}, {4745, 5, false, false}, {407, 3, true, true}};
 
 START_TEST(what_was_bad_once_is_good)
 {
     struct sim_options options = options_of(once_bad[_i].members, once_bad[_i].churn);
     options.seed = once_bad[_i].seed;
+    options.states = once_bad[_i].states;
     struct outcome outcome = {0};
     sim_run_seeds(&options, 1, 1, on_done, &outcome);
     ck_assert_uint_eq(outcome.good, 1);
+}
+END_TEST
+
+/* Under faults, with crashes before, between and after. */
+START_TEST(who_falls_behind_is_sent_the_state)
+{
+    struct sim_options options = options_of(_i == 0 ? 3 : 5, _i == 1);
+    options.states = true;
+    struct outcome outcome = {0};
+    sim_run_seeds(&options, 40, 1, on_done, &outcome);
+    ck_assert_uint_eq(outcome.good, 40);
+    ck_assert_uint_ge(outcome.states, 10);
 }
 END_TEST
 
@@ -148,6 +167,7 @@ static Suite *sim_suite(void)
                         (int)(sizeof guard_seeds / sizeof guard_seeds[0]));
     tcase_add_loop_test(tc, what_was_bad_once_is_good, 0,
                         (int)(sizeof once_bad / sizeof once_bad[0]));
+    tcase_add_loop_test(tc, who_falls_behind_is_sent_the_state, 0, 2);
     tcase_add_test(tc, the_core_alone_is_not_enough);
     suite_add_tcase(suite, tc);
     return suite;
