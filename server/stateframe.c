@@ -38,6 +38,7 @@ static void read_rest(struct reader *r, struct stateframe *frame)
 {
     switch (frame->what) {
     case STATE_ASK:
+        frame->size_bytes = read_size(r);
         break;
     case STATE_HAVE:
         frame->manifest = read_manifest(r);
@@ -87,6 +88,7 @@ struct blob *stateframe_encode(const struct stateframe *frame)
     write_u64(&buf, frame->number);
     switch (frame->what) {
     case STATE_ASK:
+        write_u64(&buf, frame->size_bytes);
         break;
     case STATE_HAVE:
         store_manifest_encode(&frame->manifest, &buf);

@@ -11,7 +11,7 @@
  * what u8, number u64, and (integers little-endian, a manifest as in docs/formats.md):
  *
  *   leader to follower                            follower to leader
- *   1 ask      -                                  2 have     manifest of what is in its database
+ *   1 ask      size u64, about                    2 have     manifest of what is in its database
  *   3 offer    size u64, manifest of the copy     4 want     offset u64, again u8
  *   5 chunk    offset u64, bytes to the end
  *   6 end      size u64, digest u64 u64           7 refused  why u8
@@ -34,7 +34,7 @@ enum state_refusal { STATE_BUSY = 1, STATE_NO_SPACE, STATE_WRONG };
 struct stateframe {
     enum stateframe_what what;
     uint64_t number;
-    uint64_t size_bytes;            /* offer, end */
+    uint64_t size_bytes;            /* ask, offer, end */
     uint64_t offset;                /* want: all before it is written; chunk */
     bool again;                     /* want: send from there on, whatever was sent */
     struct bytes chunk;             /* not empty */

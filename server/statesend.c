@@ -150,7 +150,10 @@ static void ask(struct sender *sender)
 {
     leave_copy(sender);
     sender->state = ASKING;
-    say(sender, &(struct stateframe){.what = STATE_ASK, .number = sender->peer});
+    uint64_t size_bytes = store_size_bytes(sender->send->config.store);
+    say(sender, &(struct stateframe){.what = STATE_ASK,
+                                     .number = sender->peer,
+                                     .size_bytes = size_bytes > 0 ? size_bytes : 1});
 }
 
 static void offer(struct sender *sender)
@@ -525,14 +528,17 @@ static void on_refused(struct sender *sender, const struct stateframe *frame)
     static const char *const texts[] = {[STATE_BUSY] = "busy",
                                         [STATE_NO_SPACE] = "no space",
                                         [STATE_WRONG] = "not what was announced"};
-    if (sender->copy == NULL || frame->number != sender->copy->number) {
+    uint64_t number = sender->state == ASKING ? sender->peer
+                      : sender->copy != NULL  ? sender->copy->number
+                                              : 0;
+    if (number == 0 || frame->number != number) {
         return;
     }
     if (frame->refusal != STATE_BUSY) {
         LOG_WARN(sender->send->config.log, "a member did not take the database",
                  LOG_HEX("peer-id", sender->peer), LOG_STR("why", texts[frame->refusal]));
     }
-    if (frame->refusal == STATE_WRONG) {
+    if (frame->refusal == STATE_WRONG && sender->copy != NULL) {
         sender->copy->spoilt = true;
     }
     wait(sender);

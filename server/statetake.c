@@ -288,21 +288,27 @@ static void on_end(struct statetake *take, const struct stateframe *frame)
 
 /* ---- beginning ---- */
 
-static enum err open_file(struct statetake *take)
+/* Room at PATH's disk for a database of SIZE? */
+static enum err check_room(const struct statetake *take, const char *path, uint64_t size_bytes,
+                           struct why *why)
 {
-    struct fs *fs = take->config.fs;
-    CLEANUP(fs_closep) struct fs_file *file = NULL;
     uint64_t free_bytes;
-    TRY(fs_open(fs, take->path, FS_CREATE, &file, &take->why));
-    TRY(fs_truncate(file, 0, &take->why));
-    TRY(fs_free_bytes(fs, take->path, &free_bytes, &take->why));
-    if (free_bytes < take->size_bytes + MARGIN_BYTES) {
-        why_set(&take->why,
-                "'%s' needs %llu bytes and %u that are left for the log, there are %llu",
-                take->path, (unsigned long long)take->size_bytes, MARGIN_BYTES,
+    TRY(fs_free_bytes(take->config.fs, path, &free_bytes, why));
+    if (free_bytes < size_bytes + MARGIN_BYTES) {
+        why_set(why, "'%s' needs %llu bytes and %u that are left for the log, there are %llu",
+                take->path, (unsigned long long)size_bytes, MARGIN_BYTES,
                 (unsigned long long)free_bytes);
         return ERR_NO_SPACE;
     }
+    return OK;
+}
+
+static enum err open_file(struct statetake *take)
+{
+    CLEANUP(fs_closep) struct fs_file *file = NULL;
+    TRY(fs_open(take->config.fs, take->path, FS_CREATE, &file, &take->why));
+    TRY(fs_truncate(file, 0, &take->why));
+    TRY(check_room(take, take->path, take->size_bytes, &take->why));
     take->file = TAKE(file);
     return OK;
 }
@@ -387,6 +393,21 @@ static void on_offer(struct statetake *take, uint64_t peer, const struct statefr
     }
 }
 
+/* Without room the leader need not make a copy; unless what is here is enough, which it knows. */
+static void on_ask(struct statetake *take, uint64_t peer, const struct stateframe *frame)
+{
+    struct why why = {.text = ""};
+    enum err err = take->state == IDLE
+                       ? check_room(take, store_path(take->config.store), frame->size_bytes, &why)
+                       : OK;
+    if (err == ERR_NO_SPACE) {
+        LOG_WARN(take->config.log, "the leader's database was not taken", LOG_HEX("peer-id", peer),
+                 LOG_STR("error", err_text(err)), LOG_STR("why", why.text));
+        say_refused(take, peer, frame->number, STATE_NO_SPACE);
+    }
+    say_have(take, peer, frame->number);
+}
+
 void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stateframe *frame)
 {
     if (take->closed || node_leader(take->config.node) != peer) {
@@ -394,7 +415,7 @@ void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stat
     }
     switch (frame->what) {
     case STATE_ASK:
-        say_have(take, peer, frame->number);
+        on_ask(take, peer, frame);
         break;
     case STATE_OFFER:
         on_offer(take, peer, frame);

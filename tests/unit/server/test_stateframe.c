@@ -12,7 +12,7 @@ static const struct store_manifest manifest = {.cluster_id = 7,
                                                .hash = {.lo = 8, .hi = 9}};
 
 static const struct stateframe frames[] = {
-    {.what = STATE_ASK, .number = 5},
+    {.what = STATE_ASK, .number = 5, .size_bytes = 1},
     {.what = STATE_HAVE, .number = 5, .manifest = manifest},
     {.what = STATE_OFFER, .number = UINT64_MAX, .size_bytes = 4096, .manifest = manifest},
     {.what = STATE_WANT, .number = 5, .offset = STATE_CHUNK_BYTES, .again = true},
@@ -72,6 +72,7 @@ static const struct bad refused[] = {
     {0, 0, 0},
     {8, 0, 0},
     {255, 0, 100},
+    {STATE_ASK, 0, 0},
     {STATE_OFFER, 0, 57},                                    /* no size */
     {STATE_OFFER, STATE_BYTES_MAX + 1, 57},                  /* more than any database has */
     {STATE_OFFER, 4096, 57},                                 /* a manifest of version 0 */
@@ -89,7 +90,7 @@ START_TEST(what_is_malformed_is_refused)
     static const uint8_t zeros[STATE_CHUNK_BYTES + 1];
     write_u8(&buf, refused[_i].what);
     write_u64(&buf, 5);
-    if (refused[_i].what >= STATE_OFFER && refused[_i].what <= STATE_END) {
+    if (refused[_i].what >= STATE_ASK && refused[_i].what <= STATE_END) {
         write_u64(&buf, refused[_i].a);
     }
     buf_append_bytes(&buf, bytes_of(zeros, refused[_i].len));

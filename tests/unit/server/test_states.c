@@ -471,6 +471,13 @@ START_TEST(without_room_it_is_said_and_tried_again)
     say(offer_of(9));
     ck_assert_int_eq(f.last_answer.what, STATE_REFUSED);
     bool no_space = f.last_answer.refusal == STATE_NO_SPACE;
+    /* Asked before, it says so before a copy is made; what it has it says all the same. */
+    struct fs_file *file = NULL;
+    ck_assert_int_eq(fs_open(fs_fault_fs(disk), tmpdir_path("m2.db"), FS_CREATE, &file, NULL), OK);
+    fs_close(file);
+    say((struct stateframe){.what = STATE_ASK, .number = 2, .size_bytes = 1024 * 1024});
+    ck_assert_uint_eq(f.answers[STATE_REFUSED], 2);
+    ck_assert_int_eq(f.last_answer.what, STATE_HAVE);
     statetake_stop(f.take);
     statetake_free(f.take);
     fs_fault_free(disk);
