@@ -41,6 +41,8 @@
 #define store_copy_start(...)            twin_copy_start(__VA_ARGS__)
 #define store_model_fail_copy(...)       twin_model_fail_copy(__VA_ARGS__)
 #define store_model_copied(...)          twin_model_copied(__VA_ARGS__)
+#define store_replace_start(...)         twin_replace_start(__VA_ARGS__)
+#define store_path(...)                  twin_path(__VA_ARGS__)
 #define store_manifest(...)              twin_manifest(__VA_ARGS__)
 #define store_check(...)                 twin_check(__VA_ARGS__)
 #define store_model_new(...)             twin_new(__VA_ARGS__)
