@@ -71,6 +71,32 @@ static void on_replaced(void *ctx)
     hub_reset(server->hub, server->store);
 }
 
+static double helped_gauge(void *ctx)
+{
+    const struct server *server = ctx;
+    return (double)statesend_count(server->statesend);
+}
+
+static double received_gauge(void *ctx)
+{
+    const struct server *server = ctx;
+    return (double)statetake_received_bytes(server->statetake);
+}
+
+static void register_gauges(struct server *server)
+{
+    struct metrics *metrics = server->config.metrics;
+    if (metrics == NULL) {
+        return;
+    }
+    metrics_gauge_fn(metrics, "trivet_state_members",
+                     "Members that are being sent the database, because they fell behind.", NULL,
+                     helped_gauge, server);
+    metrics_gauge_fn(metrics, "trivet_state_received_bytes",
+                     "Bytes that have come of the leader's database that is on its way here.", NULL,
+                     received_gauge, server);
+}
+
 void states_open(struct server *server)
 {
     const struct statesend_config send = {
@@ -94,6 +120,7 @@ void states_open(struct server *server)
         statetake_new(&take, &server->statetake) != OK) {
         fatal("start a member: out of memory");
     }
+    register_gauges(server);
 }
 
 void states_stop(struct server *server)

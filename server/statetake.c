@@ -442,11 +442,6 @@ uint64_t statetake_received_bytes(const struct statetake *take)
     return take->state == IDLE ? 0 : take->written;
 }
 
-uint64_t statetake_size_bytes(const struct statetake *take)
-{
-    return take->size_bytes;
-}
-
 enum err statetake_new(const struct statetake_config *config, struct statetake **ret)
 {
     struct statetake *take = calloc(1, sizeof *take);

@@ -46,8 +46,7 @@ void statetake_free(struct statetake *take);
 /* STATE_ASK, STATE_OFFER, STATE_CHUNK or STATE_END of PEER. */
 void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stateframe *frame);
 
-/* Bytes received of the database that is on its way, and of it in all; 0: none is. */
+/* Bytes received of the database that is on its way; 0: none is. */
 uint64_t statetake_received_bytes(const struct statetake *take);
-uint64_t statetake_size_bytes(const struct statetake *take);
 
 #endif

@@ -25,7 +25,7 @@ static struct {
     int64_t revision;
 } last;
 
-static unsigned events[3];
+static unsigned events[LEASE_DROPPED + 1];
 
 static void on_result(void *ctx, uint64_t op, const struct result *result)
 {
@@ -605,6 +605,55 @@ START_TEST(leases_are_those_of_a_plain_copy)
 }
 END_TEST
 
+/* What others have written behind its back, as when the store has become another. */
+static void write_row(int64_t id, uint8_t ttl_s)
+{
+    CLEANUP(buf_fini) struct buf key = {0};
+    CLEANUP(buf_fini) struct buf value = {0};
+    write_u64_be(&key, (uint64_t)id);
+    write_u8(&value, 1); /* format */
+    write_varint(&value, ttl_s);
+    write_varint(&value, 0);
+    store_table_put(store, TABLE_LEASE, buf_bytes(&key), buf_bytes(&value));
+}
+
+START_TEST(a_store_that_has_become_another_is_read_anew)
+{
+    ck_assert_int_eq(grant(7, 60), OK);
+    ck_assert_int_eq(grant(8, 60), OK);
+    ck_assert_int_eq(put("a", 7), OK);
+    struct lease_walk walk;
+    lease_walk_begin(&walk, leases);
+    ck_assert_int_eq(lease_walk_next(&walk)->id, 7);
+    store_observe(store, NULL, NULL); /* nobody sees what comes now */
+    store_entry_begin(store, next_index++, term);
+    store_txn_begin(store);
+    struct store_put moved = {.key = bytes_of_str("a"), .value = bytes_of_str("b"), .lease = 9};
+    ck_assert_int_eq(store_put(store, &moved, NULL), OK);
+    write_row(9, 33);
+    uint8_t gone[8] = {0, 0, 0, 0, 0, 0, 0, 7};
+    store_table_delete(store, TABLE_LEASE, bytes_of(gone, sizeof gone));
+    store_txn_end(store);
+    store_entry_end(store);
+    memset(events, 0, sizeof events);
+    struct why why = {.text = ""};
+    ck_assert_msg(fsm_reload(fsm, &why) == OK, "%s", why.text);
+    leases_check(leases);
+    ck_assert_ptr_eq(fsm_leases(fsm), leases);
+    ck_assert_ptr_null(leases_find(leases, 7));
+    ck_assert_int_eq(leases_find(leases, 8)->ttl_s, 60);
+    ck_assert_int_eq(leases_find(leases, 9)->ttl_s, 33);
+    ck_assert_uint_eq(leases_find(leases, 9)->key_count, 1);
+    ck_assert_uint_eq(events[LEASE_DROPPED], 2);
+    ck_assert_uint_eq(events[LEASE_READ], 2);
+    ck_assert_uint_eq(events[LEASE_GRANTED] + events[LEASE_REVOKED], 0);
+    ck_assert_int_eq(lease_walk_next(&walk)->id, 8); /* the walk goes on with what there is */
+    ck_assert_int_eq(lease_walk_next(&walk)->id, 9);
+    ck_assert_ptr_null(lease_walk_next(&walk));
+    lease_walk_end(&walk);
+}
+END_TEST
+
 static Suite *lease_suite(void)
 {
     Suite *suite = suite_create("lease");
@@ -619,6 +668,7 @@ static Suite *lease_suite(void)
     tcase_add_test(tc, a_put_moves_its_key);
     tcase_add_test(tc, the_order_of_checks_is_etcds);
     tcase_add_test(tc, a_walk_meets_what_is_there_all_the_while);
+    tcase_add_test(tc, a_store_that_has_become_another_is_read_anew);
     tcase_add_loop_test(tc, a_damaged_row_is_refused, 0, 8);
     tcase_add_test(tc, a_key_of_a_lease_that_is_not_there_is_refused);
     tcase_add_test(tc, a_start_without_memory_is_refused);
