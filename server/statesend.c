@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/statesend.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "server/statecopy.h"
 
 #define TICK_MS 50u
 /* What was not answered is said again. */
@@ -16,15 +16,6 @@
 /* The pace: so much is saved up while nothing is sent. */
 #define SAVED_MS 20u
 #define PACE_MS  2u
-
-struct state_copy {
-    uint64_t number;
-    struct fs_file *file; /* without a name; NULL: it is being made */
-    uint64_t size_bytes;
-    struct store_manifest manifest;
-    unsigned users;
-    bool spoilt; /* somebody said that it is wrong: nobody new gets it */
-};
 
 enum sender_state { ASKING, COPYING, OFFERED, STREAMING, INSTALLING, WAITING };
 
@@ -57,17 +48,9 @@ struct sender {
 
 struct statesend {
     struct statesend_config config;
-    char *path; /* of a copy that is being made */
-    struct worker *worker;
+    struct statecopies copies;
     struct queue senders;
     size_t count;
-    struct state_copy *copy; /* the newest, or the one that is being made; NULL: none */
-    bool copying;
-    struct store_copy_request request;
-    struct job open_job;
-    enum err open_status;
-    struct why open_why;
-    struct fs_file *opened;
     struct env_timer tick;
     struct env_timer pace;
     int64_t budget_bytes; /* that may be sent now; below 0: wait */
@@ -93,54 +76,14 @@ static void say(struct sender *sender, const struct stateframe *frame)
 
 /* ---- copies ---- */
 
-struct closing {
-    struct job job;
-    struct fs_file *file;
-};
-
-/* The last close frees the blocks, which takes long. Thread: state. */
-static void close_work(struct job *job)
-{
-    fs_close(CONTAINER_OF(job, struct closing, job)->file);
-}
-
-static void close_done(struct job *job)
-{
-    free(CONTAINER_OF(job, struct closing, job));
-}
-
-static void close_file(struct statesend *send, struct fs_file *file)
-{
-    struct closing *closing = file == NULL ? NULL : malloc(sizeof *closing);
-    if (closing == NULL || send->closed) {
-        free(closing);
-        fs_close(file);
-        return;
-    }
-    *closing = (struct closing){.job = {.work = close_work, .done = close_done}, .file = file};
-    worker_submit(send->worker, &closing->job);
-}
-
-static void unuse_copy(struct statesend *send, struct state_copy *copy)
-{
-    if (copy == NULL || --copy->users > 0) {
-        return;
-    }
-    if (send->copy == copy) {
-        send->copy = NULL;
-    }
-    close_file(send, copy->file);
-    free(copy);
-}
-
 static void leave_copy(struct sender *sender)
 {
-    unuse_copy(sender->send, TAKE(sender->copy));
+    statecopy_unuse(&sender->send->copies, TAKE(sender->copy));
 }
 
 static bool will_do(const struct statesend *send, const struct state_copy *copy)
 {
-    return copy != NULL && copy->file != NULL && !copy->spoilt &&
+    return copy != NULL && !copy->spoilt &&
            node_holds(send->config.node, copy->manifest.applied_index, copy->manifest.applied_term);
 }
 
@@ -168,7 +111,7 @@ static void offer(struct sender *sender)
 static void use_copy(struct sender *sender, struct state_copy *copy)
 {
     leave_copy(sender);
-    copy->users++;
+    statecopy_use(copy);
     sender->copy = copy;
     sender->state = OFFERED;
     sender->acked = 0;
@@ -188,20 +131,16 @@ static void wait(struct sender *sender)
     sender->wait_ms = sender->wait_ms * 2 < WAIT_MS_MAX ? sender->wait_ms * 2 : WAIT_MS_MAX;
 }
 
-static void start_copy(struct statesend *send);
-
 static void get_copy(struct sender *sender)
 {
     struct statesend *send = sender->send;
     leave_copy(sender);
-    if (will_do(send, send->copy)) {
-        use_copy(sender, send->copy);
+    if (will_do(send, send->copies.newest)) {
+        use_copy(sender, send->copies.newest);
         return;
     }
     sender->state = COPYING;
-    if (!send->copying) {
-        start_copy(send);
-    }
+    statecopies_make(&send->copies);
 }
 
 /* Its log may begin there? Said again until it does. */
@@ -329,7 +268,7 @@ static void read_done(struct job *job)
     if (sender != NULL && !current && sender->state == STREAMING) {
         pump(sender);
     }
-    unuse_copy(send, copy);
+    statecopy_unuse(&send->copies, copy);
 }
 
 static void read_next(struct sender *sender)
@@ -340,12 +279,12 @@ static void read_next(struct sender *sender)
     if (sender->chunk == NULL) {
         return; /* at the next tick */
     }
-    copy->users++;
+    statecopy_use(copy);
     sender->job_copy = copy;
     sender->job_offset = sender->next;
     sender->reading = true;
     sender->job = (struct job){.work = read_work, .done = read_done};
-    worker_submit(sender->send->worker, &sender->job);
+    worker_submit(sender->send->copies.worker, &sender->job);
 }
 
 static void say_end(struct sender *sender)
@@ -385,90 +324,18 @@ static void on_pace(struct env_timer *timer)
     }
 }
 
-/* ---- making a copy ---- */
-
-/* Give the copy, or what is wrong, to who waits for it. */
-static void copy_ended(struct statesend *send, enum err err, const struct why *why)
+/* The copy is there, or is not to be had now: give it to who waits for it. */
+static void on_made(void *ctx, bool ok)
 {
-    send->copying = false;
-    if (err != OK) {
-        LOG_WARN(send->config.log, "cannot copy the database for a member that needs it",
-                 LOG_STR("error", err_text(err)), LOG_STR("why", why->text));
-        free(TAKE(send->copy));
-    } else {
-        send->copy->users++; /* ours, until it is given out */
-    }
-    struct state_copy *copy = send->copy;
+    struct statesend *send = ctx;
     QUEUE_FOREACH (link, &send->senders) {
         struct sender *sender = QUEUE_ELEM(link, struct sender, link);
-        if (sender->state == COPYING && copy == NULL) {
-            wait(sender);
+        if (sender->state == COPYING && ok) {
+            use_copy(sender, send->copies.newest);
         } else if (sender->state == COPYING) {
-            use_copy(sender, copy);
+            wait(sender);
         }
     }
-    unuse_copy(send, copy);
-}
-
-/* Its name goes as soon as it is open. Thread: state. */
-static void open_work(struct job *job)
-{
-    struct statesend *send = CONTAINER_OF(job, struct statesend, open_job);
-    send->open_status =
-        fs_open(send->config.fs, send->path, FS_READ, &send->opened, &send->open_why);
-    if (fs_unlink(send->config.fs, send->path, NULL) != OK) {
-        return; /* the next copy says that it is there */
-    }
-}
-
-static void open_done(struct job *job)
-{
-    struct statesend *send = CONTAINER_OF(job, struct statesend, open_job);
-    if (send->open_status == OK) {
-        send->copy->file = TAKE(send->opened);
-    }
-    copy_ended(send, send->open_status, &send->open_why);
-}
-
-static void on_copied(struct store_copy_request *request)
-{
-    struct statesend *send = CONTAINER_OF(request, struct statesend, request);
-    if (request->status != OK || send->closed) {
-        copy_ended(send, request->status == OK ? ERR_STOPPED : request->status, &request->why);
-        return;
-    }
-    send->copy->size_bytes = request->size_bytes;
-    send->copy->manifest = request->manifest;
-    LOG_INFO(send->config.log, "copied the database for a member that needs it",
-             LOG_U64("index", request->manifest.applied_index),
-             LOG_U64("size-bytes", request->size_bytes));
-    send->open_job = (struct job){.work = open_work, .done = open_done};
-    worker_submit(send->worker, &send->open_job);
-}
-
-/* A file of that name is of a copy that failed, or of an earlier life. */
-static void remove_leftover(struct statesend *send)
-{
-    enum err err = fs_unlink(send->config.fs, send->path, NULL);
-    (void)err; /* it was not there */
-}
-
-static void start_copy(struct statesend *send)
-{
-    struct why why = {.text = ""};
-    struct worker_config worker = {.name = "state-out", .threads = 1};
-    enum err err =
-        send->worker != NULL ? OK : env_worker_new(send->config.env, &worker, &send->worker, &why);
-    send->copying = true;
-    send->copy = err == OK ? calloc(1, sizeof *send->copy) : NULL;
-    if (send->copy == NULL) {
-        copy_ended(send, err == OK ? ERR_NOMEM : err, &why);
-        return;
-    }
-    send->copy->number = env_random_u64(send->config.env);
-    remove_leftover(send);
-    send->request = (struct store_copy_request){.path = send->path};
-    store_copy_start(send->config.store, &send->request, on_copied);
 }
 
 /* ---- what the peer says ---- */
@@ -670,7 +537,8 @@ size_t statesend_count(const struct statesend *send)
 enum err statesend_new(const struct statesend_config *config, struct statesend **ret)
 {
     struct statesend *send = calloc(1, sizeof *send);
-    if (send == NULL || asprintf(&send->path, "%s.send", store_path(config->store)) < 0) {
+    if (send == NULL || statecopies_init(&send->copies, config->env, config->log, config->store,
+                                         config->fs, on_made, send) != OK) {
         free(send);
         return ERR_NOMEM;
     }
@@ -683,7 +551,6 @@ enum err statesend_new(const struct statesend_config *config, struct statesend *
             metrics_counter(config->metrics, "trivet_state_sent_bytes_total",
                             "Bytes of databases that were sent to members that fell behind.", NULL);
     }
-    remove_leftover(send);
     *ret = send;
     return OK;
 }
@@ -691,6 +558,7 @@ enum err statesend_new(const struct statesend_config *config, struct statesend *
 void statesend_stop(struct statesend *send)
 {
     send->closed = true;
+    statecopies_stop(&send->copies);
     env_timer_stop(send->config.env, &send->tick);
     env_timer_stop(send->config.env, &send->pace);
     while (!queue_empty(&send->senders)) {
@@ -704,8 +572,6 @@ void statesend_free(struct statesend *send)
         return;
     }
     statesend_stop(send);
-    worker_close(send->worker);
-    ASSERT(!send->copying && send->copy == NULL);
-    free(send->path);
+    statecopies_fini(&send->copies);
     free(send);
 }
