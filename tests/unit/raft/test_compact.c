@@ -122,6 +122,20 @@ START_TEST(trailing_is_never_nothing)
 }
 END_TEST
 
+START_TEST(a_state_on_its_way_widens_what_is_held)
+{
+    limits.held_entries = 10;
+    limits.held_bytes = 100;
+    struct compact_limits wider = compact_while_installing(&limits, 64000);
+    ck_assert_uint_eq(wider.held_bytes, 64000);
+    ck_assert_uint_eq(wider.held_entries, 1000);
+    ck_assert_uint_eq(wider.trailing_entries, limits.trailing_entries);
+    wider = compact_while_installing(&limits, 50); /* a small one narrows nothing */
+    ck_assert_uint_eq(wider.held_bytes, 100);
+    ck_assert_uint_eq(wider.held_entries, 10);
+}
+END_TEST
+
 static Suite *compact_suite(void)
 {
     Suite *suite = suite_create("compact");
@@ -133,6 +147,7 @@ static Suite *compact_suite(void)
     tcase_add_test(tc, what_is_held_is_bounded);
     tcase_add_test(tc, trailing_is_the_smaller_of_entries_and_bytes);
     tcase_add_test(tc, trailing_is_never_nothing);
+    tcase_add_test(tc, a_state_on_its_way_widens_what_is_held);
     suite_add_tcase(suite, tc);
     return suite;
 }
