@@ -2,12 +2,16 @@
 #include "storage/replace.h"
 
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/fs_fault.h"
 #include "tests/lib/runner.h"
 #include "tests/lib/simvfs.h"
+
+#define FATAL_STATUS 70 /* base/assert.h */
 
 /* Two members of a cluster on one disk in memory: the leader has applied the entries up to SENT,
  * the follower those up to BEHIND; a copy of the leader's database takes the place of the
@@ -167,19 +171,19 @@ static enum err count_lease(void *ctx, struct bytes key, int64_t lease)
     return count_row(ctx, key, key);
 }
 
-static unsigned table_rows(struct store *store)
-{
-    unsigned rows = 0;
-    ck_assert_int_eq(store_table_foreach(store, TABLE_LEASE, count_row, &rows, NULL), OK);
-    return rows;
-}
-
 static void on_replaced(struct store_replace_request *request)
 {
     ck_assert_ptr_eq(request, &f.replace);
     f.replaced++;
     f.applied_in_cb = store_applied_index(f.follower);
-    f.table_rows_in_cb = request->status == OK ? table_rows(f.follower) : 0;
+    if (request->status == OK) {
+        enum err err =
+            store_table_foreach(f.follower, TABLE_LEASE, count_row, &f.table_rows_in_cb, NULL);
+        if (err != OK && fs_fault_fired(f.disk)) {
+            _exit(FATAL_STATUS); /* as a server would */
+        }
+        ck_assert_int_eq(err, OK);
+    }
 }
 
 static void start_replace(void)
@@ -572,6 +576,60 @@ START_TEST(a_crash_leaves_the_old_state_or_the_new_one)
 }
 END_TEST
 
+#define NOT_FIRED 3
+
+/* In a process of its own: the K-th operation of the disk fails. All goes on with the old state, or
+ * the new one, or the process ends with a message. */
+static void with_fault(uint64_t k)
+{
+    fs_fault_arm(f.disk, FS_FAULT_ALL, k, ERR_IO, false);
+    start_replace();
+    env_fake_advance(f.fake, 20);
+    if (!fs_fault_fired(f.disk)) {
+        _exit(NOT_FIRED);
+    }
+    fs_fault_disarm(f.disk);
+    env_fake_advance(f.fake, 2000);
+    ck_assert_uint_eq(f.replaced, 1);
+    ck_assert_uint_eq(store_applied_index(f.follower), f.replace.status == OK ? SENT : BEHIND);
+    apply_up_to(f.leader, NEWEST);
+    apply_up_to(f.follower, NEWEST);
+    env_fake_advance(f.fake, 2000);
+    same(f.follower, f.leader);
+    _exit(0);
+}
+
+START_TEST(a_disk_that_fails_is_an_error_or_the_end)
+{
+    unsigned errors = 0;
+    unsigned ends = 0;
+    for (uint64_t k = 1;; k++) {
+        (void)fflush(NULL);
+        pid_t child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child == 0) {
+            if (freopen("/dev/null", "w", stderr) == NULL) {
+                _exit(1);
+            }
+            with_fault(k);
+        }
+        int status = 0;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_msg(WIFEXITED(status), "operation %llu: status %d", (unsigned long long)k,
+                      status);
+        if (WEXITSTATUS(status) == NOT_FIRED) {
+            break;
+        }
+        ck_assert_msg(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FATAL_STATUS,
+                      "operation %llu: exit status %d", (unsigned long long)k, WEXITSTATUS(status));
+        errors += WEXITSTATUS(status) == 0;
+        ends += WEXITSTATUS(status) == FATAL_STATUS;
+    }
+    ck_assert_uint_gt(errors, 10);
+    ck_assert_uint_gt(ends, 3);
+}
+END_TEST
+
 /* After _i turns of it. */
 START_TEST(closing_ends_it)
 {
@@ -640,6 +698,7 @@ static Suite *replace_suite(void)
     tcase_add_loop_test(tc, what_is_not_as_announced_is_refused, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(tc, only_one_at_a_time);
     tcase_add_test(tc, a_crash_leaves_the_old_state_or_the_new_one);
+    tcase_add_test(tc, a_disk_that_fails_is_an_error_or_the_end);
     tcase_add_loop_test(tc, closing_ends_it, 0, 24);
     tcase_add_test(tc, what_waited_for_room_is_in_it_already);
     suite_add_tcase(suite, tc);
