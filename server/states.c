@@ -69,6 +69,10 @@ static void on_replaced(void *ctx)
     tell_difference(server, before, count, alarms, count_now, false);
     tell_difference(server, alarms, count_now, before, count, true);
     hub_reset(server->hub, server->store);
+    if (server->state == SERVER_RUNNING) {
+        membership_kick(&server->membership);
+        announce_kick(&server->announce);
+    }
 }
 
 static double helped_gauge(void *ctx)
