@@ -57,8 +57,8 @@ struct raftio {
     uint64_t wants[MEMBERS_MAX]; /* members that need the state: to be told */
     size_t wants_count;
     uint64_t state_bytes; /* of the largest on its way: raftinstall_limits */
-    char address[256];   /* our own, as the configuration says */
-    bool address_is_set; /* not learnt from the configuration */
+    char address[256];    /* our own, as the configuration says */
+    bool address_is_set;  /* not learnt from the configuration */
     struct raft_change change;
     struct raft_transfer transfer;
     const struct raft_server *seen_servers; /* the address was taken from these */
