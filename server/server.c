@@ -27,6 +27,7 @@ static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entr
 {
     struct server *server = ctx;
     fsm_apply(server->fsm, index, term, entry);
+    hashcheck_note(&server->hashcheck, HASH_RECORDS);
     hub_publish(server->hub);
 }
 
@@ -133,7 +134,9 @@ static void on_frame(void *ctx, uint64_t peer_id, enum frame_kind kind, struct b
     enum forward_what what;
     struct bytes commands;
     size_t count;
-    if (kind == FRAME_APP && states_on_frame(server, peer_id, payload)) {
+    if (kind == FRAME_APP &&
+        (hashframe_is(payload) ? hashcheck_on_frame(&server->hashcheck, peer_id, payload) == OK
+                               : states_on_frame(server, peer_id, payload))) {
         return;
     }
     if (kind == FRAME_FORWARD && leaseframe_is(payload) &&
@@ -396,6 +399,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     if (err == OK) {
         pending_init(&server->pending, server->env, timeout_ms);
         quota_init(&server->quota, server, &server->pending, config->quota_bytes);
+        agreement_open(server);
         err = open_node(server, why);
     }
     if (err != OK) {
@@ -418,6 +422,7 @@ enum err server_start(const struct server_config *config, struct server **ret, s
     server->config.name = NULL;
     announce_kick(&server->announce);
     compactor_start(&server->compactor);
+    hashcheck_start(&server->hashcheck);
     *ret = server;
     return OK;
 }
@@ -586,6 +591,7 @@ void server_stop(struct server *server, void (*cb)(void *ctx), void *ctx)
     announce_stop(&server->announce);
     membership_stop(&server->membership);
     compactor_stop(&server->compactor);
+    hashcheck_stop(&server->hashcheck);
     lessor_stop(server->lessor);
     env_timer_init(&server->leave_limit, on_leave_limit);
     const struct node_member *members;

@@ -43,6 +43,7 @@ struct server_config {
     uint64_t compactor_retention; /* ms or revisions, by mode */
     bool loose_reconfig;          /* etcd's --strict-reconfig-check=false */
     uint64_t learners_max;        /* 0: 1 */
+    uint64_t hash_check_ms; /* between comparisons of members' hashes; 0: as hashcheck.h says */
     /* Is the disk so full that the log may end? Then nothing that adds to the store is taken. May
      * be NULL. */
     bool (*is_disk_full)(void *ctx);

@@ -5,6 +5,7 @@
 #include "server/announce.h"
 #include "server/batch.h"
 #include "server/contest.h"
+#include "server/hashcheck.h"
 #include "server/leaseask.h"
 #include "server/membership.h"
 #include "server/pending.h"
@@ -14,7 +15,8 @@
 #include "server/statetake.h"
 
 /* A member's inside, for the files that implement its door: server.c (start, requests, stop),
- * transfer.c (leadership handed over), members.c (who is a member), gauges.c (its metrics). */
+ * transfer.c (leadership handed over), members.c (who is a member), agreement.c (hashes compared),
+ * gauges.c (its metrics). */
 
 enum server_state { SERVER_RUNNING, SERVER_LEAVING, SERVER_CLOSING };
 
@@ -41,6 +43,8 @@ struct server {
     struct statetake *statetake;
     struct compactor compactor;
     struct op compact_op; /* of the compactor */
+    struct hashcheck hashcheck;
+    struct op corrupt_op; /* of the hashcheck */
     struct arena arena;   /* for checking forwarded commands */
     enum server_state state;
 
@@ -79,6 +83,9 @@ bool states_on_frame(struct server *server, uint64_t peer_id, struct bytes paylo
 
 /* An alarm was raised or cleared, or is another since the state is. */
 void server_tell_alarm(struct server *server, struct alarm alarm, bool is_active);
+
+/* Begin to compare this member's state with the others' (agreement.c); before the node opens. */
+void agreement_open(struct server *server);
 
 /* Register what /metrics says of a member. */
 void gauges_register(struct server *server);

@@ -143,6 +143,11 @@ struct set_hash backend_tables_hash(const struct backend *backend)
     return backend->latest.tables_hash;
 }
 
+uint64_t backend_committed_index(const struct backend *backend)
+{
+    return backend->latest.state.applied_index;
+}
+
 uint64_t backend_size_in_use_bytes(const struct backend *backend)
 {
     const struct drain_report *report = &backend->latest;

@@ -215,7 +215,9 @@ const char *backend_path(const struct backend *backend);
 uint64_t backend_size_bytes(const struct backend *backend);        /* of the database */
 uint64_t backend_size_in_use_bytes(const struct backend *backend); /* an estimate */
 
-struct set_hash backend_tables_hash(const struct backend *backend); /* of what is committed */
+/* Of what is committed: the tables' hash, and the index up to which it is. */
+struct set_hash backend_tables_hash(const struct backend *backend);
+uint64_t backend_committed_index(const struct backend *backend);
 
 /* A consistent copy in a new file at PATH, made by a helper thread while writes go on: everything
  * that was committed when it began. Or the database rewritten in place without its free space (PATH

@@ -66,8 +66,7 @@ static void on_scanned(struct backend_scan *scan)
     enum err status = scan->status;
     job->request->next = status == ERR_LIMIT ? job->last + 1 : job->to + 1;
     if (status != OK && status != ERR_LIMIT) {
-        LOG_ERROR(job->store->config.log, "cannot read events", LOG_STR("error", err_text(status)),
-                  LOG_STR("why", scan->why.text));
+        status = store_read_failed(job->store, "cannot read events", status, &scan->why);
     } else {
         status = job->stopped ? ERR_STOPPED : OK;
     }
@@ -166,10 +165,10 @@ static void on_fetched(struct backend_fetch *fetch)
 {
     struct fetch_job *job = CONTAINER_OF(fetch, struct fetch_job, fetch);
     struct store_fetch_request *request = job->request;
-    request->status = fetch->status == ERR_NOT_FOUND ? ERR_CORRUPT : fetch->status;
-    if (request->status != OK) {
-        LOG_ERROR(job->store->config.log, "cannot read records",
-                  LOG_STR("error", err_text(request->status)), LOG_STR("why", fetch->why.text));
+    request->status = OK;
+    if (fetch->status != OK) {
+        request->status =
+            store_read_failed(job->store, "cannot read records", fetch->status, &fetch->why);
     } else if (job->stopped) {
         request->status = ERR_STOPPED;
         for (size_t i = 0; i < request->count; i++) {

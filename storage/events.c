@@ -48,9 +48,7 @@ static enum err read_all(struct store *store, int64_t from, size_t max_bytes,
         enum err err = backend_read(store->backend, revision_pack(from, 0),
                                     revision_pack(gone, REVISION_SUB_MAX), max_bytes, ret, &why);
         if (err != OK) {
-            LOG_ERROR(store->config.log, "cannot read events", LOG_STR("error", err_text(err)),
-                      LOG_STR("why", why.text));
-            return err;
+            return store_read_failed(store, "cannot read events", err, &why);
         }
         if (size_of(ret) > max_bytes) {
             return OK;

@@ -65,12 +65,12 @@ static void scan(struct hash_job *job, int64_t from, int64_t to, backend_rows_cb
 static bool scan_ended(struct hash_job *job)
 {
     job->scanning = false;
-    if (job->status == OK) {
-        job->status = job->scan.status;
+    enum err status = job->scan.status;
+    if (status != OK) {
+        status = store_read_failed(job->store, "cannot hash the database", status, &job->scan.why);
     }
-    if (job->scan.status != OK) {
-        LOG_ERROR(job->store->config.log, "cannot hash the database",
-                  LOG_STR("error", err_text(job->scan.status)), LOG_STR("why", job->scan.why.text));
+    if (job->status == OK) {
+        job->status = status;
     }
     return job->status == OK;
 }

@@ -132,11 +132,9 @@ static enum err take_fetched(struct range_job *job, size_t *budget)
 {
     job->fetched = false;
     if (job->fetch.status != OK) {
-        LOG_ERROR(job->store->config.log, "cannot read records",
-                  LOG_STR("error", err_text(job->fetch.status)),
-                  LOG_STR("why", job->fetch.why.text));
         job->missing = 0;
-        return job->fetch.status == ERR_NOT_FOUND ? ERR_CORRUPT : job->fetch.status;
+        return store_read_failed(job->store, "cannot read records", job->fetch.status,
+                                 &job->fetch.why);
     }
     for (size_t i = 0; i < job->missing; i++) {
         job->walk.items[job->places[i]].record = job->records[i];

@@ -265,6 +265,20 @@ struct record *store_peek(struct store *store, revision_t rev)
     return record != NULL ? record : valuecache_get(&store->cache, rev);
 }
 
+enum err store_read_failed(struct store *store, const char *what, enum err status,
+                           const struct why *why)
+{
+    if (status == ERR_NOT_FOUND) {
+        status = ERR_CORRUPT; /* the index was built from what is there */
+    }
+    LOG_ERROR(store->config.log, what, LOG_STR("error", err_text(status)),
+              LOG_STR("why", why->text));
+    if (status == ERR_CORRUPT && store->damage.text[0] == '\0') {
+        store->damage = *why;
+    }
+    return status;
+}
+
 enum err store_load(struct store *store, revision_t rev, struct record **ret)
 {
     struct record *record = store_peek(store, rev);
@@ -274,15 +288,8 @@ enum err store_load(struct store *store, revision_t rev, struct record **ret)
     }
     struct why why = {.text = ""};
     enum err err = backend_get(store->backend, rev, ret, &why);
-    if (err == ERR_NOT_FOUND) {
-        err = ERR_CORRUPT; /* the index was built from what is there */
-        why_set(&why, "revision %lld is in the index and not in the database",
-                (long long)revision_main(rev));
-    }
     if (err != OK) {
-        LOG_ERROR(store->config.log, "cannot read a record", LOG_STR("error", err_text(err)),
-                  LOG_STR("why", why.text));
-        return err;
+        return store_read_failed(store, "cannot read a record", err, &why);
     }
     valuecache_add(&store->cache, *ret);
     return OK;
@@ -376,6 +383,22 @@ struct set_hash store_set_hash(const struct store *store)
 struct set_hash store_tables_hash(const struct store *store)
 {
     return backend_tables_hash(store->backend);
+}
+
+uint64_t store_committed_index(const struct store *store)
+{
+    return backend_committed_index(store->backend);
+}
+
+void store_on_commit(struct store *store, void (*fn)(void *ctx), void *ctx)
+{
+    store->on_commit = fn;
+    store->on_commit_ctx = ctx;
+}
+
+const char *store_damage(const struct store *store)
+{
+    return store->damage.text[0] == '\0' ? NULL : store->damage.text;
 }
 
 void store_manifest(const struct store *store, struct buf *buf)

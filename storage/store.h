@@ -299,8 +299,18 @@ uint64_t store_key_count(const struct store *store);
  * same applied index. */
 struct set_hash store_set_hash(const struct store *store);
 
-/* Over the rows of the small tables, as far as they are committed. */
+/* Over the rows of the small tables, as far as they are committed: with all entries up to
+ * store_committed_index and no later one. */
 struct set_hash store_tables_hash(const struct store *store);
+uint64_t store_committed_index(const struct store *store);
+
+/* FN is told, on the loop, of every transaction of SQLite, when the two above have moved. NULL:
+ * nobody is told any more. */
+void store_on_commit(struct store *store, void (*fn)(void *ctx), void *ctx);
+
+/* Where the first damage was found that a read came upon since the opening (revision, what is wrong
+ * with it); NULL: none was. */
+const char *store_damage(const struct store *store);
 
 /* The durable state's. */
 void store_manifest(const struct store *store, struct buf *buf);

@@ -46,6 +46,9 @@ struct store {
     struct store_operation operation;
     void (*observe)(void *ctx, const struct record *record); /* NULL: nobody */
     void *observe_ctx;
+    void (*on_commit)(void *ctx); /* NULL: nobody */
+    void *on_commit_ctx;
+    struct why damage;            /* the first that a read found; empty: none */
     struct keyload_lease *leases; /* as of the opening, until they were asked for or changed */
     size_t lease_count;
     struct buf header; /* scratch: of the record that is being made */
@@ -76,6 +79,11 @@ struct store {
 struct record *store_peek(struct store *store, revision_t rev);
 /* The record at REV, from memory or from SQLite, with a count of its own. */
 MUST_CHECK enum err store_load(struct store *store, revision_t rev, struct record **ret);
+
+/* A read ended with STATUS (ERR_NOT_FOUND: of a row that must be there), which is what its reader
+ * is told: say so in the log, and remember the place if it is damage. */
+enum err store_read_failed(struct store *store, const char *what, enum err status,
+                           const struct why *why);
 
 /* May be read at REVISION? */
 MUST_CHECK enum err store_check_revision(const struct store *store, int64_t revision);

@@ -113,6 +113,9 @@ void upkeep_on_commit(struct store *store, const struct backend_state *state)
     store->committed_revision = state->revision;
     upkeep_wake(store);
     call_waits(&store->commit_waits, (uint64_t)state->revision);
+    if (store->on_commit != NULL && !store->closing) {
+        store->on_commit(store->on_commit_ctx);
+    }
 }
 
 void upkeep_on_durable(struct store *store, uint64_t durable_index)

@@ -375,6 +375,7 @@ static enum err start_server(struct member *member, struct why *why)
         .compactor_retention = settings->compactor_retention,
         .loose_reconfig = !settings->config->strict_reconfig,
         .learners_max = settings->config->learners_max,
+        .hash_check_ms = settings->config->corrupt_check_ms,
         .is_disk_full = is_disk_full,
         .on_ready = on_ready,
         .on_removed = on_removed,

@@ -49,6 +49,9 @@ struct store {
     size_t pending;
     void (*observe)(void *ctx, const struct record *record);
     void *observe_ctx;
+    void (*on_commit)(void *ctx);
+    void *on_commit_ctx;
+    const char *damage;
     struct queue answers;
     struct env_timer answer_timer;
     struct queue waits;
@@ -417,6 +420,9 @@ void store_entry_end(struct store *store)
     ASSERT(!store->in_txn);
     store->in_entry = false;
     store->entry_count++;
+    if (store->on_commit != NULL) {
+        store->on_commit(store->on_commit_ctx);
+    }
 }
 
 void store_expect(const struct store *store, const struct bytes *keys, size_t count)
@@ -917,6 +923,40 @@ struct set_hash store_tables_hash(const struct store *store)
         set_hash_add(&hash, set_hash_element(crc32c(key, row->value->data, row->value->len), key));
     }
     return hash;
+}
+
+struct set_hash store_set_hash(const struct store *store)
+{
+    struct set_hash hash = {0};
+    for (size_t i = 0; i < store->all.count; i++) {
+        const struct record *record = store->all.items[i];
+        struct bytes value = record_value(record);
+        struct bytes key = record_key(record);
+        uint64_t content = crc32c(crc32c(0, key.data, key.len), value.data, value.len);
+        set_hash_add(&hash, set_hash_element(content, record->rev));
+    }
+    return hash;
+}
+
+uint64_t store_committed_index(const struct store *store)
+{
+    return store->index;
+}
+
+void store_on_commit(struct store *store, void (*fn)(void *ctx), void *ctx)
+{
+    store->on_commit = fn;
+    store->on_commit_ctx = ctx;
+}
+
+const char *store_damage(const struct store *store)
+{
+    return store->damage;
+}
+
+void store_model_set_damage(struct store *store, const char *place)
+{
+    store->damage = place;
 }
 
 void store_manifest(const struct store *store, struct buf *buf)

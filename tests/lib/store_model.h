@@ -39,6 +39,9 @@ void store_model_compacted(struct store *store);
 /* Requests and waits that have not been called back. */
 size_t store_model_waiting(const struct store *store);
 
+/* A read has found damage there (a text that stays), or (NULL) none has. */
+void store_model_set_damage(struct store *store, const char *place);
+
 void store_model_set_size(struct store *store, uint64_t bytes);
 void store_model_set_pending(struct store *store, size_t bytes);
 

@@ -657,8 +657,9 @@ START_TEST(a_leader_compacts_by_itself)
     put(&last, "a");
     commit_all();
     node_fake_set_leader(node, 3, OTHER);
+    size_t frames = node_fake_frame_count(node);
     env_fake_advance(fake, 300000);
-    ck_assert_uint_eq(node_fake_frame_count(node), 0); /* a follower */
+    ck_assert_uint_eq(node_fake_frame_count(node), frames); /* a follower */
 }
 END_TEST
 
