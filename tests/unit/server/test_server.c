@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "server/forward.h"
+#include "server/hashframe.h"
 #include "server/quota.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/node_fake.h"
@@ -809,6 +810,99 @@ START_TEST(garbage_from_a_peer_is_ignored)
 }
 END_TEST
 
+/* ---- hashes compared ---- */
+
+/* The next frame about hashes, taken apart; others are dropped. */
+static struct hashframe next_hashframe(uint64_t *peer_id)
+{
+    for (;;) {
+        ck_assert_uint_gt(node_fake_frame_count(node), 0);
+        struct node_frame sent = node_fake_take_frame(node);
+        bool is_ours = sent.kind == FRAME_APP;
+        struct hashframe frame = {0};
+        ck_assert(!is_ours || hashframe_decode(blob_bytes(sent.payload), &frame) == OK);
+        ck_assert(!is_ours || sent.lane == LANE_BULK);
+        blob_unref(sent.payload);
+        if (is_ours) {
+            *peer_id = sent.peer_id;
+            return frame;
+        }
+    }
+}
+
+static void deliver_hashframe(uint64_t peer_id, const struct hashframe *frame)
+{
+    struct blob *blob = hashframe_encode(frame);
+    node_fake_deliver(node, peer_id, FRAME_APP, blob_bytes(blob));
+    blob_unref(blob);
+}
+
+START_TEST(a_member_tells_what_its_state_hashes_to)
+{
+    follow();
+    struct hashframe question = {
+        HASH_QUESTION, (enum hash_topic)_i, 99, {.index = store_applied_index(store)}};
+    deliver_hashframe(OTHER, &question);
+    uint64_t peer_id;
+    struct hashframe got = next_hashframe(&peer_id);
+    ck_assert_uint_eq(peer_id, OTHER);
+    ck_assert_int_eq((int)got.what, HASH_ANSWER);
+    ck_assert_uint_eq(got.number, 99);
+    ck_assert_uint_eq(got.note.index, question.note.index);
+    bool records = question.topic == HASH_RECORDS;
+    ck_assert_int_eq(got.note.revision, records ? store_revision(store) : 0);
+    ck_assert(
+        set_hash_equal(got.note.hash, records ? store_set_hash(store) : store_tables_hash(store)));
+}
+END_TEST
+
+START_TEST(a_member_that_differs_gets_the_alarm_through_the_log)
+{
+    struct waiter waiter = {0};
+    const struct alarm corrupt = {ALARM_CORRUPT, THIRD};
+    lead();
+    put(&waiter, "a");
+    commit_all();
+    env_fake_advance(fake, 1000);
+    uint64_t peer_id;
+    struct hashframe answer = next_hashframe(&peer_id);
+    ck_assert_int_eq((int)answer.topic, HASH_RECORDS);
+    ck_assert_uint_eq(answer.note.index, store_applied_index(store));
+    answer.what = HASH_ANSWER;
+    answer.note.revision = store_revision(store);
+    answer.note.hash = store_set_hash(store);
+    deliver_hashframe(OTHER, &answer);
+    answer.note.hash.lo ^= 1;
+    deliver_hashframe(THIRD, &answer);
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+    ck_assert(!alarm_is_raised(fsm_alarms(server_fsm(server)), corrupt));
+    commit_all();
+    ck_assert(alarm_is_raised(fsm_alarms(server_fsm(server)), corrupt));
+    waiter = (struct waiter){0};
+    put(&waiter, "b");
+    commit_all();
+    ck_assert_int_eq(waiter.result, ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(a_member_that_finds_damage_raises_the_alarm)
+{
+    const struct alarm corrupt = {ALARM_CORRUPT, SELF};
+    lead();
+    store_model_set_damage(store, "there");
+    env_fake_advance(fake, 1000);
+    node_fake_set_leader(node, 3, 0); /* it is on its way, and nobody leads any more */
+    node_fake_refuse(node, ERR_NOT_LEADER);
+    env_fake_advance(fake, TIMEOUT_MS + 1000);
+    ck_assert(!alarm_is_raised(fsm_alarms(server_fsm(server)), corrupt));
+    node_fake_set_leader(node, 4, SELF);
+    env_fake_advance(fake, 1000);
+    commit_all();
+    ck_assert(alarm_is_raised(fsm_alarms(server_fsm(server)), corrupt));
+}
+END_TEST
+
 /* ---- reading ---- */
 
 START_TEST(a_read_waits_for_a_leader)
@@ -1111,6 +1205,9 @@ static Suite *server_suite(void)
     tcase_add_test(tc, commands_that_the_leader_refused_are_answered);
     tcase_add_test(tc, a_returned_command_that_nobody_waits_for_is_dropped);
     tcase_add_test(tc, garbage_from_a_peer_is_ignored);
+    tcase_add_loop_test(tc, a_member_tells_what_its_state_hashes_to, HASH_RECORDS, HASH_TABLES + 1);
+    tcase_add_test(tc, a_member_that_differs_gets_the_alarm_through_the_log);
+    tcase_add_test(tc, a_member_that_finds_damage_raises_the_alarm);
     tcase_add_test(tc, a_read_waits_for_a_leader);
     tcase_add_test(tc, a_read_times_out);
     tcase_add_test(tc, the_leader_is_missed_after_three_elections);

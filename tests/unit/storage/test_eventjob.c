@@ -202,11 +202,15 @@ START_TEST(records_are_fetched_by_their_revisions)
     }
     revision_t newest = revision_pack(REVISIONS + 1, 1);
     ck_assert_uint_eq(store_recent_record(f.store, newest)->rev, newest);
+    ck_assert_ptr_null(store_damage(f.store));
     revs[1] = revision_pack(2, 7); /* no such change */
     f.fetched = false;
     store_fetch_start(f.store, &f.fetch, on_fetched);
     env_fake_run(f.fake);
     ck_assert_int_eq(f.fetch.status, ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(store_damage(f.store), "revision 2.7 is not there"));
+    ck_assert_int_eq(store_record(f.store, revision_pack(3, 9), &records[0]), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(store_damage(f.store), "revision 2.7")); /* the first one */
 }
 END_TEST
 

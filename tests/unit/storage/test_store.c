@@ -664,6 +664,82 @@ START_TEST(what_is_pending_is_bounded_by_what_is_kept_afterwards)
 }
 END_TEST
 
+/* ---- hashes ---- */
+
+static void on_defragmented(struct store_copy_request *request)
+{
+    ck_assert_int_eq(request->status, OK);
+    waits_called++;
+}
+
+static void put_row(const char *key, const char *value)
+{
+    begin();
+    store_table_put(f.store, TABLE_ALARM, bytes_of_str(key), bytes_of_str(value));
+    end();
+}
+
+/* Members compare them: what a member does to its own database must not move them. */
+START_TEST(hashes_depend_on_what_was_applied_alone)
+{
+    put_many(1);
+    put_row("row", "1");
+    env_fake_advance(f.fake, 1000);
+    struct set_hash records = store_set_hash(f.store);
+    struct set_hash tables = store_tables_hash(f.store);
+    ck_assert_uint_eq(store_committed_index(f.store), f.index);
+    begin();
+    ck_assert_int_eq(store_compact(f.store, store_revision(f.store)), OK);
+    end();
+    env_fake_advance(f.fake, 5000);
+    ck_assert(set_hash_equal(store_set_hash(f.store), records));
+    struct store_copy_request defragment = {0};
+    waits_called = 0;
+    store_defragment_start(f.store, &defragment, on_defragmented);
+    env_fake_advance(f.fake, 5000);
+    ck_assert_uint_eq(waits_called, 1);
+    ck_assert(set_hash_equal(store_set_hash(f.store), records));
+    ck_assert(set_hash_equal(store_tables_hash(f.store), tables));
+    reopen();
+    ck_assert(set_hash_equal(store_set_hash(f.store), records));
+    ck_assert(set_hash_equal(store_tables_hash(f.store), tables));
+    ck_assert_uint_eq(store_committed_index(f.store), f.index);
+    put("a", "1");
+    ck_assert(!set_hash_equal(store_set_hash(f.store), records));
+    put_row("row", "2");
+    env_fake_advance(f.fake, 1000);
+    ck_assert(!set_hash_equal(store_tables_hash(f.store), tables));
+}
+END_TEST
+
+static uint64_t told_index;
+
+static void on_commit(void *ctx)
+{
+    ck_assert_ptr_eq(ctx, &told_index);
+    ck_assert_uint_gt(store_committed_index(f.store), told_index);
+    told_index = store_committed_index(f.store);
+}
+
+START_TEST(every_transaction_is_told)
+{
+    told_index = store_committed_index(f.store);
+    store_on_commit(f.store, on_commit, &told_index);
+    env_fake_hold_jobs(f.fake, true);
+    put("a", "1");
+    put("a", "2");
+    env_fake_run(f.fake);
+    ck_assert_uint_lt(told_index, f.index);
+    env_fake_hold_jobs(f.fake, false);
+    env_fake_advance(f.fake, 1000);
+    ck_assert_uint_eq(told_index, f.index);
+    store_on_commit(f.store, NULL, NULL);
+    put("a", "3");
+    env_fake_advance(f.fake, 1000);
+    ck_assert_uint_lt(told_index, f.index);
+}
+END_TEST
+
 START_TEST(the_manifest_is_of_the_durable_state)
 {
     struct buf before = {0};
@@ -756,6 +832,8 @@ static Suite *store_suite(void)
     tcase_add_test(tc, what_is_refused_is_told_in_a_later_turn);
     tcase_add_test(tc, only_small_ranges_are_cheap);
     tcase_add_test(tc, events_come_in_whole_revisions_from_disk_and_ring);
+    tcase_add_test(tc, hashes_depend_on_what_was_applied_alone);
+    tcase_add_test(tc, every_transaction_is_told);
     tcase_add_test(tc, the_manifest_is_of_the_durable_state);
     tcase_add_test(tc, a_store_of_somebody_else_is_refused);
     tcase_add_test(tc, metrics_tell_what_was_done);
