@@ -70,6 +70,18 @@ void hashcheck_note(struct hashcheck *check, enum hash_topic which)
     topic->asked_index = 0;
 }
 
+void hashcheck_forget(struct hashcheck *check)
+{
+    check->damage_told = false;
+    for (size_t i = 0; i < HASH_TOPICS; i++) {
+        struct hashcheck_topic *topic = &check->topics[i];
+        memset(topic->notes, 0, sizeof topic->notes);
+        topic->asked_index = 0;
+        topic->asking = false;
+        hashcheck_note(check, topic->topic);
+    }
+}
+
 static void on_question(struct hashcheck *check, struct hashcheck_topic *topic, uint64_t peer_id,
                         const struct hashframe *question)
 {

@@ -99,6 +99,10 @@ void hashcheck_stop(struct hashcheck *check);
 /* The state of TOPIC has moved on. */
 void hashcheck_note(struct hashcheck *check, enum hash_topic topic);
 
+/* The state has become another: what was noted of the one before, or found damaged in it, is gone.
+ */
+void hashcheck_forget(struct hashcheck *check);
+
 /* ERR_MALFORMED; frames that come late, twice, or from who is no member are none of a fault. */
 MUST_CHECK enum err hashcheck_on_frame(struct hashcheck *check, uint64_t peer_id,
                                        struct bytes payload);

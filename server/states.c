@@ -69,6 +69,7 @@ static void on_replaced(void *ctx)
     tell_difference(server, before, count, alarms, count_now, false);
     tell_difference(server, alarms, count_now, before, count, true);
     hub_reset(server->hub, server->store);
+    hashcheck_forget(&server->hashcheck);
     if (server->state == SERVER_RUNNING) {
         membership_kick(&server->membership);
         announce_kick(&server->announce);

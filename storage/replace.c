@@ -108,6 +108,7 @@ static void on_switched(struct backend_takeover *takeover)
     store->leases = TAKE(takeover->leases);
     store->lease_count = takeover->lease_count;
     store->state = takeover->state;
+    store->damage.text[0] = '\0'; /* it was in what is gone */
     if (store->state.revision == 0) {
         store->state.revision = 1; /* of an empty store */
     }

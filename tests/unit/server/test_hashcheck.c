@@ -464,6 +464,27 @@ START_TEST(who_comes_back_is_asked_again)
 }
 END_TEST
 
+/* It was rebuilt from the others at the same index, without having ended. */
+START_TEST(another_state_is_noted_anew)
+{
+    peers[2].secret = 41;
+    peers[2].damage = "there";
+    apply_all(10);
+    next_round(0);
+    ck_raised(&peers[0], 1, 3, 0);
+    active[3] = false;
+    peers[2].secret = 42;
+    peers[2].damage = NULL;
+    hashcheck_forget(&peers[2].check);
+    next_round(0);
+    ck_raised(&peers[0], 1, 3, 0);
+    ck_assert_uint_eq(peers[0].check.topics[0].agreed_index, 10);
+    peers[2].damage = "there again";
+    env_fake_advance(fake, 1000);
+    ck_assert(active[3]);
+}
+END_TEST
+
 START_TEST(late_answers_count_for_nothing)
 {
     apply_all(10);
@@ -585,6 +606,7 @@ static Suite *hashcheck_suite(void)
     tcase_add_test(tc, who_is_ahead_remembers);
     tcase_add_test(tc, a_transaction_across_the_index_is_no_answer);
     tcase_add_test(tc, who_comes_back_is_asked_again);
+    tcase_add_test(tc, another_state_is_noted_anew);
     tcase_add_test(tc, late_answers_count_for_nothing);
     tcase_add_test(tc, answers_of_strangers_count_for_nothing);
     tcase_add_test(tc, damage_of_its_own_is_told_once);
