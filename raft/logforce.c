@@ -159,19 +159,24 @@ static enum err encode_sole(const struct logforce *force, const struct log_stand
 
 /* A term of its own, above all that the others may have begun without it. */
 static void append_sole(struct raftlog *log, const struct log_standing *standing,
-                        const struct raft_buffer *configuration, struct appending *appending)
+                        const struct raft_buffer *configuration, struct bytes command,
+                        struct appending *appending)
 {
-    struct log_entry entry = {
-        .term = standing->term + 1,
-        .kind = LOG_ENTRY_CHANGE,
-        .data = bytes_of(configuration->base, configuration->len),
+    uint64_t term = standing->term + 1;
+    const struct log_entry entries[] = {
+        {.term = term,
+         .kind = LOG_ENTRY_CHANGE,
+         .data = bytes_of(configuration->base, configuration->len)},
+        {.term = term, .kind = LOG_ENTRY_COMMAND, .data = command},
     };
-    log->ops->set_term(log, entry.term);
-    log->ops->append(log, &appending->request, standing->last_index + 1, &entry, 1, on_appended);
+    log->ops->set_term(log, term);
+    log->ops->append(log, &appending->request, standing->last_index + 1, entries,
+                     ARRAY_LEN(entries), on_appended);
     log->ops->close(log);
 }
 
-enum err logforce_sole(const struct logforce *force, struct log_standing *ret, struct why *why)
+enum err logforce_sole(const struct logforce *force, struct bytes command, struct log_standing *ret,
+                       struct why *why)
 {
     struct raftlog *log;
     *ret = (struct log_standing){0};
@@ -189,7 +194,7 @@ enum err logforce_sole(const struct logforce *force, struct log_standing *ret, s
     } else if (ret->member_count == 1) {
         log->ops->close(log);
     } else {
-        append_sole(log, ret, &configuration, &appending);
+        append_sole(log, ret, &configuration, command, &appending);
         ASSERT(appending.done);
     }
     raft_free(configuration.base);

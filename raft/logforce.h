@@ -10,8 +10,8 @@
 /* The log of a member that does not run, when most of its cluster is lost for good: how far it
  * goes, and how it becomes the log of a cluster of this member alone.
  *
- *   ... entry entry entry │ configuration {this member}
- *   └─ all of them count ─┘ └─ put behind them: from here on it is a majority by itself
+ *   ... entry entry entry │ configuration {this member}, command
+ *   └─ all of them count ─┘ └─ put behind them, at once: from here on it is a majority by itself
  *
  * Entries that were acknowledged to nobody, because the others did not have them yet, count as
  * well; those that this member never had are gone. If the others come back they do not know of it,
@@ -47,9 +47,10 @@ void log_standing_fini(struct log_standing *standing);
 MUST_CHECK enum err logforce_look(const struct logforce *force, struct log_standing *ret,
                                   struct why *why);
 
-/* Make the member the only one, durably; nothing when it is already. RET is what it was before.
- * ERR_INVALID: it is no voter of its newest configuration. */
-MUST_CHECK enum err logforce_sole(const struct logforce *force, struct log_standing *ret,
-                                  struct why *why);
+/* Make the member the only one, durably; nothing when it is already. COMMAND, an entry of the
+ * layers above, says so to them: whoever joins later reads the same log, and must come to the same
+ * state. RET is what it was before. ERR_INVALID: it is no voter of its newest configuration. */
+MUST_CHECK enum err logforce_sole(const struct logforce *force, struct bytes command,
+                                  struct log_standing *ret, struct why *why);
 
 #endif

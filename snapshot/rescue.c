@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/rescue.h"
 
-#include "base/codec.h"
+#include "base/cleanup.h"
+#include "fsm/command.h"
 
 void rescue_standing_fini(struct rescue_standing *standing)
 {
@@ -49,22 +50,18 @@ enum err rescue_look(const struct rescue *rescue, struct rescue_standing *ret, s
     return err;
 }
 
-/* Of the members the store keeps this one. */
-static enum err forget_others(const struct rescue *rescue, const struct dbrewrite_state *store,
-                              struct why *why)
+/* An entry that removes all members but this one, as MemberRemove would: for good. */
+static void encode_removals(const struct rescue *rescue, const struct rescue_standing *standing,
+                            struct buf *entry)
 {
-    uint8_t key[8];
-    put_u64(key, __builtin_bswap64(store->identity.member_id));
-    struct dbrewrite change = {
-        .identity = store->identity,
-        .applied_index = store->applied_index,
-        .applied_term = store->applied_term,
-        .revision = store->revision,
-        .compacted_revision = store->compacted_revision,
-        .empty_table = {[TABLE_MEMBER] = true},
-        .kept_key = bytes_of(key, sizeof key),
-    };
-    return dbrewrite(rescue->store_path, &change, true, why);
+    entry_encode_head(entry, env_wall_ms(rescue->env));
+    for (size_t i = 0; i < standing->log.member_count; i++) {
+        uint64_t id = standing->log.members[i].id;
+        if (id != standing->store.identity.member_id) {
+            struct command command = {.kind = COMMAND_MEMBER_REMOVE, .member = {.id = id}};
+            command_encode(entry, (struct command_origin){0}, &command);
+        }
+    }
 }
 
 enum err rescue_sole(const struct rescue *rescue, struct rescue_standing *ret, struct why *why)
@@ -72,11 +69,11 @@ enum err rescue_sole(const struct rescue *rescue, struct rescue_standing *ret, s
     TRY(rescue_look(rescue, ret, why));
     struct logforce force = logforce_of(rescue, &ret->store);
     struct log_standing before = {0};
-    enum err err = logforce_sole(&force, &before, why);
+    CLEANUP(buf_fini) struct buf entry = {0};
+    encode_removals(rescue, ret, &entry);
+    enum err err =
+        buf_ok(&entry) ? logforce_sole(&force, buf_bytes(&entry), &before, why) : ERR_NOMEM;
     log_standing_fini(&before);
-    if (err == OK) {
-        err = forget_others(rescue, &ret->store, why);
-    }
     if (err != OK) {
         rescue_standing_fini(ret);
     }

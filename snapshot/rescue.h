@@ -6,8 +6,8 @@
 #include "storage/dbrewrite.h"
 
 /* What a member that does not run still has, and a cluster of it alone, when the majority of its
- * own is lost for good: first its log (raft/logforce.h), then who is a member in its store. Ended
- * between the two, it is done again. */
+ * own is lost for good: in its log (raft/logforce.h), where a command also removes the others from
+ * the table of members. */
 struct rescue {
     struct env *env;
     struct fs *fs;

@@ -8,7 +8,6 @@
 /* The rows of TABLE, all of them, through tables_change: so the tally follows. */
 struct emptying {
     enum store_table table;
-    struct bytes kept_key;
     struct buf keys; /* each behind its length */
 };
 
@@ -16,9 +15,6 @@ static enum err collect_key(void *ctx, struct bytes key, struct bytes value)
 {
     struct emptying *emptying = ctx;
     (void)value;
-    if (emptying->kept_key.len > 0 && bytes_equal(key, emptying->kept_key)) {
-        return OK;
-    }
     write_var_bytes(&emptying->keys, key);
     return buf_ok(&emptying->keys) ? OK : ERR_NOMEM;
 }
@@ -35,10 +31,10 @@ static enum err delete_keys(struct conn *conn, const struct emptying *emptying, 
     return OK;
 }
 
-static enum err empty_table(struct conn *conn, enum store_table table, struct bytes kept_key,
-                            struct meta *meta, struct why *why)
+static enum err empty_table(struct conn *conn, enum store_table table, struct meta *meta,
+                            struct why *why)
 {
-    struct emptying emptying = {.table = table, .kept_key = kept_key};
+    struct emptying emptying = {.table = table};
     enum err err = tables_foreach(conn, table, collect_key, &emptying, NULL, why);
     if (err == OK) {
         err = delete_keys(conn, &emptying, meta, why);
@@ -52,7 +48,7 @@ static enum err change_tables(struct conn *conn, const struct dbrewrite *change,
 {
     for (enum store_table table = 1; table < TABLE_COUNT; table++) {
         if (change->empty_table[table]) {
-            TRY(empty_table(conn, table, change->kept_key, meta, why));
+            TRY(empty_table(conn, table, meta, why));
         }
     }
     for (size_t i = 0; i < change->row_count; i++) {

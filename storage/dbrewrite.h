@@ -19,8 +19,7 @@ struct dbrewrite {
     int64_t revision;              /* not below the present one */
     int64_t compacted_revision;    /* likewise, and not above revision; removal goes on at the next
                                       start */
-    bool empty_table[TABLE_COUNT]; /* these lose all their rows ... */
-    struct bytes kept_key;         /* ... but those with this key (empty: none), before ... */
+    bool empty_table[TABLE_COUNT]; /* these lose all their rows, before ... */
     const struct dbrewrite_row *rows; /* ... these are put */
     size_t row_count;
 };

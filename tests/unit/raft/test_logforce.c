@@ -147,12 +147,13 @@ START_TEST(forced_the_member_is_alone_behind_all_entries)
     begin(2);
     append_some();
     CLEANUP(log_standing_fini) struct log_standing before = {0};
-    ck_assert_int_eq(logforce_sole(&fixture.force, &before, &fixture.why), OK);
+    ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of_str("alone"), &before, &fixture.why),
+                     OK);
     ck_assert_uint_eq(before.member_count, ARRAY_LEN(members));
     struct fs_fault *after = fs_fault_crash(fixture.disk, fs_fault_op_count(fixture.disk), 0);
     CLEANUP(log_standing_fini) struct log_standing standing = look(after);
     ck_assert_uint_eq(standing.first_index, 101);
-    ck_assert_uint_eq(standing.last_index, 106);
+    ck_assert_uint_eq(standing.last_index, 107);
     ck_assert_uint_eq(standing.last_term, 7);
     ck_assert_uint_eq(standing.term, 7);
     ck_assert_uint_eq(standing.member_count, 1);
@@ -166,13 +167,15 @@ START_TEST(forced_again_nothing_changes)
 {
     begin(1);
     struct log_standing before;
-    ck_assert_int_eq(logforce_sole(&fixture.force, &before, &fixture.why), OK);
+    ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of_str("alone"), &before, &fixture.why),
+                     OK);
     log_standing_fini(&before);
-    ck_assert_int_eq(logforce_sole(&fixture.force, &before, &fixture.why), OK);
+    ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of_str("alone"), &before, &fixture.why),
+                     OK);
     ck_assert_uint_eq(before.member_count, 1);
     log_standing_fini(&before);
     CLEANUP(log_standing_fini) struct log_standing standing = look(fixture.disk);
-    ck_assert_uint_eq(standing.last_index, 101);
+    ck_assert_uint_eq(standing.last_index, 102);
 }
 END_TEST
 
@@ -183,14 +186,15 @@ START_TEST(a_crash_leaves_the_old_or_the_new)
     append_some();
     uint64_t from = fs_fault_op_count(fixture.disk);
     struct log_standing before;
-    ck_assert_int_eq(logforce_sole(&fixture.force, &before, &fixture.why), OK);
+    ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of_str("alone"), &before, &fixture.why),
+                     OK);
     log_standing_fini(&before);
     for (uint64_t k = from; k <= fs_fault_op_count(fixture.disk); k++) {
         for (uint64_t seed = 0; seed < 4; seed++) {
             struct fs_fault *after = fs_fault_crash(fixture.disk, k, seed);
             CLEANUP(log_standing_fini) struct log_standing standing = look(after);
             bool alone = standing.member_count == 1;
-            ck_assert_uint_eq(standing.last_index, alone ? 106 : 105);
+            ck_assert_uint_eq(standing.last_index, alone ? 107 : 105);
             ck_assert_uint_ge(standing.term, alone ? 7 : 6);
             fs_fault_free(after);
         }
@@ -202,7 +206,8 @@ START_TEST(who_has_no_vote_cannot_be_alone)
 {
     begin(4); /* a learner */
     struct log_standing before;
-    ck_assert_int_eq(logforce_sole(&fixture.force, &before, &fixture.why), ERR_INVALID);
+    ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of_str("alone"), &before, &fixture.why),
+                     ERR_INVALID);
     CLEANUP(log_standing_fini) struct log_standing standing = look(fixture.disk);
     ck_assert_uint_eq(standing.last_index, 100);
 }
