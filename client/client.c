@@ -146,6 +146,15 @@ void client_call(struct client *client, size_t slot, struct grpc_request *reques
     grpc_request_unary(client_connection(client, slot), request, options, message);
 }
 
+void client_pause(struct client *client, bool paused)
+{
+    for (size_t i = 0; i < client->slot_count; i++) {
+        if (client->slots[i].connected) {
+            grpc_client_pause(endpoint_connection(&client->slots[i]), paused);
+        }
+    }
+}
+
 static void on_endpoint_closed(struct endpoint *endpoint)
 {
     struct client *client = endpoint->owner;

@@ -37,6 +37,9 @@ void client_call(struct client *client, size_t slot, struct grpc_request *reques
 /* For streams: the slot's connection as it is now. */
 struct grpc_client *client_connection(struct client *client, size_t slot);
 
+/* Stop or go on reading on every connection that stands, as a client does that is too slow. */
+void client_pause(struct client *client, bool paused);
+
 /* End all calls and connections; then cb, in a later turn, and the client is gone. */
 void client_close(struct client *client, void (*cb)(void *ctx), void *ctx);
 

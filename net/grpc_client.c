@@ -245,6 +245,13 @@ bool grpc_client_is_open(const struct grpc_client *client)
     return !client->closing && nghttp2_session_check_request_allowed(client->h2.session) != 0;
 }
 
+void grpc_client_pause(struct grpc_client *client, bool paused)
+{
+    if (client->h2.stream != NULL && !client->closing) {
+        stream_pause(client->h2.stream, paused);
+    }
+}
+
 size_t grpc_client_pending_bytes(const struct grpc_client *client)
 {
     return client->h2.pending_bytes;

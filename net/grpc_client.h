@@ -33,6 +33,8 @@ void grpc_client_close(struct grpc_client *client);
 
 /* May a request be started, that is, has neither side begun to close? */
 bool grpc_client_is_open(const struct grpc_client *client);
+/* Stop or go on reading what the server sends, for who plays a slow client. */
+void grpc_client_pause(struct grpc_client *client, bool paused);
 size_t grpc_client_pending_bytes(const struct grpc_client *client); /* requests' bytes that wait */
 
 /* One call. The caller owns it and sets the callbacks; it is in use from its start until on_end or

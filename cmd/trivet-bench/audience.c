@@ -22,7 +22,12 @@ struct audience {
     struct audience_config config;
     struct stream_of_watchers *streams;
     uint64_t stream_count;
-    int64_t *seen; /* by number of the watcher: the revision of its last event */
+    struct sight {
+        int64_t revision; /* of its last event; 0: none came yet */
+        int64_t version;  /* of the key then: each put makes it one higher */
+    } * seen;             /* by number of the watcher */
+    uint64_t passed;      /* of audience_has_seen: watchers that need not be looked at again */
+    uint64_t events;
     uint64_t created;
     bool is_ready;
     bool recording;
@@ -51,10 +56,14 @@ static void note_wrong(struct audience *audience, const char *what, uint64_t wat
 static void take_event(struct audience *audience, uint64_t watcher, const struct wire_event *event,
                        uint64_t now)
 {
-    if (event->mod_revision <= audience->seen[watcher]) {
+    struct sight *seen = &audience->seen[watcher];
+    audience->events++;
+    if (event->mod_revision <= seen->revision) {
         note_wrong(audience, "an event came twice, or late", watcher, event->mod_revision);
+    } else if (seen->revision != 0 && event->version != seen->version + 1) {
+        note_wrong(audience, "events are missing before", watcher, event->mod_revision);
     }
-    audience->seen[watcher] = event->mod_revision;
+    *seen = (struct sight){event->mod_revision, event->version};
     if (event->value.len < sizeof(uint64_t)) {
         note_wrong(audience, "a value that nobody put", watcher, event->mod_revision);
     } else if (audience->recording) {
@@ -169,6 +178,27 @@ void audience_end(struct audience *audience, struct latency *ret, uint64_t *wron
         *wrong += audience->wrong;
         snprintf(wrong_text, wrong_text_size, "%s", audience->wrong_text);
     }
+}
+
+bool audience_has_seen(struct audience *audience, const int64_t *revisions, uint64_t keys)
+{
+    while (audience->passed < audience->config.watchers &&
+           audience->seen[audience->passed].revision >= revisions[audience->passed % keys]) {
+        audience->passed++;
+    }
+    bool all = audience->passed == audience->config.watchers;
+    audience->passed = all ? 0 : audience->passed;
+    return all;
+}
+
+uint64_t audience_events(const struct audience *audience)
+{
+    return audience->events;
+}
+
+bool audience_is_right(const struct audience *audience)
+{
+    return audience->wrong == 0;
 }
 
 void audience_free(struct audience *audience)

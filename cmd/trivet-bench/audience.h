@@ -8,7 +8,7 @@
 
 /* The watchers of the watch workloads. Each value that is put begins with the time at which its put
  * was due, so that every event tells how long it was on its way; events of one watcher must come
- * in the order of their revisions. */
+ * in the order of their revisions, and none may be missing: a key's version grows by one. */
 struct audience;
 
 struct audience_config {
@@ -31,6 +31,11 @@ MUST_CHECK enum err audience_start(const struct audience_config *config, struct 
 void audience_begin(struct audience *audience);
 void audience_end(struct audience *audience, struct latency *ret, uint64_t *wrong, char *wrong_text,
                   size_t wrong_text_size);
-void audience_free(struct audience *audience); /* NULL allowed; ends its streams */
+/* Has every watcher N been told of the change at REVISIONS[N % KEYS], or a later one? To be asked
+ * again until it has, with the same REVISIONS. */
+bool audience_has_seen(struct audience *audience, const int64_t *revisions, uint64_t keys);
+uint64_t audience_events(const struct audience *audience); /* that came */
+bool audience_is_right(const struct audience *audience);   /* nothing was wrong so far */
+void audience_free(struct audience *audience);             /* NULL allowed; ends its streams */
 
 #endif

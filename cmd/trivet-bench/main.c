@@ -8,12 +8,16 @@
 #include "base/env_real.h"
 #include "cmd/cli/options.h"
 #include "cmd/trivet-bench/crowd.h"
+#include "cmd/trivet-bench/lifetimes.h"
+#include "cmd/trivet-bench/slow.h"
 #include "config.h"
 
 /* trivet-bench: a load generator for anything that speaks etcd's v3 API. Exit status: 0, 1 when an
  * answer was wrong or nothing was measured, 2 for a wrong command line. */
 
 #define CONNECT_WAIT_MS 5000u
+#define KEYS_DEFAULT    10000u
+#define LEASES_DEFAULT  1000000u
 
 struct options {
     const char *endpoints;
@@ -26,6 +30,7 @@ struct options {
     uint64_t total;
     uint64_t watchers;
     uint64_t streams;
+    uint64_t ttl_s;
     struct workload_options workload;
     bool json;
     bool help;
@@ -53,8 +58,10 @@ static const struct option_row rows[] = {
         "their streams, spread over the connections (default: one to each)"),
     ROW("key-size", OPTION_NUMBER, workload.key_size, "BYTES", "(default 16)"),
     ROW("value-size", OPTION_NUMBER, workload.value_size, "BYTES", "(default 256)"),
-    ROW("keys", OPTION_NUMBER, workload.keys, "N", "number of different keys (default 10000)"),
+    ROW("keys", OPTION_NUMBER, workload.keys, "N",
+        "number of different keys (default 10000), or of leases (1000000)"),
     ROW("prefix", OPTION_TEXT, workload.prefix, "TEXT", "all keys begin with (default \"b/\")"),
+    ROW("ttl", OPTION_NUMBER, ttl_s, "SECONDS", "of the leases of lease-many (default 60)"),
     ROW("limit", OPTION_NUMBER, workload.limit, "N", "keys of one range-many (default 100)"),
     ROW("read-percent", OPTION_NUMBER, workload.read_percent, "N", "reads in mixed (default 50)"),
     ROW("seed", OPTION_NUMBER, workload.seed, "N", "of keys and values (default 1)"),
@@ -65,22 +72,25 @@ static const struct option_row rows[] = {
 
 static void print_help(FILE *out)
 {
-    fprintf(out,
-            "usage: trivet-bench [OPTION...] WORKLOAD\n"
-            "Loads an etcd v3 service, measures it and checks its answers.\n\n"
-            "WORKLOAD is one of\n"
-            "  put                 puts to random keys\n"
-            "  range               linearizable gets of random keys\n"
-            "  range-serializable  the same from the member's own state\n"
-            "  txn                 each client compares and swaps a key of its own\n"
-            "  mixed               linearizable gets and puts\n"
-            "  range-many          linearizable ranges of --limit keys\n"
-            "  load                puts each of --keys once\n"
-            "  lease-grant         leases that nobody keeps alive\n"
-            "  lease-keep-alive    each client renews a lease of its own, on a stream\n"
-            "  watch-fanout        puts to one key that --watchers watch: their events\n"
-            "  watch-many          puts to --watchers keys, each with a watcher: their events\n"
-            "\n");
+    fprintf(
+        out,
+        "usage: trivet-bench [OPTION...] WORKLOAD\n"
+        "Loads an etcd v3 service, measures it and checks its answers.\n\n"
+        "WORKLOAD is one of\n"
+        "  put                 puts to random keys\n"
+        "  range               linearizable gets of random keys\n"
+        "  range-serializable  the same from the member's own state\n"
+        "  txn                 each client compares and swaps a key of its own\n"
+        "  mixed               linearizable gets and puts\n"
+        "  range-many          linearizable ranges of --limit keys\n"
+        "  load                puts each of --keys once\n"
+        "  lease-grant         leases that nobody keeps alive\n"
+        "  lease-keep-alive    each client renews a lease of its own, on a stream\n"
+        "  lease-many          grants --keys leases of --ttl: how late they end\n"
+        "  watch-fanout        puts to one key that --watchers watch: their events\n"
+        "  watch-many          puts to --watchers keys, each with a watcher: their events\n"
+        "  watch-slow          puts to --keys keys, alone and beside --watchers who do not read\n"
+        "\n");
     options_help(out, rows, ARRAY_LEN(rows));
 }
 
@@ -123,9 +133,9 @@ static enum err parse(struct program *program, int argc, char **argv, struct why
         .warmup_ms = 1000,
         .timeout_ms = 10000,
         .watchers = 1000,
+        .ttl_s = 60,
         .workload = {.key_size = 16,
                      .value_size = 256,
-                     .keys = 10000,
                      .prefix = "b/",
                      .limit = 100,
                      .read_percent = 50,
@@ -148,6 +158,10 @@ static enum err parse(struct program *program, int argc, char **argv, struct why
     }
     if (options->workload.kind == WORKLOAD_WATCH_MANY) {
         options->workload.keys = options->watchers;
+    }
+    if (options->workload.keys == 0) {
+        options->workload.keys =
+            options->workload.kind == WORKLOAD_LEASE_MANY ? LEASES_DEFAULT : KEYS_DEFAULT;
     }
     if (options->timeout_ms == 0) {
         why_set(why, "--timeout must not be 0");
@@ -191,20 +205,25 @@ static enum err gather_audience(struct program *program, struct why *why)
     return OK;
 }
 
-static enum err measure(struct program *program, struct why *why)
+static struct client_config client_config_of(struct program *program)
 {
+    return (struct client_config){.env = env_real_env(program->real),
+                                  .loop = &program->loop,
+                                  .endpoints = program->options.endpoints,
+                                  .connections = program->options.connections};
+}
+
+static bool shows_progress(void)
+{
+    return isatty(STDERR_FILENO) == 1;
+}
+
+/* The crowd asks until its time or its work is over. */
+static enum err run_crowd(void *ctx, struct report *report, struct why *why)
+{
+    struct program *program = ctx;
     const struct options *options = &program->options;
-    struct env *env = env_real_env(program->real);
-    const struct client_config client_config = {.env = env,
-                                                .loop = &program->loop,
-                                                .endpoints = options->endpoints,
-                                                .connections = options->connections};
-    TRY(client_new(&client_config, &program->client, why));
-    TRY(client_connect_sync(program->client, CONNECT_WAIT_MS, why));
-    if (workload_is_watched(&program->workload)) {
-        TRY(gather_audience(program, why));
-    }
-    const struct crowd_config config = {.env = env,
+    const struct crowd_config config = {.env = env_real_env(program->real),
                                         .loop = &program->loop,
                                         .client = program->client,
                                         .workload = &program->workload,
@@ -214,9 +233,9 @@ static enum err measure(struct program *program, struct why *why)
                                         .warmup_ms = options->warmup_ms,
                                         .duration_ms = options->duration_ms,
                                         .timeout_ms = options->timeout_ms,
-                                        .progress = isatty(STDERR_FILENO) == 1,
+                                        .progress = shows_progress(),
                                         .audience = program->audience,
-                                        .report = program->report,
+                                        .report = report,
                                         .on_done = on_done,
                                         .ctx = program};
     TRY(crowd_start(&config, &program->crowd, why));
@@ -224,6 +243,52 @@ static enum err measure(struct program *program, struct why *why)
         uv_run(&program->loop, UV_RUN_ONCE);
     }
     return OK;
+}
+
+static enum err run_slow(struct program *program, struct why *why)
+{
+    const struct slow_config config = {.env = env_real_env(program->real),
+                                       .client = program->client,
+                                       .watcher_client = client_config_of(program),
+                                       .workload = &program->workload,
+                                       .watchers = program->options.watchers,
+                                       .streams = program->options.streams,
+                                       .run_puts = run_crowd,
+                                       .ctx = program};
+    return slow_run(&config, program->report, why);
+}
+
+static enum err run_lifetimes(struct program *program, struct why *why)
+{
+    const struct lifetimes_config config = {.env = env_real_env(program->real),
+                                            .loop = &program->loop,
+                                            .client = program->client,
+                                            .workload = &program->workload,
+                                            .clients = program->options.clients,
+                                            .ttl_s = program->options.ttl_s,
+                                            .timeout_ms = program->options.timeout_ms,
+                                            .progress = shows_progress()};
+    return lifetimes_run(&config, program->report, why);
+}
+
+static enum err measure(struct program *program, struct why *why)
+{
+    const struct client_config config = client_config_of(program);
+    TRY(client_new(&config, &program->client, why));
+    TRY(client_connect_sync(program->client, CONNECT_WAIT_MS, why));
+    switch (program->options.workload.kind) {
+    case WORKLOAD_WATCH_SLOW:
+        return run_slow(program, why);
+    case WORKLOAD_LEASE_MANY:
+        return run_lifetimes(program, why);
+    case WORKLOAD_WATCH_FANOUT:
+    case WORKLOAD_WATCH_MANY:
+        TRY(gather_audience(program, why));
+        break;
+    default:
+        break;
+    }
+    return run_crowd(program, program->report, why);
 }
 
 static void print_report(const struct program *program)

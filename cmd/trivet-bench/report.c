@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#include "base/assert.h"
+
 static const struct {
     const char *name;      /* for people */
     const char *json_name; /* in microseconds */
@@ -12,6 +14,12 @@ static const struct {
     {"p99.9", "p99_9_us", 99.9}, {"max", "max_us", 100},
 };
 #define PERCENTILE_COUNT (sizeof percentiles / sizeof percentiles[0])
+
+void report_note(struct report *report, const char *name, double value)
+{
+    ASSERT(report->note_count < REPORT_NOTES_MAX);
+    report->notes[report->note_count++] = (struct report_note){name, value};
+}
 
 uint64_t report_error_count(const struct report *report)
 {
@@ -59,6 +67,9 @@ void report_print(FILE *out, const struct report *report, const struct report_ru
                  latency_percentile_ns(&report->latency, percentiles[i].percent));
     }
     fprintf(out, "\n");
+    for (size_t i = 0; i < report->note_count; i++) {
+        fprintf(out, "  %s: %.3f\n", report->notes[i].name, report->notes[i].value);
+    }
     if (report->missing > 0) {
         fprintf(out, "  reads that found no key: %" PRIu64 "\n", report->missing);
     }
@@ -116,6 +127,9 @@ void report_print_json(FILE *out, const struct report *report, const struct repo
     for (size_t i = 0; i < PERCENTILE_COUNT; i++) {
         fprintf(out, ",\"%s\":%.1f", percentiles[i].json_name,
                 (double)latency_percentile_ns(&report->latency, percentiles[i].percent) / 1e3);
+    }
+    for (size_t i = 0; i < report->note_count; i++) {
+        fprintf(out, ",\"%s\":%.3f", report->notes[i].name, report->notes[i].value);
     }
     fprintf(out, ",\"errors\":{");
     const char *comma = "";

@@ -7,6 +7,8 @@
 #include "cmd/trivet-bench/latency.h"
 #include "net/grpc.h"
 
+#define REPORT_NOTES_MAX 16
+
 /* What was measured. */
 struct report {
     struct latency latency; /* of answers that came in time and were OK */
@@ -20,6 +22,12 @@ struct report {
     uint64_t begin_ns;
     uint64_t end_ns;
     double cpu_seconds; /* of this program */
+    /* What else a workload has found out. */
+    struct report_note {
+        const char *name; /* of the field in JSON */
+        double value;
+    } notes[REPORT_NOTES_MAX];
+    size_t note_count;
 };
 
 /* What the run was, for --json. */
@@ -34,6 +42,7 @@ struct report_run {
     uint64_t seed;
 };
 
+void report_note(struct report *report, const char *name, double value);
 uint64_t report_error_count(const struct report *report);
 double report_rate(const struct report *report);
 

@@ -34,6 +34,13 @@ void wire_put(struct buf *buf, struct bytes key, struct bytes value)
     put_bytes(buf, 2, value);
 }
 
+/* The same with a lease: 3. */
+void wire_put_leased(struct buf *buf, struct bytes key, struct bytes value, int64_t lease)
+{
+    wire_put(buf, key, value);
+    put_number(buf, 3, (uint64_t)lease);
+}
+
 /* RangeRequest: key 1, range_end 2, limit 3, serializable 7. */
 void wire_range(struct buf *buf, struct bytes key, struct bytes range_end, int64_t limit,
                 bool serializable)
@@ -169,12 +176,40 @@ enum err wire_read_answer(enum wire_kind kind, struct bytes message, struct wire
     return reader_end(&r);
 }
 
+/* LeaseLeasesResponse: leases 2. */
+enum err wire_count_leases(struct bytes message, uint64_t *ret)
+{
+    struct reader r = reader_of(message);
+    uint64_t count = 0;
+    while (reader_left(&r) > 0) {
+        uint64_t number;
+        struct bytes bytes;
+        count += read_field(&r, &number, &bytes) == 2;
+    }
+    TRY(reader_end(&r));
+    *ret = count;
+    return OK;
+}
+
 /* WatchRequest: create_request 1. WatchCreateRequest: key 1. */
 void wire_watch_create(struct buf *buf, struct bytes key)
 {
     put_tag(buf, 1, WIRE_LEN);
     write_varint(buf, bytes_field_size(key));
     put_bytes(buf, 1, key);
+}
+
+/* With range_end 2 and filters 5, packed: NOPUT is 0. */
+void wire_watch_deletions(struct buf *buf, struct bytes key, struct bytes range_end)
+{
+    static const uint8_t filters[] = {0};
+    struct bytes packed = bytes_of(filters, sizeof filters);
+    put_tag(buf, 1, WIRE_LEN);
+    write_varint(buf,
+                 bytes_field_size(key) + bytes_field_size(range_end) + bytes_field_size(packed));
+    put_bytes(buf, 1, key);
+    put_bytes(buf, 2, range_end);
+    put_bytes(buf, 5, packed);
 }
 
 /* WatchResponse: watch_id 2, created 3, canceled 4, events 11. */
@@ -202,7 +237,7 @@ enum err wire_read_watch_answer(struct bytes message, struct wire_watch_answer *
     return reader_end(&r);
 }
 
-/* Event: kv 2. KeyValue: mod_revision 3, value 5. */
+/* Event: kv 2. KeyValue: key 1, mod_revision 3, version 4, value 5. */
 static void read_event(struct bytes message, struct wire_event *ret)
 {
     struct reader r = reader_of(message);
@@ -213,7 +248,9 @@ static void read_event(struct bytes message, struct wire_event *ret)
             struct reader kv = reader_of(bytes);
             while (reader_left(&kv) > 0) {
                 unsigned field = read_field(&kv, &number, &bytes);
+                ret->key = field == 1 ? bytes : ret->key;
                 ret->mod_revision = field == 3 ? (int64_t)number : ret->mod_revision;
+                ret->version = field == 4 ? (int64_t)number : ret->version;
                 ret->value = field == 5 ? bytes : ret->value;
             }
         }

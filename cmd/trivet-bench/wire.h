@@ -8,6 +8,7 @@
  * beside the server that it measures. Field numbers are those of etcd's rpc.proto. */
 
 void wire_put(struct buf *buf, struct bytes key, struct bytes value);
+void wire_put_leased(struct buf *buf, struct bytes key, struct bytes value, int64_t lease);
 void wire_range(struct buf *buf, struct bytes key, struct bytes range_end, int64_t limit,
                 bool serializable);
 /* If mod_revision(key) == expected then put. */
@@ -30,8 +31,13 @@ enum wire_kind { WIRE_PUT, WIRE_RANGE, WIRE_TXN, WIRE_LEASE_GRANT, WIRE_LEASE_KE
 MUST_CHECK enum err wire_read_answer(enum wire_kind kind, struct bytes message,
                                      struct wire_answer *ret);
 
-/* Watch: a watcher of one key, with the next id of its stream. */
+/* How many leases an answer of LeaseLeases tells. */
+MUST_CHECK enum err wire_count_leases(struct bytes message, uint64_t *ret);
+
+/* Watch: a watcher of one key, with the next id of its stream; one of the deletions from KEY to
+ * RANGE_END. */
 void wire_watch_create(struct buf *buf, struct bytes key);
+void wire_watch_deletions(struct buf *buf, struct bytes key, struct bytes range_end);
 
 struct wire_watch_answer {
     uint64_t watch_id;
@@ -43,7 +49,9 @@ MUST_CHECK enum err wire_read_watch_answer(struct bytes message, struct wire_wat
 /* The next event of a WatchResponse that is well formed, from its first byte on. False: there is
  * none. */
 struct wire_event {
+    struct bytes key;
     int64_t mod_revision;
+    int64_t version; /* of the key; 0: it was deleted */
     struct bytes value;
 };
 bool wire_next_event(struct reader *r, struct wire_event *ret);

@@ -30,6 +30,8 @@ static const char *const kind_names[WORKLOAD_KIND_COUNT] = {
     [WORKLOAD_LEASE_KEEP_ALIVE] = "lease-keep-alive",
     [WORKLOAD_WATCH_FANOUT] = "watch-fanout",
     [WORKLOAD_WATCH_MANY] = "watch-many",
+    [WORKLOAD_WATCH_SLOW] = "watch-slow",
+    [WORKLOAD_LEASE_MANY] = "lease-many",
 };
 
 enum err workload_kind_parse(const char *name, enum workload_kind *ret)
@@ -129,13 +131,14 @@ static struct bytes key_of(struct workload *workload, uint64_t n)
 bool workload_is_watched(const struct workload *workload)
 {
     return workload->options.kind == WORKLOAD_WATCH_FANOUT ||
-           workload->options.kind == WORKLOAD_WATCH_MANY;
+           workload->options.kind == WORKLOAD_WATCH_MANY ||
+           workload->options.kind == WORKLOAD_WATCH_SLOW;
 }
 
 struct bytes workload_watched_key(struct workload *workload, uint64_t n)
 {
     return key_of(workload,
-                  workload->options.kind == WORKLOAD_WATCH_MANY ? n % workload->options.keys : 0);
+                  workload->options.kind == WORKLOAD_WATCH_FANOUT ? 0 : n % workload->options.keys);
 }
 
 static uint64_t next_random(struct workload *workload)
@@ -248,6 +251,7 @@ bool workload_next(struct workload *workload, struct ask *ask)
         break;
     case WORKLOAD_PUT:
     case WORKLOAD_WATCH_MANY:
+    case WORKLOAD_WATCH_SLOW:
         ask_put(workload, ask, next_random(workload) % options->keys);
         break;
     case WORKLOAD_RANGE:
@@ -279,6 +283,7 @@ bool workload_next(struct workload *workload, struct ask *ask)
     case WORKLOAD_LEASE_KEEP_ALIVE:
         ask_lease_keep_alive(ask);
         break;
+    case WORKLOAD_LEASE_MANY: /* has clients of its own: lifetimes.c */
     case WORKLOAD_KIND_COUNT:
         break;
     }
