@@ -29,7 +29,8 @@
     (4u * 1024 * 1024) /* unsent answer bytes before a stream is asked to wait */
 #define CONNECTION_SEND_BYTES_MAX (64u * 1024 * 1024)
 #define STREAM_TURN_BYTES         (256u * 1024) /* more to one socket goes in the next turn */
-#define SERVER_SEND_BYTES_MAX     (512u * 1024 * 1024) /* unsent answers, all connections */
+#define SERVER_SEND_BYTES_MAX \
+    (512u * 1024 * 1024) /* unsent answers, all connections; beyond, an equal part each */
 #define CONNECTION_HELD_BYTES_MAX (128u * 1024 * 1024) /* requests that are not whole yet */
 #define SERVER_HELD_BYTES_MAX     (512u * 1024 * 1024)
 #define METADATA_BYTES_MAX        (16u * 1024)        /* kept of one call's headers */

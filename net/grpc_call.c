@@ -412,6 +412,15 @@ void grpc_call_half_close(struct grpc_call *call)
 
 /* Sending. */
 
+/* Has the connection more waiting than its equal part of MAX, while all together have MAX? Only
+ * those who have can be what fills it, so that who reads is served however many do not, and all
+ * together never have more than twice MAX and a message each. */
+static bool is_above_share(const struct grpc_call *call, size_t max)
+{
+    const struct grpc_server_stats *stats = &call->server->stats;
+    return stats->pending_bytes >= max && call->conn->h2.pending_bytes >= max / stats->connections;
+}
+
 void grpc_call_send_parts(struct grpc_call *call, const struct grpc_part *parts, size_t count)
 {
     if (call->over || call->overflow) {
@@ -419,7 +428,7 @@ void grpc_call_send_parts(struct grpc_call *call, const struct grpc_part *parts,
     }
     struct grpc_server *server = call->server;
     if (call->conn->h2.pending_bytes >= CONNECTION_SEND_BYTES_MAX ||
-        server->stats.pending_bytes >= SERVER_SEND_BYTES_MAX) {
+        is_above_share(call, SERVER_SEND_BYTES_MAX)) {
         call->overflow = true;
         wait_for_flush(call);
         return;
@@ -479,12 +488,12 @@ void grpc_call_want_writable(struct grpc_call *call)
     want_writable(call, STREAM_SEND_BYTES_MAX / 2);
 }
 
-/* Where half of what may wait does so already, those who have nothing there yet go first. */
+/* Half of what may wait: the other half is for answers, which cannot be asked to wait. */
 static bool has_room(const struct grpc_call *call, size_t max)
 {
-    size_t own = call->out.queue.bytes;
-    return own < max && call->conn->h2.pending_bytes < CONNECTION_SEND_BYTES_MAX / 2 &&
-           (own == 0 || call->server->stats.pending_bytes < SERVER_SEND_BYTES_MAX / 2);
+    return call->out.queue.bytes < max &&
+           call->conn->h2.pending_bytes < CONNECTION_SEND_BYTES_MAX / 2 &&
+           !is_above_share(call, SERVER_SEND_BYTES_MAX / 2);
 }
 
 bool grpc_call_has_room(struct grpc_call *call, size_t max)

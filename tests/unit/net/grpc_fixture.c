@@ -40,6 +40,12 @@ static void on_big(struct grpc_call *call, struct bytes message)
     blob_unref(blob);
 }
 
+static void on_shared(struct grpc_call *call, struct bytes message)
+{
+    (void)message;
+    grpc_call_answer_blob(call, fixture.shared);
+}
+
 static void on_hold(struct grpc_call *call, struct bytes message)
 {
     (void)message;
@@ -121,6 +127,7 @@ static const struct grpc_method methods[] = {
      .state_bytes = sizeof(struct feed),
      .message = on_feed,
      .writable = feed_on},
+    {.path = "/test.Echo/Shared", .message = on_shared},
 };
 
 static void on_http1(void *ctx, struct http1_request *request)

@@ -12,6 +12,7 @@
  *   /test.Echo/Unary    the request's bytes; with metadata "status: N" that status and the bytes as
  *                       its text
  *   /test.Echo/Big      as many bytes as the request says in decimal, in a blob
+ *   /test.Echo/Shared   fixture.shared, a blob
  *   /test.Echo/Hold     nothing, until fixture.held is finished by the test
  *   /test.Echo/Bidi     each message back; OK at the half close
  *   /test.Echo/Feed     (server stream) as many messages of 64 KiB as the request says, with
@@ -36,6 +37,7 @@ struct fixture {
     bool client_closed;
     enum err client_status;
     struct http1_server http1;
+    struct blob *shared;
     struct grpc_call *held; /* counted */
     unsigned held_closed;
     enum grpc_status held_status;

@@ -622,6 +622,37 @@ START_TEST(answers_that_nobody_reads_are_bounded)
 }
 END_TEST
 
+/* Many connections whose windows stay closed have more waiting than all together may. */
+START_TEST(who_reads_is_served_beside_those_who_do_not)
+{
+    static struct peer slow[12];
+    fixture.shared = blob_new(SERVER_SEND_BYTES_MAX / ARRAY_LEN(slow));
+    ck_assert_ptr_nonnull(fixture.shared);
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of("\0\4\0\0\0\0", 6));
+    h2_request(&out, 1, "/test.Echo/Shared", 0);
+    h2_message(&out, 1, NGHTTP2_FLAG_END_STREAM, 0, 1, bytes_of_str("x"));
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+        peer_connect(&slow[i]);
+        peer_send(&slow[i], buf_bytes(&out));
+    }
+    RUN_UNTIL(&fixture.loop,
+              grpc_server_stats(fixture.server)->pending_bytes >= SERVER_SEND_BYTES_MAX);
+    others_are_served();
+    /* but who has its part waiting gets no more */
+    buf_clear(&out);
+    h2_request(&out, 3, "/test.Echo/Unary", 0);
+    h2_message(&out, 3, NGHTTP2_FLAG_END_STREAM, 0, 1, bytes_of_str("x"));
+    peer_send(&slow[0], buf_bytes(&out));
+    char status[8] = "";
+    RUN_UNTIL(&fixture.loop, h2_find(&slow[0], 3, "grpc-status", status, sizeof status));
+    ck_assert_str_eq(status, "8");
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+        peer_fini(&slow[i]);
+    }
+    blob_unref(fixture.shared);
+}
+END_TEST
+
 START_TEST(requests_that_never_end_are_bounded)
 {
     static uint8_t data[16384];
@@ -771,6 +802,7 @@ static Suite *grpc_conn_suite(void)
     tcase_add_test(slow, headers_that_stop_are_ended);
     tcase_add_test(slow, a_peer_that_does_not_answer_pings_is_ended);
     tcase_add_loop_test(slow, answers_that_nobody_reads_are_bounded, 0, 2);
+    tcase_add_test(slow, who_reads_is_served_beside_those_who_do_not);
     tcase_add_test(slow, requests_that_never_end_are_bounded);
     tcase_add_test(slow, a_stream_that_is_not_read_gets_no_window_to_ask_more);
     return suite;
