@@ -85,9 +85,11 @@ END_TEST
 
 START_TEST(events_are_read_out_of_a_watch_response)
 {
-    /* header {}, watch_id 3, an event {kv {mod_revision 5, value "v"}}, one of a deletion */
-    static const uint8_t response[] = {0x0a, 0,   0x10, 3, 0x5a, 7, 0x12, 5, 0x18, 5, 0x2a,
-                                       1,    'v', 0x5a, 6, 0x08, 1, 0x12, 2, 0x18, 6};
+    /* header {}, watch_id 3, an event {kv {key "k", mod_revision 5, version 2, value "v"}}, one of
+     * a deletion */
+    static const uint8_t response[] = {0x0a, 0,   0x10, 3, 0x5a, 12, 0x12, 10, 0x0a,
+                                       1,    'k', 0x18, 5, 0x20, 2,  0x2a, 1,  'v',
+                                       0x5a, 6,   0x08, 1, 0x12, 2,  0x18, 6};
     struct bytes message = bytes_of(response, sizeof response);
     struct wire_watch_answer answer;
     ck_assert_int_eq(wire_read_watch_answer(message, &answer), OK);
@@ -97,9 +99,12 @@ START_TEST(events_are_read_out_of_a_watch_response)
     struct wire_event event;
     ck_assert(wire_next_event(&r, &event));
     ck_assert_int_eq(event.mod_revision, 5);
+    ck_assert_int_eq(event.version, 2);
+    ck_assert(bytes_equal(event.key, bytes_of_str("k")));
     ck_assert(bytes_equal(event.value, bytes_of_str("v")));
     ck_assert(wire_next_event(&r, &event));
     ck_assert_int_eq(event.mod_revision, 6);
+    ck_assert_int_eq(event.version, 0);
     ck_assert_uint_eq(event.value.len, 0);
     ck_assert(!wire_next_event(&r, &event));
     message.len--;
@@ -113,6 +118,35 @@ START_TEST(a_watcher_is_asked_for_in_the_bytes_of_the_contract)
     CLEANUP(buf_fini) struct buf buf = {0};
     wire_watch_create(&buf, bytes_of_str("k"));
     ck_assert(bytes_equal(buf_bytes(&buf), bytes_of(want, sizeof want)));
+}
+END_TEST
+
+START_TEST(a_watcher_of_deletions_is_asked_for_in_the_bytes_of_the_contract)
+{
+    static const uint8_t want[] = {0x0a, 9, 0x0a, 1, 'k', 0x12, 1, 'l', 0x2a, 1, 0};
+    CLEANUP(buf_fini) struct buf buf = {0};
+    wire_watch_deletions(&buf, bytes_of_str("k"), bytes_of_str("l"));
+    ck_assert(bytes_equal(buf_bytes(&buf), bytes_of(want, sizeof want)));
+}
+END_TEST
+
+START_TEST(a_put_with_a_lease_has_the_bytes_of_the_contract)
+{
+    static const uint8_t want[] = {0x0a, 1, 'k', 0x12, 1, 'v', 0x18, 0x80, 1};
+    CLEANUP(buf_fini) struct buf buf = {0};
+    wire_put_leased(&buf, bytes_of_str("k"), bytes_of_str("v"), 128);
+    ck_assert(bytes_equal(buf_bytes(&buf), bytes_of(want, sizeof want)));
+}
+END_TEST
+
+START_TEST(leases_are_counted)
+{
+    /* header {}, leases {ID 1}, {ID 300} */
+    static const uint8_t answer[] = {0x0a, 0, 0x12, 2, 0x08, 1, 0x12, 3, 0x08, 0xac, 2};
+    uint64_t count = 7;
+    ck_assert_int_eq(wire_count_leases(bytes_of(answer, sizeof answer), &count), OK);
+    ck_assert_uint_eq(count, 2);
+    ck_assert_int_eq(wire_count_leases(bytes_of(answer, sizeof answer - 1), &count), ERR_MALFORMED);
 }
 END_TEST
 
@@ -181,6 +215,9 @@ static Suite *bench_parts_suite(void)
     tcase_add_test(tcase, events_are_read_out_of_a_watch_response);
     tcase_add_test(tcase, a_watcher_is_asked_for_in_the_bytes_of_the_contract);
     tcase_add_test(tcase, a_compare_and_swap_has_the_bytes_of_the_contract);
+    tcase_add_test(tcase, a_watcher_of_deletions_is_asked_for_in_the_bytes_of_the_contract);
+    tcase_add_test(tcase, a_put_with_a_lease_has_the_bytes_of_the_contract);
+    tcase_add_test(tcase, leases_are_counted);
     tcase_add_loop_test(tcase, options_are_read_or_refused, 0, ARRAY_LEN(lines));
     suite_add_tcase(suite, tcase);
     return suite;

@@ -288,7 +288,8 @@ static struct bytes field_of(unsigned field)
 
 START_TEST(what_is_watched_is_put_and_tells_when_it_was_due)
 {
-    static const enum workload_kind kinds[] = {WORKLOAD_WATCH_FANOUT, WORKLOAD_WATCH_MANY};
+    static const enum workload_kind kinds[] = {WORKLOAD_WATCH_FANOUT, WORKLOAD_WATCH_MANY,
+                                               WORKLOAD_WATCH_SLOW};
     start(kinds[_i]);
     ck_assert(workload_is_watched(&t.workload));
     for (uint64_t due = 1000; due < 1020; due++) {
@@ -355,7 +356,7 @@ static Suite *workload_suite(void)
     TCase *asking = tcase_create("asking");
     tcase_add_checked_fixture(asking, setup, teardown);
     tcase_add_test(asking, loading_puts_each_key_once_and_failed_ones_again);
-    tcase_add_loop_test(asking, what_is_watched_is_put_and_tells_when_it_was_due, 0, 2);
+    tcase_add_loop_test(asking, what_is_watched_is_put_and_tells_when_it_was_due, 0, 3);
     tcase_add_test(asking, a_watched_value_has_room_for_its_time);
     tcase_add_test(asking, keys_that_do_not_fit_are_refused);
     tcase_add_test(asking, names_lead_to_kinds_and_back);
