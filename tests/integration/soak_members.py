@@ -86,6 +86,7 @@ class Members:
         self.all = []               # as was asked for; changed by one thread
         self.reachable = ()         # calls to the voters, for the clients' threads
         self.processes = []
+        self.gone = set()           # ids of members that were removed
         self.over = threading.Event()
 
     # ---- processes ----
@@ -236,7 +237,9 @@ class Members:
         """A member of the list that has not been started. AGAIN: one that was removed, whose place and name it takes."""
         member = again or self.new_member()
         kind = ["--learner"] if learner else []
-        listed = self.change(rng, f"add {member}", lambda found: any(peer == member.peer for _, peer, _ in found),
+        # Who is asked may not have heard yet that who had this place has gone.
+        listed = self.change(rng, f"add {member}",
+                             lambda found: any(at[1] == member.peer and i not in self.gone for at, i in found.items()),
                              lambda found: ["member", "add", member.name, "--peer-urls=" + member.peer, *kind])
         names = [f"{member.name if peer == member.peer else name}={peer}" for name, peer, _ in listed]
         member.flags = ["--initial-cluster", ",".join(names), "--initial-cluster-state", "existing"]
@@ -262,8 +265,13 @@ class Members:
         running = member.up
         member.up = False
         self.all.remove(member)
-        self.change(rng, f"remove {member}", lambda found: self.identity(found, member) is None,
-                    lambda found: ["member", "remove", self.identity(found, member)])
+
+        def command(found):
+            identity = self.identity(found, member)
+            self.gone.add(int(identity, 16))
+            return ["member", "remove", identity]
+
+        self.change(rng, f"remove {member}", lambda found: self.identity(found, member) is None, command)
         self.show_clients()
         if running:
             self.wait_end(member, REMOVED_STATUS)
