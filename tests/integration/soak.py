@@ -277,6 +277,7 @@ class Soak:
             self.backups = soak_backup.Backups(self.cluster, self.load, options.backup_program, options.seed, options.backup_every)
         self.pressure = Pressure(self.cluster, options)
         self.actions = Actions(self.cluster, self.load, options)
+        self.revision = 0       # at the end
 
     def say(self, text):
         print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
@@ -323,22 +324,22 @@ class Soak:
             return
         wanted = self.load.history.at(revision)
         for member in self.cluster.all:
+            self.wait_for_revision(member, revision)
             got, _ = soak_backup.read_state(member.calls, revision, member.learner)
             if got != wanted:
                 self.violation(f"{member} at revision {revision}: {soak_backup.difference(got, wanted)}")
         for key, floor in self.load.floor.items():
             if wanted.get(key, (b"", 0))[0] < floor:
                 self.violation(f"{key} is {wanted.get(key)}, after {floor} was acknowledged or read")
-        newest = max(retry(lambda m=m: m.calls.get(b"s/end"))[1] for m in self.cluster.voters())
-        hashes = {m.name: retry(lambda m=m: m.calls.hash(newest)) for m in self.cluster.all if self.has(m, newest)}
+        newest = self.revision = max(retry(lambda m=m: m.calls.get(b"s/end"))[1] for m in self.cluster.voters())
+        hashes = {m.name: retry(lambda m=m: m.calls.hash(newest)) for m in self.cluster.voters()}
         if len(set(hashes.values())) != 1:
             self.violation(f"hashes at revision {newest} differ: {hashes}")
         self.load.check_leases()
 
-    def has(self, member, revision):
-        """A learner, too, comes to what the others have."""
+    def wait_for_revision(self, member, revision):
+        """A learner, too, comes to what the others have; it serves this much, and no hash."""
         self.cluster.wait_until(f"{member} has revision {revision}", lambda: member.calls.status().header.revision >= revision)
-        return True
 
     def check_run(self):
         """That what was to be shown was shown."""
@@ -385,7 +386,7 @@ class Soak:
         print(f"{sum(self.counts.values())} actions: {kinds}")
         print(f"{load.acknowledged} writes acknowledged, {len(load.history.unknown)} without an answer; {load.reads} reads; "
               f"{load.history.compared} changes told to each of {WATCHERS} watchers over {load.broken} broken streams; "
-              f"{load.witness.renewals} renewals of leases")
+              f"{load.witness.renewals} renewals of leases; revision {self.revision} at the end")
         print(f"the longest time without an acknowledged write: {pauses.longest:.2f} s ({pauses.when})"
               + (f"; {pauses.excused_longest:.2f} s when all were down" if self.counts["all"] else "")
               + f"; this program stood still for {pauses.own:.2f} s at most")

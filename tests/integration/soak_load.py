@@ -275,6 +275,7 @@ class Load:
             except grpc.RpcError:
                 self.history.not_answered(key, value)
                 avoided[member] = time.monotonic() + AVOIDED_SECONDS
+                time.sleep(0.02)
                 continue
             self.history.acknowledge(key, value, revision)
             self.note(key, value, revision)
@@ -321,6 +322,7 @@ class Load:
                 kv, revision = member.get(key, CALL_SECONDS)
             except grpc.RpcError:
                 avoided[member] = time.monotonic() + AVOIDED_SECONDS
+                time.sleep(0.02)
                 continue
             if kv is None or kv.value < floor:
                 self.violation(f"{member.endpoint} read {key} = {kv and kv.value} at {revision}, after {floor} was seen")
