@@ -365,6 +365,8 @@ class Soak:
                 self.check_run()
         except Gone:
             pass
+        except (KeyboardInterrupt, SystemExit):
+            self.violation("the soak was ended by a signal")
         except (grpc.RpcError, OSError, subprocess.SubprocessError) as error:
             self.violation(f"the soak failed: {error!r}")
         finally:

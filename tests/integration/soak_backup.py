@@ -131,10 +131,9 @@ class Backups:
                  "--initial-advertise-peer-urls", peer, "--initial-cluster-token", f"restored-{revision}"]
         if self.run(name, "restore", "--quiet", file, *flags) is None:
             return
-        with open(os.path.join(self.folder, "restored.log"), "wb") as log:
-            process = subprocess.Popen([self.cluster.binary, *flags, "--listen-client-urls", "http://" + client,
-                                        "--advertise-client-urls", "http://" + client, "--listen-peer-urls", peer],
-                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = self.cluster.spawn([self.cluster.binary, *flags, "--listen-client-urls", "http://" + client,
+                                      "--advertise-client-urls", "http://" + client, "--listen-peer-urls", peer],
+                                     os.path.join(self.folder, "restored.log"))
         restored = kill.Member(client)
         try:
             got, at = read_state(restored)

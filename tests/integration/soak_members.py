@@ -85,7 +85,8 @@ class Members:
         self.number = 0
         self.all = []               # as was asked for; changed by one thread
         self.reachable = ()         # calls to the voters, for the clients' threads
-        self.processes = []
+        self.processes = []         # all that may still run
+        self.guard = threading.Lock()
         self.gone = set()           # ids of members that were removed
         self.over = threading.Event()
 
@@ -101,11 +102,16 @@ class Members:
         command = [self.binary, "--name", member.name, "--data-dir", member.data,
                    "--listen-client-urls", "http://" + member.client, "--advertise-client-urls", "http://" + member.client,
                    "--listen-peer-urls", member.peer, "--initial-advertise-peer-urls", member.peer]
-        with open(member.log, "ab") as log:
-            member.process = subprocess.Popen(command + member.flags + self.flags, stdin=subprocess.DEVNULL, stdout=log,
-                                              stderr=log, start_new_session=True)
-        self.processes = [p for p in self.processes if p.poll() is None] + [member.process]
+        member.process = self.spawn(command + member.flags + self.flags, member.log)
         member.up = True
+
+    def spawn(self, command, log):
+        """A server of its own, which a signal to the soak does not reach. Ends with the soak at the latest."""
+        with open(log, "ab") as file:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+        with self.guard:
+            self.processes = [p for p in self.processes if p.poll() is None] + [process]
+        return process
 
     def kill(self, member):
         member.up = False
@@ -142,9 +148,10 @@ class Members:
             raise Gone
 
     def end_all(self):
-        for process in self.processes:
-            process.kill()
-            process.wait()
+        with self.guard:
+            for process in self.processes:
+                process.kill()
+                process.wait()
 
     # ---- who is there ----
 
