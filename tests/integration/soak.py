@@ -397,7 +397,7 @@ class Soak:
                   "done to a member")
         else:
             print("no backups: there is no trivet-backup beside the server")
-        if self.options.catchup:
+        if self.actions.forgotten:
             print(f"{self.actions.installs} of {self.actions.forgotten} members that were away for long took another's database")
         print("good" if not self.violations else f"{len(self.violations)} VIOLATIONS, seed {self.options.seed}; data and logs "
               f"of the members are in {self.options.dir}", flush=True)
