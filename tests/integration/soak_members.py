@@ -19,7 +19,7 @@ import grpc
 import kill
 
 PATIENCE_SECONDS = 120  # for what must come when a majority is up, however busy the machine is
-REMOVED_STATUS = 3
+REMOVED_STATUS = 0
 LISTED_SECONDS = 10     # for one command; what has no answer by then is asked again
 SLOTS = 16
 
