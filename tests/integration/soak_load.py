@@ -17,7 +17,7 @@ from etcd3.etcdrpc import kv_pb2, rpc_pb2 as pb
 import kill_witness
 from kill import KV
 
-CALL_SECONDS = 2
+CALL_SECONDS = 2        # who had asked a leader that is lost has no answer for longer than that, with etcd, too
 AVOIDED_SECONDS = 1     # a member that did not answer is left alone for so long
 SETTLED_SECONDS = 30
 REGISTERS = 16          # of a client
