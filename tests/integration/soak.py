@@ -336,6 +336,9 @@ class Soak:
         if len(set(hashes.values())) != 1:
             self.violation(f"hashes at revision {newest} differ: {hashes}")
         self.load.check_leases()
+        alarms, said = self.cluster.etcdctl(self.cluster.voters()[0], "alarm", "list")
+        if alarms != "":
+            self.violation(f"alarms: {alarms or said}")
 
     def wait_for_revision(self, member, revision):
         """A learner, too, comes to what the others have; it serves this much, and no hash."""
