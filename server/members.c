@@ -152,8 +152,3 @@ bool server_is_learner(const struct server *server)
         cluster_member(fsm_cluster(server->fsm), server->config.member_id);
     return self != NULL && self->learner;
 }
-
-bool server_is_removed(const struct server *server)
-{
-    return cluster_is_removed(fsm_cluster(server->fsm), server->config.member_id);
-}

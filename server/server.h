@@ -96,7 +96,6 @@ MUST_CHECK enum err server_check_change(struct server *server, struct command *c
 
 /* Does it replicate only? Then it serves next to nothing. */
 bool server_is_learner(const struct server *server);
-bool server_is_removed(const struct server *server);
 
 /* Renew leases, or ask how much is left of them, on the leader wherever this is called. cb once,
  * later: OK with the answers, ERR_TIMEOUT, ERR_NO_LEADER, ERR_STOPPED. A renewal is confirmed only

@@ -121,7 +121,7 @@ void statecopies_make(struct statecopies *copies)
     }
     copies->making->number = env_random_u64(copies->env);
     remove_leftover(copies);
-    copies->request = (struct store_copy_request){.path = copies->path};
+    copies->request = (struct store_copy_request){.path = copies->path, .is_temporary = true};
     store_copy_start(copies->store, &copies->request, on_copied);
 }
 

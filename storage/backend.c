@@ -12,8 +12,9 @@
 
 #define READER_THREADS_DEFAULT   2u
 #define SYNC_INTERVAL_MS_DEFAULT 1000u
-/* 32 MiB. More make rounds rarer and reading slower; fewer make the WAL begin anew more often,
- * which costs a sync. */
+/* 4 MiB. All members apply the same, and so write back at the same moment: more would hold up their
+ * logs' syncs for longer, and makes reading slower; fewer make the WAL begin anew more often, which
+ * costs a sync. */
 #define CHECKPOINT_FRAMES_DEFAULT 1024u
 /* Pages that SQLite uses without a row of ours: schema, roots, inner nodes. */
 #define OVERHEAD_PERCENT 3u

@@ -98,7 +98,23 @@ static uint32_t child_of(const struct keyindex_inner *inner, struct bytes key)
     return low;
 }
 
-/* The first entry of LEAF that is not below KEY. */
+/* The first entry of LEAF whose hint is not below HINT. */
+static uint32_t hint_at(const struct keyindex_leaf *leaf, uint64_t hint)
+{
+    uint32_t low = 0; /* entries before are below */
+    uint32_t high = leaf->node.count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (leaf->node.hints[mid] < hint) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+/* The first entry of LEAF that is not below KEY: by hints, and among equal ones by keys. */
 static uint32_t entry_at(const struct keyindex_leaf *leaf, struct bytes key)
 {
     if (leaf->node.is_edge && leaf->node.count > 0) {
@@ -108,15 +124,14 @@ static uint32_t entry_at(const struct keyindex_leaf *leaf, struct bytes key)
         }
     }
     uint64_t hint = keyindex_hint(key, leaf->node.skip);
-    uint32_t low = 0; /* entries before are below KEY */
-    uint32_t high = leaf->node.count;
+    uint32_t low = hint_at(leaf, hint);
+    uint32_t high = low;
+    while (high < leaf->node.count && leaf->node.hints[high] == hint) {
+        high++;
+    }
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        bool below = leaf->node.hints[mid] < hint;
-        if (leaf->node.hints[mid] == hint) {
-            below = bytes_compare(entry_key(leaf->entries[mid]), key) < 0;
-        }
-        if (below) {
+        if (bytes_compare(entry_key(leaf->entries[mid]), key) < 0) {
             low = mid + 1;
         } else {
             high = mid;
@@ -223,23 +238,6 @@ bool keyindex_get(const struct keyindex *ki, struct bytes key, int64_t at, struc
 
 /* ---- expecting ---- */
 
-/* Where KEY is in LEAF, most likely: by hints alone, as the entries are still on their way. */
-static uint32_t likely_entry_at(const struct keyindex_leaf *leaf, struct bytes key)
-{
-    uint64_t hint = keyindex_hint(key, leaf->node.skip);
-    uint32_t low = 0;
-    uint32_t high = leaf->node.count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (leaf->node.hints[mid] < hint) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
-}
-
 /* All keys go down level by level, side by side: what the next step of one needs comes from memory
  * while the others take theirs. */
 void keyindex_expect(const struct keyindex *ki, const struct bytes *keys, size_t count)
@@ -260,7 +258,8 @@ void keyindex_expect(const struct keyindex *ki, const struct bytes *keys, size_t
     }
     for (size_t i = 0; i < count; i++) {
         const struct keyindex_leaf *leaf = leaf_of(nodes[i]);
-        uint32_t at = likely_entry_at(leaf, keys[i]);
+        /* By its hint alone, as the entries are still on their way: most likely there. */
+        uint32_t at = hint_at(leaf, keyindex_hint(keys[i], leaf->node.skip));
         places[i] = at < leaf->node.count ? &leaf->entries[at] : NULL;
         __builtin_prefetch(places[i]);
     }
