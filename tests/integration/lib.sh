@@ -78,7 +78,7 @@ free_ports() {
     return 1
 }
 
-# start_cluster N [-- FLAG...]: sets endpoints and cluster_ports.
+# start_cluster N [-- FLAG...]: sets client_port and endpoints.
 start_cluster() {
     client_port=$(free_ports $((2 * $1))) || exit 1
     endpoints=$(cluster start "$@") || { cat "$folder"/cluster/m*.log >&2 && exit 1; }
@@ -105,4 +105,15 @@ wait_healthy() {
         sleep 0.1
     done
     return 1
+}
+
+# eventually NAME PATTERN COMMAND...: what the command prints matches, at last within a minute.
+eventually() {
+    local name=$1 pattern=$2 end=$((SECONDS + 60)) output
+    shift 2
+    while output=$("$@" 2>&1) && [[ ! $output =~ $pattern ]] || [ -z "$output" ]; do
+        [ $SECONDS -lt $end ] || break
+        sleep 0.1
+    done
+    like "$name" "$output" "$pattern"
 }

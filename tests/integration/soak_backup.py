@@ -65,7 +65,6 @@ class Backups:
         self.folder = os.path.join(cluster.folder, "backup")
         self.checked = 0
         self.not_saved = 0      # the member that was asked was harmed meanwhile
-        self.newest = 0
         self.thread = threading.Thread(target=load.guarded, args=(self.work,))
 
     def work(self):
@@ -152,7 +151,6 @@ class Backups:
             process.wait()
             restored.channel.close()
         self.checked += 1
-        self.newest = revision
 
     def end(self):
         self.stop.set()
