@@ -2,13 +2,9 @@
 #include "api/convert.h"
 
 #include "api/conflict.h"
+#include "api/message.h"
 #include "base/cleanup.h"
 #include "server/quota.h"
-
-static struct bytes view(ProtobufCBinaryData data)
-{
-    return bytes_of(data.data, data.len);
-}
 
 enum err convert_range(const Etcdserverpb__RangeRequest *request, struct range_query *ret)
 {
@@ -20,8 +16,8 @@ enum err convert_range(const Etcdserverpb__RangeRequest *request, struct range_q
         return ERR_SORT_OPTION;
     }
     *ret = (struct range_query){
-        .key = view(request->key),
-        .range_end = view(request->range_end),
+        .key = message_view(request->key),
+        .range_end = message_view(request->range_end),
         .revision = request->revision,
         .limit = request->limit,
         .sort = (enum range_sort)request->sort_order,
@@ -48,8 +44,8 @@ enum err convert_put(const Etcdserverpb__PutRequest *request, struct command_put
         return ERR_LEASE_PROVIDED;
     }
     *ret = (struct command_put){
-        .key = view(request->key),
-        .value = view(request->value),
+        .key = message_view(request->key),
+        .value = message_view(request->value),
         .lease = request->lease,
         .prev_kv = request->prev_kv != 0,
         .ignore_value = request->ignore_value != 0,
@@ -65,8 +61,8 @@ enum err convert_delete_range(const Etcdserverpb__DeleteRangeRequest *request,
         return ERR_KEY_EMPTY;
     }
     *ret = (struct command_delete_range){
-        .key = view(request->key),
-        .range_end = view(request->range_end),
+        .key = message_view(request->key),
+        .range_end = message_view(request->range_end),
         .prev_kv = request->prev_kv != 0,
     };
     return OK;
@@ -87,8 +83,8 @@ static void convert_compare(const Etcdserverpb__Compare *from, struct compare *t
     *to = (struct compare){
         .result = (uint32_t)from->result,
         .target = (uint32_t)from->target,
-        .key = view(from->key),
-        .range_end = view(from->range_end),
+        .key = message_view(from->key),
+        .range_end = message_view(from->range_end),
     };
     static const Etcdserverpb__Compare__TargetUnionCase fitting[] = {
         [COMPARE_VERSION] = ETCDSERVERPB__COMPARE__TARGET_UNION_VERSION,
@@ -114,7 +110,7 @@ static void convert_compare(const Etcdserverpb__Compare *from, struct compare *t
         to->number = from->lease;
         break;
     case COMPARE_VALUE:
-        to->value = view(from->value);
+        to->value = message_view(from->value);
         break;
     }
 }

@@ -10,8 +10,12 @@
 /* The header, of this member and now. */
 Etcdserverpb__ResponseHeader message_header(const struct call *call, int64_t revision);
 
-/* Both borrow; the message is read only. */
+/* All borrow; the message is read only. */
 ProtobufCBinaryData message_bytes(struct bytes bytes);
+static inline struct bytes message_view(ProtobufCBinaryData data)
+{
+    return bytes_of(data.data, data.len);
+}
 Mvccpb__KeyValue message_kv(const struct record *record);
 
 /* The version of etcd that this member claims: "3.7.1". */

@@ -101,11 +101,6 @@ static bool is_good(struct bytes text)
     return !is_tcp || text.data[text.len - 1] != '/'; /* not even the shortest path */
 }
 
-static int order_texts(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* Sorted, in the call's arena. ERR_MEMBER_URLS, ERR_NOMEM. */
 static enum err convert_urls(struct call *call, char *const *urls, size_t count,
                              struct command_member *member, char ***texts)
@@ -129,7 +124,7 @@ static enum err convert_urls(struct call *call, char *const *urls, size_t count,
             return ERR_NOMEM;
         }
     }
-    qsort(*texts, count, sizeof **texts, order_texts);
+    bootstrap_sort_urls(*texts, count);
     for (size_t i = 0; i < count; i++) {
         member->peer_urls[i] = bytes_of_str((*texts)[i]);
     }
@@ -139,9 +134,11 @@ static enum err convert_urls(struct call *call, char *const *urls, size_t count,
 
 /* ---- changes ---- */
 
+/* No member has the id 0. */
 static void propose_change(struct call *call, struct command *command, call_cb done)
 {
-    enum err err = server_check_change(call->server, command);
+    enum err err =
+        command->member.id == 0 ? ERR_MEMBER_NOT_FOUND : server_check_change(call->server, command);
     if (err != OK) {
         call_fail(call, err);
         return;
@@ -212,21 +209,11 @@ static void on_removed(struct call *call)
     ANSWER_MEMBERS(call, MemberRemoveResponse, MEMBER_REMOVE_RESPONSE);
 }
 
-/* No member has the id 0. */
-static void propose_change_of(struct call *call, struct command *command, call_cb done)
-{
-    if (command->member.id == 0) {
-        call_fail(call, ERR_MEMBER_NOT_FOUND);
-        return;
-    }
-    propose_change(call, command, done);
-}
-
 static void rpc_cluster_member_remove(struct call *call, const void *message)
 {
     const Etcdserverpb__MemberRemoveRequest *request = message;
     struct command command = {.kind = COMMAND_MEMBER_REMOVE, .member = {.id = request->id}};
-    propose_change_of(call, &command, on_removed);
+    propose_change(call, &command, on_removed);
 }
 
 static void on_updated(struct call *call)
@@ -245,7 +232,7 @@ static void rpc_cluster_member_update(struct call *call, const void *message)
         call_fail(call, err);
         return;
     }
-    propose_change_of(call, &command, on_updated);
+    propose_change(call, &command, on_updated);
 }
 
 static void on_promoted(struct call *call)
@@ -257,7 +244,7 @@ static void rpc_cluster_member_promote(struct call *call, const void *message)
 {
     const Etcdserverpb__MemberPromoteRequest *request = message;
     struct command command = {.kind = COMMAND_MEMBER_PROMOTE, .member = {.id = request->id}};
-    propose_change_of(call, &command, on_promoted);
+    propose_change(call, &command, on_promoted);
 }
 
 static const struct method rows[] = {

@@ -9,11 +9,6 @@
 
 static const char not_leader[] = "election: not leader";
 
-static struct bytes view(ProtobufCBinaryData data)
-{
-    return bytes_of(data.data, data.len);
-}
-
 /* ---- Campaign ---- */
 
 struct campaign_call {
@@ -43,8 +38,8 @@ static void rpc_election_campaign(struct call *call, const void *message)
 {
     const V3electionpb__CampaignRequest *request = message;
     struct campaign_call *state = CONTAINER_OF(call, struct campaign_call, contend.call);
-    struct contest_entry entry = {.name = view(request->name),
-                                  .value = view(request->value),
+    struct contest_entry entry = {.name = message_view(request->name),
+                                  .value = message_view(request->value),
                                   .lease = request->lease,
                                   .update = true,
                                   .arena = call_arena(call)};
@@ -92,8 +87,8 @@ static void proclaim(struct call *call)
     const struct proclaim_call *state = CONTAINER_OF(call, struct proclaim_call, call);
     const V3electionpb__LeaderKey *leader = state->request->leader;
     struct contest_change change;
-    contest_change_put(&change, view(leader->key), leader->rev, view(state->request->value),
-                       state->lease);
+    contest_change_put(&change, message_view(leader->key), leader->rev,
+                       message_view(state->request->value), state->lease);
     call_propose(call, &change.command, on_proclaimed);
 }
 
@@ -123,7 +118,7 @@ static void rpc_election_resign(struct call *call, const void *message)
         return;
     }
     struct contest_change change;
-    contest_change_delete(&change, view(request->leader->key), request->leader->rev);
+    contest_change_delete(&change, message_view(request->leader->key), request->leader->rev);
     call_propose(call, &change.command, answer_header_alone); /* who leads no more has resigned */
 }
 
@@ -170,7 +165,7 @@ static void rpc_election_leader(struct call *call, const void *message)
 {
     const V3electionpb__LeaderRequest *request = message;
     enum err err =
-        contest_first(call_arena(call), view(request->name), &leader_call_of(call)->first);
+        contest_first(call_arena(call), message_view(request->name), &leader_call_of(call)->first);
     if (err != OK) {
         call_fail(call, err);
     } else {
@@ -194,8 +189,6 @@ struct observe_call {
     bool leaderless; /* the watcher waits for anybody */
     bool waits_for_room;
 };
-
-static void observe(struct observe_call *state);
 
 static struct observe_call *observe_of(struct watch_stream *stream)
 {
@@ -332,7 +325,7 @@ static void rpc_election_observe(struct call *call, const void *message)
 {
     const V3electionpb__LeaderRequest *request = message;
     struct observe_call *state = CONTAINER_OF(call, struct observe_call, call);
-    enum err err = contest_first(call_arena(call), view(request->name), &state->first);
+    enum err err = contest_first(call_arena(call), message_view(request->name), &state->first);
     if (err != OK) {
         call_fail(call, err);
     } else if (endless_open(&state->endless, call, end_observe)) {

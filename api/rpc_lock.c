@@ -18,9 +18,8 @@ static void on_locked(struct call *call)
 static void rpc_lock_lock(struct call *call, const void *message)
 {
     const V3lockpb__LockRequest *request = message;
-    struct contest_entry entry = {.name = bytes_of(request->name.data, request->name.len),
-                                  .lease = request->lease,
-                                  .arena = call_arena(call)};
+    struct contest_entry entry = {
+        .name = message_view(request->name), .lease = request->lease, .arena = call_arena(call)};
     contend(call, &entry, "mutex: session is expired", on_locked);
 }
 
@@ -35,7 +34,7 @@ static void rpc_lock_unlock(struct call *call, const void *message)
 {
     const V3lockpb__UnlockRequest *request = message;
     struct command command = {.kind = COMMAND_DELETE_RANGE};
-    command.delete_range.key = bytes_of(request->key.data, request->key.len);
+    command.delete_range.key = message_view(request->key);
     if (request->key.len == 0) {
         call_fail(call, ERR_KEY_EMPTY);
     } else {

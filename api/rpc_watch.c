@@ -13,6 +13,7 @@
 #include "api/endless.h"
 #include "api/service_private.h"
 #include "api/watchresponse.h"
+#include "api/message.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
@@ -297,15 +298,10 @@ static struct rpc_watcher *find(const struct watch_call *watch, int64_t id)
     return NULL;
 }
 
-static struct bytes bytes_from(ProtobufCBinaryData data)
-{
-    return bytes_of(data.data, data.len);
-}
-
 static struct watch_spec spec_of(const Etcdserverpb__WatchCreateRequest *request)
 {
-    struct watch_spec spec = {.key = bytes_from(request->key),
-                              .range_end = bytes_from(request->range_end),
+    struct watch_spec spec = {.key = message_view(request->key),
+                              .range_end = message_view(request->range_end),
                               .start_revision = request->start_revision,
                               .prev_kv = request->prev_kv};
     if (spec.key.len == 0) {

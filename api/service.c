@@ -28,8 +28,9 @@ static const struct method_table *const tables[] = {
 /* ---- a call comes in ---- */
 
 /* What holds for every method alike. */
-static enum err admit(struct call *call, const struct grpc_call *grpc)
+static enum err admit(struct call *call)
 {
+    const struct grpc_call *grpc = call_grpc(call);
     const struct method *method = grpc_call_method(grpc)->user;
     struct bytes value;
     if (!method->learner_serves && server_is_learner(call->server)) {
@@ -67,7 +68,7 @@ static void service_dispatch(struct grpc_call *grpc, struct bytes message)
     const struct method *method = grpc_call_method(grpc)->user;
     struct call *call = call_of(grpc);
     call->request_bytes = message.len;
-    enum err err = admit(call, grpc);
+    enum err err = admit(call);
     if (err == OK && method->check != NULL) {
         err = method->check(call, message);
     }
@@ -87,7 +88,7 @@ static void on_stream_open(struct grpc_call *grpc)
 {
     const struct method *method = grpc_call_method(grpc)->user;
     struct call *call = call_of(grpc);
-    enum err err = admit(call, grpc);
+    enum err err = admit(call);
     if (err != OK) {
         call_fail(call, err);
     } else if (method->open != NULL) {

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 
@@ -109,4 +110,14 @@ enum err fs_make_dirs(struct fs *fs, const char *path, struct why *why)
     }
     /* mkdir says "exists" of a file as well. */
     return fs_sync_dir(fs, path, why);
+}
+
+enum err fs_sync_parent(struct fs *fs, const char *path, struct why *why)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return fs_sync_dir(fs, ".", why);
+    }
+    CLEANUP(freep) char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    return parent != NULL ? fs_sync_dir(fs, parent, why) : ERR_NOMEM;
 }

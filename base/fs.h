@@ -183,6 +183,9 @@ MUST_CHECK static inline enum err fs_free_bytes(struct fs *fs, const char *path,
 
 void fs_names_fini(struct fs_names *names);
 
+/* Make durable which names the directory of PATH has. Any thread. */
+MUST_CHECK enum err fs_sync_parent(struct fs *fs, const char *path, struct why *why);
+
 /* "dir/name" into RET of SIZE bytes; ERR_INVALID when it does not fit. */
 #define FS_PATH_MAX 4096
 MUST_CHECK enum err fs_join(const char *dir, const char *name, char *ret, size_t size,

@@ -136,17 +136,12 @@ static void write_texts(struct buf *buf, const char *const *texts, size_t count)
 void cluster_encode_row(const struct cluster_member *member, uint8_t key[CLUSTER_ROW_KEY_BYTES],
                         struct buf *buf)
 {
-    put_u64(key, __builtin_bswap64(member->id));
+    put_u64_be(key, member->id);
     write_u8(buf, ROW_FORMAT);
     write_u8(buf, member->learner);
     write_var_bytes(buf, bytes_of_str(member->name));
     write_texts(buf, member->peer_urls, member->peer_url_count);
     write_texts(buf, member->client_urls, member->client_url_count);
-}
-
-static void put_id(uint8_t key[ID_BYTES], uint64_t id)
-{
-    put_u64(key, __builtin_bswap64(id));
 }
 
 static enum err save(struct cluster *cluster, const struct cluster_member *member)
@@ -242,7 +237,7 @@ static void save_removed(struct cluster *cluster, uint64_t id)
     static const uint8_t format = ROW_FORMAT;
     uint8_t key[REMOVED_KEY_BYTES];
     memcpy(key, removed_key, REMOVED_PREFIX);
-    put_id(key + REMOVED_PREFIX, id);
+    put_u64_be(key + REMOVED_PREFIX, id);
     store_table_put(cluster->store, TABLE_CLUSTER, bytes_of(key, sizeof key), bytes_of(&format, 1));
 }
 
@@ -469,7 +464,7 @@ enum err cluster_remove(struct cluster *cluster, const struct command_member *me
     cluster->count--;
     memmove(gone, gone + 1, (cluster->count - at) * sizeof *gone);
     uint8_t key[ID_BYTES];
-    put_id(key, member->id);
+    put_u64_be(key, member->id);
     store_table_delete(cluster->store, TABLE_MEMBER, bytes_of(key, sizeof key));
     save_removed(cluster, member->id);
     return OK;

@@ -18,11 +18,6 @@ void log_standing_fini(struct log_standing *standing)
 
 /* ---- looking ---- */
 
-static enum member_role role_of(int role)
-{
-    return role == RAFT_VOTER ? MEMBER_VOTER : role == RAFT_STANDBY ? MEMBER_LEARNER : MEMBER_SPARE;
-}
-
 static enum err read_members(struct bytes encoded, struct log_standing *ret)
 {
     struct raft_configuration configuration;
@@ -35,7 +30,7 @@ static enum err read_members(struct bytes encoded, struct log_standing *ret)
         const struct raft_server *server = &configuration.servers[i];
         size_t at = ret->member_count++;
         ret->members[at].id = server->id;
-        ret->members[at].role = role_of(server->role);
+        ret->members[at].role = nodepeers_role_of(server->role);
         (void)snprintf(ret->members[at].address, sizeof ret->members[at].address, "%s",
                        server->address);
     }

@@ -2,7 +2,6 @@
 #ifndef RAFT_LOGFORCE_H
 #define RAFT_LOGFORCE_H
 
-#include "base/addr.h"
 #include "base/fs.h"
 #include "base/limits.h"
 #include "raft/node.h"
@@ -35,7 +34,7 @@ struct log_standing {
     uint64_t *terms; /* of entries first_index to last_index */
     struct {
         uint64_t id;
-        char address[ADDR_TEXT_SIZE];
+        char address[NODE_ADDRESS_SIZE];
         enum member_role role;
     } members[MEMBERS_MAX]; /* of the newest configuration in it */
     size_t member_count;

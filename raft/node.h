@@ -6,6 +6,7 @@
 #include "base/env.h"
 #include "base/logger.h"
 #include "base/metrics.h"
+#include "raft/nodeaddress.h"
 #include "raft/raftlog.h"
 #include "raft/transport.h"
 
@@ -19,8 +20,8 @@ enum member_role { MEMBER_VOTER, MEMBER_LEARNER, MEMBER_SPARE };
 
 struct node_member {
     uint64_t id;
-    /* host:port of its peer listener. In a configuration it must be unique for good, and cannot be
-     * changed: what stands before an '@' is for that, and not looked at. */
+    /* host:port of its peer listener; in a configuration, where it cannot be changed, as
+     * node_address_format has it. */
     const char *address;
     enum member_role role;
 };

@@ -9,7 +9,7 @@
 /* Private to node.c, nodepeers.c (who is in the configuration, and how to reach them) and
  * nodechange.c (changes of the configuration, leadership handed over). */
 
-#define ADDRESS_BYTES_MAX 256
+#define ADDRESS_BYTES_MAX NODE_ADDRESS_SIZE
 
 /* A peer that the transport was told of. */
 struct peer {
@@ -92,6 +92,7 @@ static inline const struct raft *core_of(const struct node *node)
 /* nodepeers.c: after the core was left. */
 void nodepeers_follow(struct node *node);
 void nodepeers_add(struct node *node, uint64_t id, const char *address);
+enum member_role nodepeers_role_of(int role); /* of the core's */
 void nodepeers_on_link(struct node *node, uint64_t id, bool up);
 MUST_CHECK enum err nodepeers_encode_first(const struct node_config *config,
                                            struct raft_buffer *ret, struct why *why);

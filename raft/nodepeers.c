@@ -13,7 +13,7 @@ size_t node_members(const struct node *node, const struct node_member **ret)
     return members->count;
 }
 
-static enum member_role role_of(int role)
+enum member_role nodepeers_role_of(int role)
 {
     switch (role) {
     case RAFT_VOTER:
@@ -34,8 +34,9 @@ static void set_members(struct node *node, const struct raft_configuration *conf
         const struct raft_server *server = &configuration->servers[i];
         size_t at = members->count++;
         strncpy(members->addresses[at], server->address, ADDRESS_BYTES_MAX - 1);
-        members->items[at] = (struct node_member){
-            .id = server->id, .address = members->addresses[at], .role = role_of(server->role)};
+        members->items[at] = (struct node_member){.id = server->id,
+                                                  .address = members->addresses[at],
+                                                  .role = nodepeers_role_of(server->role)};
     }
 }
 
@@ -57,19 +58,14 @@ static const char *present_address(const struct node *node, uint64_t id, const c
             return node->known[i].address;
         }
     }
-    const char *at = strchr(address, '@');
-    return at == NULL ? address : at + 1;
+    return node_address_host(address);
 }
 
 void nodepeers_add(struct node *node, uint64_t id, const char *configured)
 {
     const char *address = present_address(node, id, configured);
-    size_t i = 0;
-    while (i < node->peer_count && node->peers[i].id != id) {
-        i++;
-    }
-    if (i == MEMBERS_MAX ||
-        (i < node->peer_count && strcmp(node->peers[i].address, address) == 0)) {
+    struct peer *peer = find_peer(node, id);
+    if (peer == NULL ? node->peer_count == MEMBERS_MAX : strcmp(peer->address, address) == 0) {
         return;
     }
     if (node->transport->ops->add_peer(node->transport, id, address) != OK) {
@@ -77,11 +73,12 @@ void nodepeers_add(struct node *node, uint64_t id, const char *configured)
                  LOG_STR("address", address));
         return;
     }
-    struct peer *peer = &node->peers[i];
-    uint64_t since_ms = i < node->peer_count ? peer->connected_since_ms : 0;
-    *peer = (struct peer){.id = id, .connected_since_ms = since_ms};
+    if (peer == NULL) {
+        peer = &node->peers[node->peer_count++];
+        *peer = (struct peer){.id = id};
+    }
+    memset(peer->address, 0, sizeof peer->address);
     strncpy(peer->address, address, ADDRESS_BYTES_MAX - 1);
-    node->peer_count += i == node->peer_count;
 }
 
 void nodepeers_on_link(struct node *node, uint64_t id, bool up)

@@ -23,8 +23,8 @@
  * follows the other way, of at most PEER_MEMBERS_BYTES_MAX; then the connection is over.
  *
  * The CRC of a header makes a length worth waiting for, that of the payload makes it worth reading.
- * Beside the kinds of enum frame_kind there are two of the connection's own: a ping, 8 bytes, and a
- * pong that repeats them. */
+ * Beside the kinds of enum frame_kind there are three of the connection's own: a ping, 8 bytes, a
+ * pong that repeats them, and the answer above. */
 #define PEER_VERSION            1u
 #define PEER_HELLO_BYTES        48u
 #define PEER_ANSWER_BYTES       32u

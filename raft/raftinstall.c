@@ -100,10 +100,10 @@ static enum err fill_message(const struct raftio *io, uint64_t index, uint64_t t
                              struct bytes manifest, struct raft_install_snapshot *ret)
 {
     const struct raft *r = &io->core;
-    const struct confhist_item *item = confhist_at(&io->history, index);
     if (!raftio_holds(io, index, term)) {
         return ERR_NOT_FOUND;
     }
+    const struct confhist_item *item = confhist_at(&io->history, index);
     *ret = (struct raft_install_snapshot){
         .term = r->current_term, .last_index = index, .last_term = term, .conf_index = item->index};
     enum err err = configuration_decode(blob_bytes(item->encoded), &ret->conf);
@@ -122,12 +122,10 @@ enum err raftio_install(struct raftio *io, uint64_t peer, uint64_t index, uint64
     struct raft_message message = {.type = RAFT_IO_INSTALL_SNAPSHOT, .server_id = peer};
     TRY(fill_message(io, index, term, manifest, &message.install_snapshot));
     struct frame_notes notes = {0};
-    struct blob *frame = raftheap_must(frame_encode(&message, &notes, io->address));
-    raft_configuration_close(&message.install_snapshot.conf);
     progress->snapshot_index = index;
     progress->snapshot_last_send = io->io.time(&io->io);
-    bool sent = io->transport->ops->send(io->transport, peer, LANE_BULK, FRAME_RAFT, frame);
-    blob_unref(frame);
+    bool sent = raftnet_send_frame(io, peer, LANE_BULK, &message, &notes);
+    raft_configuration_close(&message.install_snapshot.conf);
     return sent ? OK : ERR_CONNECT;
 }
 

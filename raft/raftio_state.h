@@ -57,7 +57,7 @@ struct raftio {
     uint64_t wants[MEMBERS_MAX]; /* members that need the state: to be told */
     size_t wants_count;
     uint64_t state_bytes; /* of the largest on its way: raftinstall_limits */
-    char address[256];    /* our own, as the configuration says */
+    char address[256];    /* our own, as the configuration or raftio_set_address says */
     bool address_is_set;  /* not learnt from the configuration */
     struct raft_change change;
     struct raft_transfer transfer;
@@ -97,5 +97,8 @@ bool raftinstall_may(struct raftio *io, const struct raft_install_snapshot *snap
 /* raftnet.c */
 void raftnet_set_methods(struct raftio *io);
 void raftnet_deliver(struct raftio *io, struct raft_message *message);
+/* False: it was dropped. */
+bool raftnet_send_frame(struct raftio *io, uint64_t peer, enum transport_lane lane,
+                        const struct raft_message *message, const struct frame_notes *notes);
 
 #endif

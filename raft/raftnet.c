@@ -76,8 +76,8 @@ void raftio_on_link(struct raftio *io, uint64_t peer, bool up)
 
 /* ---- out ---- */
 
-static bool send_frame(struct raftio *io, uint64_t peer, enum transport_lane lane,
-                       const struct raft_message *message, const struct frame_notes *notes)
+bool raftnet_send_frame(struct raftio *io, uint64_t peer, enum transport_lane lane,
+                        const struct raft_message *message, const struct frame_notes *notes)
 {
     struct blob *frame = raftheap_must(frame_encode(message, notes, io->address));
     bool sent = io->transport->ops->send(io->transport, peer, lane, FRAME_RAFT, frame);
@@ -98,16 +98,17 @@ static int send_message(struct raftio *io, const struct raft_message *message)
     case RAFT_IO_APPEND_ENTRIES_RESULT:
         fixed = *message;
         guard_fix_result(&io->guard, &fixed.append_entries_result, &notes);
-        sent = send_frame(io, peer, LANE_URGENT, &fixed, &notes);
+        sent = raftnet_send_frame(io, peer, LANE_URGENT, &fixed, &notes);
         break;
     case RAFT_IO_INSTALL_SNAPSHOT:
-        sent = raftinstall_takes(io, message) || send_frame(io, peer, LANE_BULK, message, &notes);
+        sent = raftinstall_takes(io, message) ||
+               raftnet_send_frame(io, peer, LANE_BULK, message, &notes);
         break;
     case RAFT_IO_TIMEOUT_NOW:
-        sent = send_frame(io, peer, LANE_BULK, message, &notes);
+        sent = raftnet_send_frame(io, peer, LANE_BULK, message, &notes);
         break;
     default:
-        sent = send_frame(io, peer, LANE_URGENT, message, &notes);
+        sent = raftnet_send_frame(io, peer, LANE_URGENT, message, &notes);
         break;
     }
     return sent || guard_on(&io->guard, GUARD_SEND_SUCCEEDS) ? 0 : RAFT_NOCONNECTION;

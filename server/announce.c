@@ -66,9 +66,8 @@ static enum err fill_from_configuration(struct node *node, struct arena *arena,
     }
     for (size_t i = 0; i < init->count; i++) {
         struct command_member *member = &init->members[i];
-        const char *at = strchr(members[i].address, '@');
         char url[URL_TEXT_SIZE];
-        snprintf(url, sizeof url, "http://%s", at == NULL ? members[i].address : at + 1);
+        snprintf(url, sizeof url, "http://%s", node_address_host(members[i].address));
         *member = (struct command_member){
             .id = members[i].id, .learner = members[i].role != MEMBER_VOTER, .peer_url_count = 1};
         member->peer_urls = arena_alloc(arena, sizeof *member->peer_urls);

@@ -45,6 +45,11 @@ static int order_texts(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+void bootstrap_sort_urls(char **urls, size_t count)
+{
+    qsort(urls, count, sizeof *urls, order_texts);
+}
+
 static int order_members(const void *a, const void *b)
 {
     const struct initial_member *x = a;
@@ -180,7 +185,7 @@ enum err initial_cluster_parse(const char *text, const char *token, struct initi
     uint64_t ids[MEMBERS_MAX];
     for (size_t i = 0; i < ret->count; i++) {
         struct initial_member *member = &ret->members[i];
-        qsort(member->peer_urls, member->peer_url_count, sizeof *member->peer_urls, order_texts);
+        bootstrap_sort_urls(member->peer_urls, member->peer_url_count);
         member->id = bootstrap_member_id(member->peer_urls, member->peer_url_count, token);
     }
     qsort(ret->members, ret->count, sizeof *ret->members, order_members);

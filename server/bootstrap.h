@@ -31,6 +31,9 @@ void initial_cluster_fini(struct initial_cluster *cluster);
 const struct initial_member *initial_cluster_find(const struct initial_cluster *cluster,
                                                   const char *name);
 
+/* In the order that an id is computed in. */
+void bootstrap_sort_urls(char **urls, size_t count);
+
 /* First eight bytes, big-endian, of SHA-1 over the sorted URLs and the token. */
 uint64_t bootstrap_member_id(char *const *sorted_urls, size_t count, const char *token);
 /* The same over the member ids in ascending order, eight bytes big-endian each. */

@@ -29,7 +29,6 @@
 #define LEAVE_AGAIN_MS       500
 #define TXN_OVERHEAD_BYTES   64
 
-static void leave_now(struct contest *contest);
 static void look(struct contest *contest);
 
 /* ---- keys and changes ---- */

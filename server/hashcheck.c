@@ -209,8 +209,7 @@ static void tell_split(struct hashcheck *check, struct hashcheck_topic *topic)
 static void settle(struct hashcheck *check, struct hashcheck_topic *topic, bool over)
 {
     const struct hash_note *truth;
-    bool complete = hashvote_complete(topic->votes, topic->vote_count);
-    over = over || complete;
+    over = over || hashvote_complete(topic->votes, topic->vote_count);
     switch (hashvote_judge(topic->votes, topic->vote_count, &truth)) {
     case VERDICT_OPEN:
         break;

@@ -50,11 +50,6 @@ static char *read_text(struct reader *r)
     return copy;
 }
 
-static int order_texts(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static enum err read_member(struct reader *r, struct initial_member *member, bool *has_started)
 {
     member->id = read_u64(r);
@@ -75,7 +70,7 @@ static enum err read_member(struct reader *r, struct initial_member *member, boo
         }
         member->peer_urls[member->peer_url_count++] = url;
     }
-    qsort(member->peer_urls, member->peer_url_count, sizeof *member->peer_urls, order_texts);
+    bootstrap_sort_urls(member->peer_urls, member->peer_url_count);
     return OK;
 }
 

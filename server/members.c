@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/assert.h"
 #include "server/forward.h"
 #include "server/joining.h"
@@ -10,13 +7,12 @@
 #define LEARNERS_MAX 1 /* unless something else is configured */
 
 enum err members_of_config(const struct server_config *config, struct node_member *ret,
-                           char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE], struct why *why)
+                           char addresses[MEMBERS_MAX][NODE_ADDRESS_SIZE], struct why *why)
 {
     ASSERT(config->member_count <= MEMBERS_MAX);
     for (size_t i = 0; i < config->member_count; i++) {
-        int n = snprintf(addresses[i], MEMBERSHIP_ADDRESS_SIZE, "%" PRIx64 "@%s",
-                         config->members[i].id, config->member_addresses[i]);
-        if (n < 0 || n >= MEMBERSHIP_ADDRESS_SIZE) {
+        if (!node_address_format(config->members[i].id, config->member_addresses[i],
+                                 addresses[i])) {
             why_set(why, "the address '%s' is too long", config->member_addresses[i]);
             return ERR_LIMIT;
         }

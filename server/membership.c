@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/membership.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/addr.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
@@ -73,10 +70,8 @@ static bool find_address(const char *const *peer_urls, size_t count, struct addr
     return false;
 }
 
-/* The id before it makes it unique: an address that a member had once may be another's later, but
- * stays in the configuration. */
 bool membership_address(uint64_t id, const char *const *peer_urls, size_t count,
-                        char ret[MEMBERSHIP_ADDRESS_SIZE])
+                        char ret[NODE_ADDRESS_SIZE])
 {
     struct addr addr;
     char text[ADDR_TEXT_SIZE];
@@ -84,8 +79,7 @@ bool membership_address(uint64_t id, const char *const *peer_urls, size_t count,
         return false;
     }
     addr_format(&addr, text, sizeof text);
-    int n = snprintf(ret, MEMBERSHIP_ADDRESS_SIZE, "%" PRIx64 "@%s", id, text);
-    return n > 0 && n < MEMBERSHIP_ADDRESS_SIZE;
+    return node_address_format(id, text, ret);
 }
 
 /* Members move: what the table says holds. */
@@ -131,7 +125,7 @@ static bool has_caught_up(const struct membership *m, uint64_t id)
 struct step {
     enum change_kind kind;
     uint64_t id;
-    char address[MEMBERSHIP_ADDRESS_SIZE];
+    char address[NODE_ADDRESS_SIZE];
 };
 
 static bool find_step(const struct membership *m, struct step *ret)

@@ -70,8 +70,7 @@ bool membership_is_behind(const struct membership *membership, uint64_t id);
 
 /* What a member's address is in Raft's configuration, from its peer URLs; false: it has none that
  * could be called. */
-#define MEMBERSHIP_ADDRESS_SIZE 256
 bool membership_address(uint64_t id, const char *const *peer_urls, size_t count,
-                        char ret[MEMBERSHIP_ADDRESS_SIZE]);
+                        char ret[NODE_ADDRESS_SIZE]);
 
 #endif

@@ -286,7 +286,7 @@ static enum err open_node(struct server *server, struct why *why)
     };
     struct server_config *config = &server->config;
     struct node_member bootstrap[MEMBERS_MAX];
-    char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE];
+    char addresses[MEMBERS_MAX][NODE_ADDRESS_SIZE];
     TRY(members_of_config(config, bootstrap, addresses, why));
     uint64_t held_entries = config->catchup_entries != 0 ? config->catchup_entries : HELD_ENTRIES;
     struct node_config node_config = {

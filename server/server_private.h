@@ -16,7 +16,7 @@
 
 /* A member's inside, for the files that implement its door: server.c (start, requests, stop),
  * transfer.c (leadership handed over), members.c (who is a member), agreement.c (hashes compared),
- * gauges.c (its metrics). */
+ * states.c (whole databases), gauges.c (its metrics). */
 
 enum server_state { SERVER_RUNNING, SERVER_LEAVING, SERVER_CLOSING };
 
@@ -60,7 +60,7 @@ struct server {
 /* In members.c: the first configuration; what the node asks and tells of members, once it is there.
  */
 MUST_CHECK enum err members_of_config(const struct server_config *config, struct node_member *ret,
-                                      char addresses[MEMBERS_MAX][MEMBERSHIP_ADDRESS_SIZE],
+                                      char addresses[MEMBERS_MAX][NODE_ADDRESS_SIZE],
                                       struct why *why);
 void members_open(struct server *server);
 bool members_on_is_removed(void *ctx, uint64_t member_id);

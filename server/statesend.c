@@ -226,7 +226,7 @@ static bool send_chunk(struct sender *sender, struct blob *chunk)
     return true;
 }
 
-/* Thread: state. */
+/* Thread: state-out. */
 static void read_work(struct job *job)
 {
     struct sender *sender = CONTAINER_OF(job, struct sender, job);

@@ -4,18 +4,19 @@
 
 #include "base/fs.h"
 #include "base/metrics.h"
-#include "base/worker.h"
 #include "raft/node.h"
 #include "server/stateframe.h"
 
 /* The leader's side of a database on its way to a member that the log cannot help.
  *
- *   wanted ─▶ ASKING ── have, and our log goes on from there ──────────────────▶ INSTALLING
- *               │ have, but too old                                               ▲   │
- *               ▼                                                                 │   ▼
- * node_install COPYING ─▶ OFFERED ── want ─▶ STREAMING ── all, end ─▶ ... have ─────┘   until its
- * log ▲            └───────────────┴─ refused ─▶ WAITING ─▶ ASKING          begins there └── our
- * log has forgotten what follows the copy ────────┘
+ *   wanted ─▶ ASKING ─▶ COPYING ─▶ OFFERED ─▶ STREAMING ─▶ INSTALLING ─▶ its log begins
+ *
+ *   ASKING      what does it have? what our log goes on from: INSTALLING at once; else COPYING
+ *   COPYING     until there is a copy that will do
+ *   OFFERED     it says from where on it wants that
+ *   STREAMING   chunks; with the last one, it has what was copied
+ *   INSTALLING  node_install, repeated. Our log has forgotten what follows: COPYING again
+ *   WAITING     no copy can be made, or it refuses: for a while, then ASKING
  *
  * One copy serves all members that need one while it will do; its file has no name, so that it goes
  * with the last of them, or with the process. A window of chunks is on the way to each member, and

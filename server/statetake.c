@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/worker.h"
 
 /* Without a word of the leader for so long, what is half there goes. */
 #define IDLE_MS 60000u
@@ -100,7 +101,7 @@ static void become_idle(struct statetake *take)
     take->size_bytes = 0;
 }
 
-/* Thread: state. */
+/* Thread: state-in. */
 static void discard_work(struct job *job)
 {
     struct statetake *take = CONTAINER_OF(job, struct statetake, job);
@@ -168,7 +169,7 @@ static void on_replaced(struct store_replace_request *request)
     }
 }
 
-/* Thread: state. */
+/* Thread: state-in. */
 static void sync_work(struct job *job)
 {
     struct statetake *take = CONTAINER_OF(job, struct statetake, job);
@@ -210,7 +211,7 @@ static void consider_end(struct statetake *take)
 
 /* ---- chunks ---- */
 
-/* Thread: state. */
+/* Thread: state-in. */
 static void write_work(struct job *job)
 {
     struct take_write *write = CONTAINER_OF(job, struct take_write, job);
@@ -313,7 +314,7 @@ static enum err open_file(struct statetake *take)
     return OK;
 }
 
-/* Thread: state. */
+/* Thread: state-in. */
 static void open_work(struct job *job)
 {
     struct statetake *take = CONTAINER_OF(job, struct statetake, job);
@@ -382,9 +383,7 @@ static void on_offer(struct statetake *take, uint64_t peer, const struct statefr
         env_timer_start(take->config.env, &take->idle, IDLE_MS);
         say_want(take, true);
     } else if (same && take->state != DISCARDING) {
-        struct stateframe want = {
-            .what = STATE_WANT, .number = take->number, .offset = take->written};
-        say(take, peer, &want); /* it is being looked at */
+        say_want(take, false); /* it is being looked at */
     } else {
         say_refused(take, peer, frame->number, STATE_BUSY);
         if (take->state == RECEIVING) {

@@ -3,16 +3,15 @@
 #define SERVER_STATETAKE_H
 
 #include "base/fs.h"
-#include "base/worker.h"
 #include "raft/node.h"
 #include "server/stateframe.h"
 
 /* The follower's side of a database that comes from the leader (statesend.h): into a file beside
  * our own, checked, and in the place of our own.
  *
- *   offer ─▶ OPENING ─▶ RECEIVING ── all chunks, the digest is right ─▶ SYNCING ─▶ REPLACING ─▶
- * have │           │                                              │           │ └───────────┴─ no
- * room, a chunk or digest that is wrong ───┴───────────┴─▶ DISCARDING
+ *   offer ─▶ OPENING ─▶ RECEIVING ─── all, the digest is right ──▶ SYNCING ─▶ REPLACING ─▶ have
+ *                │           │                                        │           │
+ *                └── no room, a chunk, digest or database that is wrong ──▶ DISCARDING
  *
  * The database goes first, the Raft log follows: what is streamed is the effect of committed
  * entries, so that a member whose database is ahead of its log is merely one that skips entries it

@@ -109,22 +109,11 @@ static enum err check(struct backupwriter *writer, struct why *why)
     return backup_open(writer->fs, writer->part_path, &backup, why);
 }
 
-static enum err sync_parent(struct backupwriter *writer, struct why *why)
-{
-    const char *slash = strrchr(writer->path, '/');
-    if (slash == NULL) {
-        return fs_sync_dir(writer->fs, ".", why);
-    }
-    size_t len = slash == writer->path ? 1 : (size_t)(slash - writer->path);
-    CLEANUP(freep) char *parent = strndup(writer->path, len);
-    return parent != NULL ? fs_sync_dir(writer->fs, parent, why) : ERR_NOMEM;
-}
-
 enum err backupwriter_finish(struct backupwriter *writer, struct why *why)
 {
     TRY(check(writer, why));
     TRY(fs_sync(writer->file, why));
     TRY(fs_rename(writer->fs, writer->part_path, writer->path, why));
     writer->kept = true;
-    return sync_parent(writer, why);
+    return fs_sync_parent(writer->fs, writer->path, why);
 }

@@ -50,9 +50,9 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
     return remove(path);
 }
 
-static void remove_tree(const char *path)
+static int remove_tree(const char *path)
 {
-    (void)nftw(path, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    return nftw(path, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
 /* Missing, or without a name other than EXCEPT. */
@@ -104,8 +104,7 @@ static enum err make_staging(struct restoring *r, struct why *why)
         why_set(why, "another restore into '%s' is under way", config->data_dir);
     }
     TRY(err);
-    if (nftw(r->member, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0 &&
-        errno != ENOENT) {
+    if (remove_tree(r->member) != 0 && errno != ENOENT) {
         return system_error("remove", r->member, why);
     }
     return fs_make_dirs(r->fs, r->member, why);
@@ -278,9 +277,9 @@ static enum err restore_into(struct restoring *r, struct why *why)
         err = put_in_place(r, why);
     }
     if (err != OK && config->wal_dir != NULL) {
-        remove_tree(config->wal_dir);
+        (void)remove_tree(config->wal_dir);
     }
-    remove_tree(r->staging);
+    (void)remove_tree(r->staging);
     return err;
 }
 

@@ -25,8 +25,8 @@ struct spool {
 /* A copy's inside, which lives a little longer: its file is closed by the thread. */
 struct spool_file {
     struct spool *spool;
-    struct spool_copy *copy; /* NULL: ended */
-    char *path;              /* NULL: it has no name any more */
+    struct spool_copy *copy; /* the caller's, until it has ended it */
+    char *path;              /* of the copy, until it is open */
     struct store_copy_request request;
     struct job job;
     struct fs_file *file;
@@ -210,7 +210,6 @@ void spool_end(struct spool_copy *copy)
 {
     struct spool_file *file = TAKE(copy->file);
     blob_unref(TAKE(copy->piece));
-    file->copy = NULL;
     if (file->file == NULL || file->spool->closing) {
         fs_close(TAKE(file->file));
         on_closed(&file->job);

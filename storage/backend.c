@@ -227,7 +227,7 @@ static enum err open_database(const struct backend_config *config, struct conn *
         TRY(schema_verify(conn, &config->identity, meta, why));
         TRY(conn_set_up(conn, CONN_WRITER, why));
     }
-    TRY(conn_sync_parent(config->fs, config->path, why));
+    TRY(fs_sync_parent(config->fs, config->path, why));
     *ret = TAKE(conn);
     return OK;
 }

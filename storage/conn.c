@@ -266,14 +266,15 @@ void conn_rollback(struct conn *conn)
     }
 }
 
-enum err conn_sync_parent(struct fs *fs, const char *path, struct why *why)
+enum err conn_sync(struct conn *conn, struct why *why)
 {
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL) {
-        return fs_sync_dir(fs, ".", why);
+    sqlite3_file *file = conn_file(conn);
+    int rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    if (rc != SQLITE_OK) {
+        why_set(why, "sync '%s': %s", conn->path, sqlite3_errstr(rc));
+        return ERR_IO;
     }
-    CLEANUP(freep) char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    return parent != NULL ? fs_sync_dir(fs, parent, why) : ERR_NOMEM;
+    return OK;
 }
 
 void conn_bind_bytes(sqlite3_stmt *stmt, int column, struct bytes bytes)

@@ -56,7 +56,10 @@ MUST_CHECK enum err conn_open(const char *path, const char *vfs, enum conn_mode 
 void conn_close(struct conn *conn); /* NULL allowed */
 void conn_closep(struct conn **conn);
 
-/* The pragmas that may only be set once it is known that the file is ours. */
+/* The pragmas that may only be set once it is known that the file is ours. To sync the directory
+ * afterwards is the caller's (fs_sync_parent): SQLite changes to WAL mode under a rollback journal
+ * and removes that without syncing it. Were it to come back after a loss of power, it would undo
+ * the change over a database that has gone on. */
 MUST_CHECK enum err conn_set_up(struct conn *conn, enum conn_mode mode, struct why *why);
 
 /* What the last call's result RC says, with WHAT and SQLite's text in why. RC is no success. */
@@ -83,11 +86,6 @@ MUST_CHECK enum err conn_number(struct conn *conn, enum stmt stmt, int64_t *ret,
 /* End whatever transaction is open without keeping its changes. */
 void conn_rollback(struct conn *conn);
 
-/* Make durable which names the directory of PATH has. SQLite changes to WAL mode under a rollback
- * journal and removes that without syncing the directory: were it to come back after a loss of
- * power, it would undo the change over a database that has gone on. Any thread. */
-MUST_CHECK enum err conn_sync_parent(struct fs *fs, const char *path, struct why *why);
-
 /* Bind bytes that stay where they are until the statement is reset; empty ones as an empty blob. */
 void conn_bind_bytes(sqlite3_stmt *stmt, int column, struct bytes bytes);
 /* A view, valid until the next step or reset. False: no memory for it. */
@@ -96,5 +94,7 @@ bool conn_column_bytes(sqlite3_stmt *stmt, int column, struct bytes *ret);
 /* The open file of the database, or of its WAL; NULL while there is none. */
 sqlite3_file *conn_file(struct conn *conn);
 sqlite3_file *conn_wal(struct conn *conn);
+/* Sync the database file. ERR_IO. */
+MUST_CHECK enum err conn_sync(struct conn *conn, struct why *why);
 
 #endif

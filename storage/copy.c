@@ -123,7 +123,7 @@ static enum err copy_file(struct copier *copier, struct backend_copy *copy)
     if (!supported) {
         TRY(copy_by_hand(copier, copy));
     }
-    return copy->is_temporary ? OK : conn_sync_parent(fs, copy->path, &copy->why);
+    return copy->is_temporary ? OK : fs_sync_parent(fs, copy->path, &copy->why);
 }
 
 /* Thread: copy. */

@@ -80,17 +80,6 @@ static enum err copy_rows(struct defrag *d, struct conn *source, unsigned behind
     return OK;
 }
 
-static enum err sync_target(struct defrag *d, struct why *why)
-{
-    sqlite3_file *file = conn_file(d->target);
-    int rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
-    if (rc != SQLITE_OK) {
-        why_set(why, "sync '%s': %s", d->path, sqlite3_errstr(rc));
-        return ERR_IO;
-    }
-    return OK;
-}
-
 /* Thread: copy. */
 static void rewrite_work(struct job *job)
 {
@@ -102,7 +91,7 @@ static void rewrite_work(struct job *job)
         d->status = copy_rows(d, d->source, BEHIND_ROWS, why);
     }
     if (d->status == OK) {
-        d->status = sync_target(d, why);
+        d->status = conn_sync(d->target, why);
     }
 }
 
@@ -143,7 +132,7 @@ static enum err catch_up(struct defrag *d, struct drain *drain, struct why *why)
 {
     TRY(copy_rows(d, drain->conn, 0, why));
     TRY(copy_state(d, drain, why));
-    return sync_target(d, why);
+    return conn_sync(d->target, why);
 }
 
 /* Thread: storage. */

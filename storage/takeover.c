@@ -90,13 +90,7 @@ static enum err adopt(struct takeover *t, struct conn *conn, struct why *why)
     TRY(conn_run_stmt(conn, STMT_BEGIN_WRITE, why));
     TRY(schema_write_meta(conn, &t->meta, why));
     TRY(conn_run_stmt(conn, STMT_COMMIT, why));
-    sqlite3_file *file = conn_file(conn);
-    int rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
-    if (rc != SQLITE_OK) {
-        why_set(why, "sync '%s': %s", conn->path, sqlite3_errstr(rc));
-        return ERR_IO;
-    }
-    return OK;
+    return conn_sync(conn, why);
 }
 
 static void free_load(struct keyload **load)

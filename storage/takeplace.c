@@ -23,11 +23,11 @@ static enum err rename_and_open(const struct backend_config *config, struct drai
                                 const char *path, struct why *why)
 {
     TRY(fs_rename(config->fs, path, config->path, why));
-    TRY(conn_sync_parent(config->fs, config->path, why));
+    TRY(fs_sync_parent(config->fs, config->path, why));
     CLEANUP(conn_closep) struct conn *conn = NULL;
     TRY(conn_open(config->path, config->vfs, CONN_WRITER, &conn, why));
     TRY(conn_set_up(conn, CONN_WRITER, why));
-    TRY(conn_sync_parent(config->fs, config->path, why));
+    TRY(fs_sync_parent(config->fs, config->path, why));
     return drain_reopen(drain, TAKE(conn), why);
 }
 

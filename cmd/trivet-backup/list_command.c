@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trivet-backup list: keys and values straight from a backup, as etcdctl get would tell them; or
  * all that happened to them. */
-#include <errno.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdlib.h>

@@ -138,9 +138,8 @@ static void tell_missing(const struct recovery *recovery)
         }
         if (log->members[i].role == MEMBER_VOTER && !is_here(recovery, log->members[i].id)) {
             missing++;
-            const char *at = strchr(log->members[i].address, '@');
             printf("not here: member %" PRIx64 " at %s\n", log->members[i].id,
-                   at == NULL ? log->members[i].address : at + 1);
+                   node_address_host(log->members[i].address));
         }
     }
     if (missing < voters / 2 + 1) {

@@ -86,13 +86,10 @@ static enum err make_settings(const struct restore_options *options, struct conf
 
 /* ---- the members ---- */
 
-/* In a configuration an address has its member's id before it (raft/node.h). */
-#define ADDRESS_SIZE (ADDR_TEXT_SIZE + 17)
-
 struct member_rows {
     struct node_member members[MEMBERS_MAX];
     struct dbrewrite_row rows[MEMBERS_MAX];
-    char addresses[MEMBERS_MAX][ADDRESS_SIZE];
+    char addresses[MEMBERS_MAX][NODE_ADDRESS_SIZE];
     uint8_t keys[MEMBERS_MAX][CLUSTER_ROW_KEY_BYTES];
     struct buf values[MEMBERS_MAX];
     size_t count;
@@ -106,7 +103,8 @@ static void member_rows_fini(struct member_rows *all)
 }
 
 /* As a new cluster's first members are: not started, known by their peer URLs. */
-static enum err fill_rows(const struct initial_cluster *cluster, struct member_rows *ret)
+static enum err fill_rows(const struct initial_cluster *cluster, struct member_rows *ret,
+                          struct why *why)
 {
     for (size_t i = 0; i < cluster->count; i++) {
         const struct initial_member *initial = &cluster->members[i];
@@ -124,8 +122,10 @@ static enum err fill_rows(const struct initial_cluster *cluster, struct member_r
         ret->rows[i] = (struct dbrewrite_row){.table = TABLE_MEMBER,
                                               .key = bytes_of(ret->keys[i], sizeof ret->keys[i]),
                                               .value = buf_bytes(&ret->values[i])};
-        (void)snprintf(ret->addresses[i], ADDRESS_SIZE, "%" PRIx64 "@%s", initial->id,
-                       initial->address);
+        if (!node_address_format(initial->id, initial->address, ret->addresses[i])) {
+            why_set(why, "the address '%s' is too long", initial->address);
+            return ERR_LIMIT;
+        }
         ret->members[i] = (struct node_member){
             .id = initial->id, .address = ret->addresses[i], .role = MEMBER_VOTER};
     }
@@ -141,7 +141,7 @@ static enum err restore_as(const char *file, const struct restore_options *optio
     CLEANUP(member_rows_fini) struct member_rows all = {.count = 0};
     struct command_loop loop;
     char data_dir[PATH_MAX];
-    TRY(fill_rows(&settings->cluster, &all));
+    TRY(fill_rows(&settings->cluster, &all, why));
     TRY(command_loop_init(&loop, why));
     /* The member directory is a path in it. */
     int len = snprintf(data_dir, sizeof data_dir, "%s", settings->member_dir);

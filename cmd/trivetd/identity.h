@@ -9,13 +9,14 @@
 
 /* Which member of which cluster this process is:
  *
- *   data                 flags       it is
- *   of a removed member  any         nobody: it does not start
- *   there                any         who its data says; flags that contradict it are an error,
- * unless the state is 'existing', or other members came or went none                 new computed
- * from the flags, unless the others know that a member with this id has run before: without its
- * data it must not vote none                 existing    the member with its peer URLs, by what the
- * others say */
+ *   data of a removed member: nobody; it does not start
+ *   data: who it says; flags that contradict it are an error, unless the state is 'existing', or
+ *   other members came or went
+ *
+ *   none, and the state 'new': computed from the flags, unless the others know that a member with
+ *   this id has run before: without its data it must not vote
+ *
+ *   none, and the state 'existing': the member with its peer URLs, by what the others say */
 struct identity {
     uint64_t cluster_id;
     uint64_t member_id;

@@ -520,7 +520,7 @@ START_TEST(addresses_are_unique_for_good)
 {
     static const char *const some[] = {"unix:///a", "https://[::1]:2380", "http://b:1"};
     char long_host[300];
-    char address[MEMBERSHIP_ADDRESS_SIZE];
+    char address[NODE_ADDRESS_SIZE];
     memset(long_host, 'h', sizeof long_host);
     memcpy(long_host, "http://", 7);
     strcpy(long_host + 250, ":1");
