@@ -124,6 +124,17 @@ void call_compaction(struct call *call, call_cb done)
     store_compact_wait(server_store(call->server), &call->compaction, on_compacted);
 }
 
+static void on_left(struct leave_wait *wait, enum err status)
+{
+    end_wait(CONTAINER_OF(wait, struct call, leave), status);
+}
+
+void call_leave(struct call *call, uint64_t member_id, call_cb done)
+{
+    begin_wait(call, CALL_LEAVE, done);
+    server_await_leave(call->server, &call->leave, member_id, on_left);
+}
+
 static void on_hash(struct store_hash_request *request)
 {
     end_wait(CONTAINER_OF(request, struct call, hash), request->status);
@@ -181,6 +192,9 @@ void call_closed(struct call *call)
         break;
     case CALL_COMPACTION:
         store_wait_cancel(&call->compaction);
+        break;
+    case CALL_LEAVE:
+        server_cancel_leave(call->server, &call->leave);
         break;
     case CALL_WRITABLE:
     case CALL_IDLE:

@@ -33,6 +33,7 @@ enum call_wait {
     CALL_RANGE,      /* a range in slices */
     CALL_ENCODE,     /* its answer to be encoded, by a worker */
     CALL_COMPACTION, /* compacted revisions to be gone from disk */
+    CALL_LEAVE,      /* a member to have left the configuration */
     CALL_HASH,
     CALL_CALLBACK, /* something that calls back, whatever happens */
     CALL_WRITABLE  /* the client to read */
@@ -59,6 +60,7 @@ struct call {
         struct store_range_request range;
         struct call_encoding encoding;
         struct store_wait compaction;
+        struct leave_wait leave;
         struct store_hash_request hash;
     };
 };
@@ -137,6 +139,7 @@ void call_lease(struct call *call, bool renew, call_cb done);
 void call_range(struct call *call, const struct range_query *query, call_cb done);
 
 void call_compaction(struct call *call, call_cb done);
+void call_leave(struct call *call, uint64_t member_id, call_cb done);
 void call_hash(struct call *call, int64_t revision, call_cb done);
 
 /* For anything else that calls back exactly once, whatever happens, and then calls call_wake; what

@@ -204,15 +204,29 @@ static void rpc_cluster_member_add(struct call *call, const void *message)
     propose_change(call, &command, on_added);
 }
 
-static void on_removed(struct call *call)
+struct remove_call {
+    struct call call;
+    uint64_t id;
+};
+
+static void answer_removed(struct call *call)
 {
     ANSWER_MEMBERS(call, MemberRemoveResponse, MEMBER_REMOVE_RESPONSE);
 }
 
+/* The table has it no more; the answer says that it does not count any more either. */
+static void on_removed(struct call *call)
+{
+    const struct remove_call *state = CONTAINER_OF(call, struct remove_call, call);
+    call_leave(call, state->id, answer_removed);
+}
+
 static void rpc_cluster_member_remove(struct call *call, const void *message)
 {
+    struct remove_call *state = CONTAINER_OF(call, struct remove_call, call);
     const Etcdserverpb__MemberRemoveRequest *request = message;
     struct command command = {.kind = COMMAND_MEMBER_REMOVE, .member = {.id = request->id}};
+    state->id = request->id;
     propose_change(call, &command, on_removed);
 }
 
@@ -257,6 +271,7 @@ static const struct method rows[] = {
     {
         .path = "/etcdserverpb.Cluster/MemberRemove",
         .request = &etcdserverpb__member_remove_request__descriptor,
+        .state_bytes = sizeof(struct remove_call),
         .handle = rpc_cluster_member_remove,
     },
     {

@@ -259,7 +259,8 @@ static void on_link(void *ctx, uint64_t peer_id, bool up)
 static bool on_is_removed(void *ctx, uint64_t peer_id)
 {
     struct node *node = ctx;
-    return node->callbacks->is_removed != NULL && node->callbacks->is_removed(node->ctx, peer_id);
+    return node->callbacks->is_removed != NULL && node_has_left(node, peer_id) &&
+           node->callbacks->is_removed(node->ctx, peer_id);
 }
 
 static void on_removed(void *ctx)

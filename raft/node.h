@@ -58,10 +58,13 @@ struct node_callbacks {
     /* A frame of the layers above (FRAME_FORWARD, FRAME_APP). */
     void (*on_frame)(void *ctx, uint64_t peer_id, enum frame_kind kind, struct bytes payload);
 
-    /* Was MEMBER_ID removed from the cluster for ever? It is told so when it calls. May be NULL. */
+    /* Was MEMBER_ID removed from the cluster for ever? It is told so when it calls and has left
+     * (node_has_left). May be NULL. */
     bool (*is_removed)(void *ctx, uint64_t member_id);
     /* A peer says that this member was (may be NULL). More than once. */
     void (*on_removed)(void *ctx);
+    /* The configuration is another one, or is committed now (may be NULL). */
+    void (*members_changed)(void *ctx);
     /* Somebody who wants to join asks who the members are: what is put into RET is the answer;
      * nothing: there is none (may be NULL). */
     void (*describe)(void *ctx, struct buf *ret);
@@ -145,6 +148,10 @@ bool node_ready(const struct node *node); /* leader whose first entry of its ter
 
 /* The present configuration; memory valid until the next turn. */
 size_t node_members(const struct node *node, const struct node_member **ret);
+
+/* Is MEMBER_ID out of the configuration, and is that committed? Then no majority needs it any more,
+ * whoever leads. */
+bool node_has_left(const struct node *node, uint64_t member_id);
 
 /* Where members listen now, whatever the configuration says: it cannot be changed there. Replaces
  * what was said before; this member's own is what it tells its peers. Role is not looked at. */

@@ -40,6 +40,13 @@ static void set_members(struct node *node, const struct raft_configuration *conf
     }
 }
 
+bool node_has_left(const struct node *node, uint64_t member_id)
+{
+    const struct raft *r = core_of(node);
+    return r->configuration.n > 0 && r->configuration_uncommitted_index == 0 &&
+           core_server(core_of(node), member_id) == NULL;
+}
+
 static struct peer *find_peer(const struct node *node, uint64_t id)
 {
     for (size_t i = 0; i < node->peer_count; i++) {
@@ -153,6 +160,9 @@ void nodepeers_follow(struct node *node)
     }
     if (configuration->n > 0 && r->configuration_uncommitted_index == 0) {
         remove_gone_peers(node);
+    }
+    if (node->callbacks->members_changed != NULL) {
+        node->callbacks->members_changed(node->ctx);
     }
 }
 

@@ -47,6 +47,7 @@ void members_open(struct server *server)
         .cluster = present_cluster,
         .self = server->config.member_id,
         .heartbeat_ms = server->config.heartbeat_ms,
+        .timeout_ms = server->pending.timeout_ms,
         .on_removed = on_removed,
         .ctx = server,
     };
@@ -65,6 +66,14 @@ void members_on_removed(void *ctx)
     struct server *server = ctx;
     if (server->membership.node != NULL) {
         membership_told_removed(&server->membership);
+    }
+}
+
+void members_on_changed(void *ctx)
+{
+    struct server *server = ctx;
+    if (server->membership.node != NULL) {
+        membership_kick(&server->membership);
     }
 }
 
@@ -140,6 +149,18 @@ enum err server_check_change(struct server *server, struct command *command)
     command->member.learners_max =
         server->config.learners_max == 0 ? LEARNERS_MAX : server->config.learners_max;
     return membership_check(&server->membership, command->kind, &command->member);
+}
+
+void server_await_leave(struct server *server, struct leave_wait *wait, uint64_t member_id,
+                        void (*cb)(struct leave_wait *wait, enum err status))
+{
+    membership_await_leave(&server->membership, wait, member_id, cb);
+}
+
+void server_cancel_leave(struct server *server, struct leave_wait *wait)
+{
+    (void)server;
+    queue_remove(&wait->link);
 }
 
 bool server_is_learner(const struct server *server)

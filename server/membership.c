@@ -32,6 +32,16 @@ void membership_init(struct membership *membership)
 {
     env_task_init(&membership->look, PHASE_APPLY, on_look);
     env_timer_init(&membership->timer, on_timer);
+    queue_init(&membership->waits);
+}
+
+static void end_waits(struct membership *m, enum err status)
+{
+    struct queue *link;
+    while ((link = queue_pop_front(&m->waits)) != NULL) {
+        struct leave_wait *wait = QUEUE_ELEM(link, struct leave_wait, link);
+        wait->cb(wait, status);
+    }
 }
 
 void membership_stop(struct membership *membership)
@@ -39,6 +49,7 @@ void membership_stop(struct membership *membership)
     membership->is_stopped = true;
     env_task_cancel(&membership->look);
     env_timer_stop(membership->env, &membership->timer);
+    end_waits(membership, ERR_STOPPED);
 }
 
 void membership_kick(struct membership *membership)
@@ -52,6 +63,44 @@ void membership_told_removed(struct membership *membership)
 {
     membership->is_told = true;
     membership_kick(membership);
+}
+
+/* ---- who waits for a member to leave ---- */
+
+void membership_await_leave(struct membership *membership, struct leave_wait *wait,
+                            uint64_t member_id,
+                            void (*cb)(struct leave_wait *wait, enum err status))
+{
+    wait->cb = cb;
+    wait->member_id = member_id;
+    wait->started_ms = env_now_ms(membership->env);
+    queue_push_back(&membership->waits, &wait->link);
+    membership_kick(membership);
+}
+
+/* A cb may cancel others: they are looked at one by one. */
+static struct leave_wait *find_answered(const struct membership *m, enum err *status)
+{
+    uint64_t now_ms = env_now_ms(m->env);
+    QUEUE_FOREACH (link, &m->waits) {
+        struct leave_wait *wait = QUEUE_ELEM(link, struct leave_wait, link);
+        bool is_out = node_has_left(m->node, wait->member_id);
+        if (is_out || now_ms - wait->started_ms >= m->timeout_ms) {
+            *status = is_out ? OK : ERR_TIMEOUT;
+            return wait;
+        }
+    }
+    return NULL;
+}
+
+static void answer_waits(struct membership *m)
+{
+    struct leave_wait *wait;
+    enum err status;
+    while ((wait = find_answered(m, &status)) != NULL) {
+        queue_remove(&wait->link);
+        wait->cb(wait, status);
+    }
 }
 
 /* ---- addresses ---- */
@@ -226,16 +275,25 @@ static uint64_t lead(struct membership *m)
     return LOOK_MS;
 }
 
+/* The member's time is over: nothing needs it any more. */
+static bool has_ended(const struct membership *m)
+{
+    return m->is_told ||
+           (cluster_is_removed(cluster_of(m), m->self) && node_has_left(m->node, m->self));
+}
+
 static void look(struct membership *m)
 {
     bool leads = node_role(m->node) == NODE_LEADER;
     uint64_t next_ms = LOOK_MS;
     tell_addresses(m);
-    if (leads && node_ready(m->node)) {
-        next_ms = lead(m);
+    if (leads) {
+        next_ms = node_ready(m->node) ? lead(m) : m->heartbeat_ms;
     }
-    if (!leads && !m->is_removed && (m->is_told || cluster_is_removed(cluster_of(m), m->self))) {
+    answer_waits(m);
+    if (!leads && !m->is_removed && has_ended(m)) {
         m->is_removed = true;
+        end_waits(m, OK);
         LOG_WARN(m->log, "the member has been permanently removed from the cluster",
                  LOG_HEX("member", m->self));
         m->on_removed(m->ctx);

@@ -4,6 +4,7 @@
 
 #include "fsm/cluster.h"
 #include "raft/node.h"
+#include "server/op.h"
 
 /* There are two records of who is a member. What clients see, and change, is the cluster's table
  * (fsm/cluster.h): each change is a command, judged in the order of the log. Who votes is Raft's
@@ -24,8 +25,11 @@
  * A member that is there is removed from the configuration two heartbeats after the table: it would
  * not hear any more that the command is committed, nor answer whoever asked it.
  *
- * A member that was removed ends: when it applies the command, or when a peer tells it at the
- * handshake; one that leads, after another one does. On the loop. */
+ * A member that was removed votes, and answers, for as long as it is in the configuration: those
+ * that are left may need it to come to a majority, without which nobody could remove it. Then its
+ * peers close their connections, tell it when it calls again, and it ends. Who asked for the
+ * removal is answered when the configuration has followed: from then on the loss of another member
+ * is one that the members that are left can stand. On the loop. */
 #define MEMBERSHIP_HEALTHY_MS 5000u /* connected for so long: healthy */
 
 struct membership {
@@ -35,10 +39,12 @@ struct membership {
     const struct cluster *(*cluster)(void *ctx); /* it may be another one after a state was taken */
     uint64_t self;
     uint32_t heartbeat_ms;
+    uint64_t timeout_ms;           /* of who waits for a member to leave */
     void (*on_removed)(void *ctx); /* this member is to end: once */
     void *ctx;
     struct env_task look;
     struct env_timer timer;
+    struct queue waits; /* struct leave_wait.link, the oldest first */
     bool is_changing;
     bool is_transferring;
     bool is_told; /* by a peer: removed */
@@ -50,15 +56,21 @@ struct membership {
     enum change_kind change_kind;
 };
 
-/* The caller sets the first eight fields, all else zero; kicks it when the node runs. */
+/* The caller sets the first nine fields, all else zero; kicks it when the node runs. */
 void membership_init(struct membership *membership);
-void membership_stop(struct membership *membership); /* no callback comes any more */
+void membership_stop(struct membership *membership); /* who waits is told: ERR_STOPPED */
 
 /* Something may have changed: the table, who leads. Looks at the end of this turn. */
 void membership_kick(struct membership *membership);
 
 /* A peer says that this member was removed. */
 void membership_told_removed(struct membership *membership);
+
+/* Wait until MEMBER_ID, which is not in the table any more, has left the configuration, or is this
+ * member, and ends. CB comes later, once. */
+void membership_await_leave(struct membership *membership, struct leave_wait *wait,
+                            uint64_t member_id,
+                            void (*cb)(struct leave_wait *wait, enum err status));
 
 /* May this change be proposed, as far as this member sees the others? Only of those that are
  * strict. ERR_FEW_STARTED; ERR_UNHEALTHY: a majority would not be connected afterwards. */

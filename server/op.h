@@ -48,6 +48,16 @@ struct lease_ask {
     struct leaseask_remote *remote; /* another member's */
 };
 
+/* Somebody who waits until a member that was removed is no part of any majority. The caller's until
+ * cb: OK, ERR_TIMEOUT, ERR_STOPPED. */
+struct leave_wait {
+    void (*cb)(struct leave_wait *wait, enum err status);
+    /* private to server/, from here on */
+    struct queue link;
+    uint64_t member_id;
+    uint64_t started_ms;
+};
+
 /* A linearizable point in time: cb with OK when a read of this member's state is linearizable. */
 struct read_op {
     void (*cb)(struct read_op *op, enum err status);

@@ -282,6 +282,7 @@ static enum err open_node(struct server *server, struct why *why)
         .on_frame = on_frame,
         .is_removed = members_on_is_removed,
         .on_removed = members_on_removed,
+        .members_changed = members_on_changed,
         .describe = members_on_describe,
     };
     struct server_config *config = &server->config;

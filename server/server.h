@@ -94,6 +94,12 @@ MUST_CHECK enum err server_transfer(struct server *server, uint64_t target,
  * whether it may be proposed: see membership_check. */
 MUST_CHECK enum err server_check_change(struct server *server, struct command *command);
 
+/* Wait until MEMBER_ID, which is not in the table of members any more, has left the configuration:
+ * see membership_await_leave. */
+void server_await_leave(struct server *server, struct leave_wait *wait, uint64_t member_id,
+                        void (*cb)(struct leave_wait *wait, enum err status));
+void server_cancel_leave(struct server *server, struct leave_wait *wait); /* no cb comes any more */
+
 /* Does it replicate only? Then it serves next to nothing. */
 bool server_is_learner(const struct server *server);
 

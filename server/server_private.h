@@ -65,6 +65,7 @@ MUST_CHECK enum err members_of_config(const struct server_config *config, struct
 void members_open(struct server *server);
 bool members_on_is_removed(void *ctx, uint64_t member_id);
 void members_on_removed(void *ctx);
+void members_on_changed(void *ctx);
 void members_on_describe(void *ctx, struct buf *ret);
 void members_on_applied(struct server *server, const struct command *command);
 

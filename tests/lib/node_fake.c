@@ -34,6 +34,7 @@ struct node {
     uint64_t index;
     struct node_member members[MEMBERS_MAX];
     size_t member_count;
+    bool unsettled;
     struct queue proposals;
     struct queue reads;
     struct queue frames;
@@ -243,6 +244,21 @@ size_t node_members(const struct node *node, const struct node_member **ret)
 {
     *ret = node->members;
     return node->member_count;
+}
+
+bool node_has_left(const struct node *node, uint64_t member_id)
+{
+    for (size_t i = 0; i < node->member_count; i++) {
+        if (node->members[i].id == member_id) {
+            return false;
+        }
+    }
+    return node->member_count > 0 && !node->unsettled;
+}
+
+void node_fake_set_settled(struct node *node, bool settled)
+{
+    node->unsettled = !settled;
 }
 
 /* ---- proposals ---- */

@@ -73,6 +73,8 @@ struct node_fake_change {
 const struct node_fake_change *node_fake_change(const struct node *node);
 void node_fake_finish_change(struct node *node, enum err status);
 void node_fake_set_members(struct node *node, const struct node_member *members, size_t count);
+/* Is the configuration committed? As long as the test does not say no. */
+void node_fake_set_settled(struct node *node, bool settled);
 void node_fake_set_peer(struct node *node, uint64_t id, uint64_t connected_ms,
                         uint64_t match_index);
 

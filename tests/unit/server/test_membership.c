@@ -15,6 +15,7 @@
 #define SELF      1u
 #define LOOK      500u /* ms between two looks */
 #define HEARTBEAT 100u
+#define TIMEOUT   7000u
 #define PLENTY    100000u
 
 static struct env_fake *fake;
@@ -24,6 +25,8 @@ static struct node *node;
 static struct membership membership;
 static uint64_t next_index;
 static unsigned removals;
+static unsigned answers; /* to waits for a member to leave */
+static enum err answer;
 
 /* The configuration. */
 static struct node_member present[8];
@@ -49,12 +52,14 @@ static void set_up(void)
     node = node_fake_new(env_fake_env(fake), SELF);
     next_index = 1;
     removals = 0;
+    answers = 0;
     present_count = 0;
     membership = (struct membership){.env = env_fake_env(fake),
                                      .node = node,
                                      .cluster = present_cluster,
                                      .self = SELF,
                                      .heartbeat_ms = HEARTBEAT,
+                                     .timeout_ms = TIMEOUT,
                                      .on_removed = on_removed,
                                      .ctx = &removals};
     membership_init(&membership);
@@ -352,10 +357,106 @@ START_TEST(a_follower_that_is_removed_ends_once)
     change(COMMAND_MEMBER_REMOVE, 3, false);
     ck_assert_uint_eq(removals, 0);
     change(COMMAND_MEMBER_REMOVE, SELF, false);
+    displace(SELF);
+    env_fake_advance(fake, LOOK);
     ck_assert_uint_eq(removals, 1);
     membership_told_removed(&membership);
     env_fake_advance(fake, 3 * LOOK);
     ck_assert_uint_eq(removals, 1);
+}
+END_TEST
+
+/* Four voters, of whom one is removed and another one lost: a majority of the configuration needs
+ * the one that is removed. */
+START_TEST(who_is_removed_stays_while_it_counts)
+{
+    begin(4);
+    set_leader(2);
+    change(COMMAND_MEMBER_REMOVE, SELF, false);
+    env_fake_advance(fake, 10 * LOOK);
+    ck_assert_uint_eq(removals, 0);
+    displace(SELF);
+    node_fake_set_settled(node, false); /* it may come to nothing */
+    env_fake_advance(fake, 10 * LOOK);
+    ck_assert_uint_eq(removals, 0);
+    node_fake_set_settled(node, true);
+    env_fake_advance(fake, LOOK);
+    ck_assert_uint_eq(removals, 1);
+}
+END_TEST
+
+static void on_leave(struct leave_wait *wait, enum err status)
+{
+    (void)wait;
+    answers++;
+    answer = status;
+}
+
+START_TEST(a_removal_is_answered_when_the_member_does_not_count_any_more)
+{
+    struct leave_wait wait;
+    begin(3);
+    set_leader(SELF);
+    change(COMMAND_MEMBER_REMOVE, 3, false);
+    membership_await_leave(&membership, &wait, 3, on_leave);
+    env_fake_advance(fake, 2 * HEARTBEAT);
+    expect_change(CHANGE_REMOVE, 3);
+    displace(3);
+    node_fake_set_settled(node, false);
+    env_fake_advance(fake, LOOK);
+    ck_assert_uint_eq(answers, 0);
+    node_fake_set_settled(node, true);
+    finish(OK);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(answer, OK);
+}
+END_TEST
+
+START_TEST(a_removal_that_cannot_be_finished_is_answered_in_time)
+{
+    struct leave_wait wait;
+    struct leave_wait given_up;
+    begin(3);
+    set_leader(0);
+    change(COMMAND_MEMBER_REMOVE, 3, false);
+    membership_await_leave(&membership, &wait, 3, on_leave);
+    membership_await_leave(&membership, &given_up, 3, on_leave);
+    queue_remove(&given_up.link);
+    env_fake_advance(fake, TIMEOUT - LOOK);
+    ck_assert_uint_eq(answers, 0);
+    env_fake_advance(fake, 2 * LOOK);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(answer, ERR_TIMEOUT);
+}
+END_TEST
+
+START_TEST(who_ends_answers_before)
+{
+    struct leave_wait wait;
+    begin(3);
+    set_leader(2);
+    change(COMMAND_MEMBER_REMOVE, SELF, false);
+    membership_await_leave(&membership, &wait, SELF, on_leave);
+    env_fake_advance(fake, LOOK);
+    ck_assert_uint_eq(answers, 0);
+    membership_told_removed(&membership);
+    env_fake_run(fake);
+    ck_assert_uint_eq(removals, 1);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(answer, OK);
+}
+END_TEST
+
+START_TEST(a_stop_answers_who_waits)
+{
+    struct leave_wait wait;
+    begin(3);
+    set_leader(2);
+    change(COMMAND_MEMBER_REMOVE, 3, false);
+    membership_await_leave(&membership, &wait, 3, on_leave);
+    membership_stop(&membership);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(answer, ERR_STOPPED);
 }
 END_TEST
 
@@ -385,6 +486,9 @@ START_TEST(a_leader_that_is_removed_hands_over_before_it_ends)
     node_fake_set_leader(node, 3, 2);
     node_fake_finish_transfer(node, OK);
     env_fake_run(fake);
+    ck_assert_uint_eq(removals, 0); /* the next leader needs it still */
+    membership_told_removed(&membership);
+    env_fake_run(fake);
     ck_assert_uint_eq(removals, 1);
 }
 END_TEST
@@ -412,6 +516,9 @@ START_TEST(a_leader_that_is_removed_makes_its_successor_first)
     ck_assert(node_fake_transferring(node));
     node_fake_set_leader(node, 3, 2);
     node_fake_finish_transfer(node, OK);
+    env_fake_run(fake);
+    ck_assert_uint_eq(removals, 0); /* the next leader needs it still */
+    membership_told_removed(&membership);
     env_fake_run(fake);
     ck_assert_uint_eq(removals, 1);
 }
@@ -550,6 +657,11 @@ static Suite *membership_suite(void)
     tcase_add_test(tc, nothing_is_done_before_the_cluster_has_begun);
     tcase_add_test(tc, who_cannot_be_called_is_no_part_of_consensus);
     tcase_add_test(tc, a_follower_that_is_removed_ends_once);
+    tcase_add_test(tc, who_is_removed_stays_while_it_counts);
+    tcase_add_test(tc, a_removal_is_answered_when_the_member_does_not_count_any_more);
+    tcase_add_test(tc, a_removal_that_cannot_be_finished_is_answered_in_time);
+    tcase_add_test(tc, who_ends_answers_before);
+    tcase_add_test(tc, a_stop_answers_who_waits);
     tcase_add_test(tc, who_missed_its_removal_is_told);
     tcase_add_test(tc, a_leader_that_is_removed_hands_over_before_it_ends);
     tcase_add_test(tc, a_leader_that_is_removed_makes_its_successor_first);
