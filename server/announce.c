@@ -123,9 +123,20 @@ static void begin_cluster(struct announce *announce)
     arena_fini(&arena);
 }
 
-static bool is_known(const struct server *server)
+/* Is it what the table says? Clients take a voter with a name for one that counts: that can stand
+ * in for another one that is lost. */
+static bool counts(struct server *server)
 {
-    return cluster_member(server_cluster(server), server_member_id(server)) != NULL;
+    uint64_t id = server_member_id(server);
+    const struct cluster_member *self = cluster_member(server_cluster(server), id);
+    const struct node_member *members;
+    size_t count = node_members(server_node(server), &members);
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].id == id && self != NULL) {
+            return self->learner || members[i].role == MEMBER_VOTER;
+        }
+    }
+    return false;
 }
 
 static void on_timer(struct env_timer *timer)
@@ -137,7 +148,7 @@ static void on_timer(struct env_timer *timer)
         begin_cluster(announce);
     }
     if (!announce->published && !announce->publishing && server_leader(server) != 0 &&
-        is_known(server)) {
+        counts(server)) {
         announce->publishing = true;
         struct command command = {.kind = COMMAND_MEMBER_PUBLISH,
                                   .member_publish = announce->member};

@@ -4,9 +4,9 @@
 
 #include "server/server.h"
 
-/* What a member tells the cluster about itself: its name and client URLs, once, when somebody
- * leads; and as the leader, who the first members are and the cluster version, when that is not in
- * the log yet. Tried until it works. */
+/* What a member tells the cluster about itself: its name and client URLs, once, when somebody leads
+ * and it votes, if it shall; and as the leader, who the first members are and the cluster version,
+ * when that is not in the log yet. Tried until it works. */
 struct announce {
     struct server *server;
     struct env *env;

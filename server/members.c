@@ -72,8 +72,9 @@ void members_on_removed(void *ctx)
 void members_on_changed(void *ctx)
 {
     struct server *server = ctx;
-    if (server->membership.node != NULL) {
+    if (server->membership.node != NULL && server->state == SERVER_RUNNING) {
         membership_kick(&server->membership);
+        announce_kick(&server->announce);
     }
 }
 

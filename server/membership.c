@@ -177,35 +177,77 @@ struct step {
     char address[NODE_ADDRESS_SIZE];
 };
 
-static bool find_step(const struct membership *m, struct step *ret)
+/* A learner that shall vote and has caught up. */
+static bool find_promotion(const struct membership *m, struct step *ret)
+{
+    const struct node_member *present;
+    size_t count = node_members(m->node, &present);
+    for (size_t i = 0; i < count; i++) {
+        const struct cluster_member *wanted = cluster_member(cluster_of(m), present[i].id);
+        if (present[i].role == MEMBER_LEARNER && wanted != NULL && !wanted->learner &&
+            has_caught_up(m, present[i].id)) {
+            *ret = (struct step){.kind = CHANGE_PROMOTE, .id = present[i].id};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is a member there that shall vote, and cannot yet? */
+static bool is_catching_up(const struct membership *m)
+{
+    const struct node_member *present;
+    size_t count = node_members(m->node, &present);
+    for (size_t i = 0; i < count; i++) {
+        const struct cluster_member *wanted = cluster_member(cluster_of(m), present[i].id);
+        if (present[i].role == MEMBER_LEARNER && wanted != NULL && !wanted->learner &&
+            node_connected_ms(m->node, present[i].id) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who is there and helps waits for its successor: else the voters would be fewer than the table
+ * says, and the loss of one that it would bear would be too much. */
+static bool find_removal(const struct membership *m, struct step *ret)
+{
+    const struct node_member *present;
+    size_t count = node_members(m->node, &present);
+    bool must_wait = is_catching_up(m);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id = present[i].id;
+        bool helps = present[i].role == MEMBER_VOTER && node_connected_ms(m->node, id) > 0;
+        if (id != m->self && cluster_member(cluster_of(m), id) == NULL && !(helps && must_wait)) {
+            *ret = (struct step){.kind = CHANGE_REMOVE, .id = id};
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_addition(const struct membership *m, struct step *ret)
 {
     const struct node_member *present;
     const struct cluster_member *wanted;
     size_t present_count = node_members(m->node, &present);
     size_t wanted_count = cluster_members(cluster_of(m), &wanted);
-    for (size_t i = 0; i < present_count; i++) {
-        ret->id = present[i].id;
-        if (ret->id != m->self && cluster_member(cluster_of(m), ret->id) == NULL) {
-            ret->kind = CHANGE_REMOVE;
-            return true;
-        }
-    }
     for (size_t i = 0; i < wanted_count; i++) {
-        ret->id = wanted[i].id;
-        const struct node_member *member = find_node_member(present, present_count, ret->id);
+        const struct node_member *member = find_node_member(present, present_count, wanted[i].id);
         if ((member == NULL || member->role == MEMBER_SPARE) &&
-            membership_address(ret->id, wanted[i].peer_urls, wanted[i].peer_url_count,
+            membership_address(wanted[i].id, wanted[i].peer_urls, wanted[i].peer_url_count,
                                ret->address)) {
             ret->kind = CHANGE_ADD_LEARNER;
-            return true;
-        }
-        if (member != NULL && member->role == MEMBER_LEARNER && !wanted[i].learner &&
-            has_caught_up(m, ret->id)) {
-            ret->kind = CHANGE_PROMOTE;
+            ret->id = wanted[i].id;
             return true;
         }
     }
     return false;
+}
+
+static bool find_step(const struct membership *m, struct step *ret)
+{
+    return find_promotion(m, ret) || find_removal(m, ret) || find_addition(m, ret);
 }
 
 static void on_changed(void *ctx, enum err status)
@@ -252,12 +294,13 @@ static uint64_t time_to_hear(struct membership *m, uint64_t id)
     return waited_ms >= grace_ms ? 0 : grace_ms - waited_ms;
 }
 
-/* The next step, or how long it has to wait. */
+/* Take the next step. When to look again, in ms. */
 static uint64_t lead(struct membership *m)
 {
     struct step step;
+    uint64_t next_ms = is_catching_up(m) ? m->heartbeat_ms : LOOK_MS;
     if (m->is_changing || m->is_transferring || !cluster_has_begun(cluster_of(m))) {
-        return LOOK_MS;
+        return next_ms;
     }
     if (find_step(m, &step)) {
         uint64_t wait_ms = step.kind == CHANGE_REMOVE ? time_to_hear(m, step.id) : 0;
@@ -272,7 +315,7 @@ static uint64_t lead(struct membership *m)
         m->is_transferring = true;
         node_transfer(m->node, 0, on_transferred, m);
     }
-    return LOOK_MS;
+    return next_ms;
 }
 
 /* The member's time is over: nothing needs it any more. */

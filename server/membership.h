@@ -12,15 +12,18 @@
  * it begins to lead and twice a second, and takes the first step that is missing:
  *
  *   in the table         in the configuration    step
+ *   voter                learner, caught up      make it a voter
  *   no                   yes, another member     remove it
  *   yes                  no, or a spare          add it as a learner
- *   voter                learner, caught up      make it a voter
  *   no                   this member             hand leadership over (the next leader removes it)
  *
  * So a crash or another leader in between loses nothing: the step is taken again by whoever leads
  * then, and what has been done is not missing any more. A voter that was added and has not been
  * started yet counts for clients, as etcd's does, but not for Raft: it is no part of a majority
  * before it can be one.
+ *
+ * A voter that is there stays while a member that shall vote is there, too, and catches up: who was
+ * added before another one was removed counts before that one counts no more.
  *
  * A member that is there is removed from the configuration two heartbeats after the table: it would
  * not hear any more that the command is committed, nor answer whoever asked it.

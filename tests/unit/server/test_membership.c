@@ -284,6 +284,54 @@ START_TEST(who_is_gone_is_removed_first)
 }
 END_TEST
 
+/* Of three voters, one newly added, the second goes and the third is lost: the configuration must
+ * not be the second and third alone by then. */
+START_TEST(who_shall_vote_does_before_another_one_goes)
+{
+    begin(3);
+    set_leader(SELF);
+    change(COMMAND_MEMBER_ADD, 4, false);
+    expect_change(CHANGE_ADD_LEARNER, 4);
+    place(4, MEMBER_LEARNER);
+    finish(OK);
+    node_fake_set_peer(node, 4, PLENTY, 0); /* it is there, and has nothing yet */
+    change(COMMAND_MEMBER_REMOVE, 2, false);
+    expect_nothing();
+    node_fake_set_peer(node, 4, PLENTY, PLENTY);
+    env_fake_advance(fake, LOOK);
+    expect_change(CHANGE_PROMOTE, 4);
+    place(4, MEMBER_VOTER);
+    finish(OK);
+    env_fake_advance(fake, 2 * HEARTBEAT);
+    expect_change(CHANGE_REMOVE, 2);
+    finish(ERR_STOPPED);
+}
+END_TEST
+
+START_TEST(nobody_waits_for_who_is_not_there)
+{
+    begin(3);
+    set_leader(SELF);
+    change(COMMAND_MEMBER_ADD, 4, false);
+    place(4, MEMBER_LEARNER);
+    finish(OK);
+    node_fake_set_peer(node, 4, PLENTY, 0);
+    change(COMMAND_MEMBER_REMOVE, 2, false);
+    expect_nothing();
+    node_fake_set_peer(node, 2, 0, 0); /* it helps nobody any more */
+    env_fake_advance(fake, LOOK);
+    expect_change(CHANGE_REMOVE, 2);
+    displace(2);
+    finish(OK);
+    change(COMMAND_MEMBER_REMOVE, 3, false);
+    expect_nothing();
+    node_fake_set_peer(node, 4, 0, 0); /* whom it waited for has gone */
+    env_fake_advance(fake, LOOK + 2 * HEARTBEAT);
+    expect_change(CHANGE_REMOVE, 3);
+    finish(ERR_STOPPED);
+}
+END_TEST
+
 /* A step that fails, whose outcome is unknown, or that another leader took meanwhile, is looked for
  * again. */
 START_TEST(a_step_that_failed_is_taken_again)
@@ -652,6 +700,8 @@ static Suite *membership_suite(void)
     tcase_add_test(tc, a_voter_learns_before_it_votes);
     tcase_add_test(tc, a_spare_left_behind_becomes_a_learner);
     tcase_add_test(tc, who_is_gone_is_removed_first);
+    tcase_add_test(tc, who_shall_vote_does_before_another_one_goes);
+    tcase_add_test(tc, nobody_waits_for_who_is_not_there);
     tcase_add_test(tc, a_step_that_failed_is_taken_again);
     tcase_add_test(tc, another_leader_goes_on_where_one_was_lost);
     tcase_add_test(tc, nothing_is_done_before_the_cluster_has_begun);
