@@ -18,8 +18,8 @@
  * turn, so that those made by timers do not wait for I/O, and those made by I/O not for the next
  * turn:
  *
- *   libuv   timers   idle   prepare   poll (sockets, the workers' async)   check   close callbacks
- *   ours    heap            tasks     done of jobs                         tasks
+ *   libuv   timers   idle   prepare   poll (sockets, the workers' eventfd)   check   close
+ * callbacks ours    heap            tasks     done of jobs                         tasks
  *
  * While tasks wait, an idle handle is active, so that the loop neither sleeps nor ends. So it is
  * for timers without a delay, which mean the next turn: libuv counts in milliseconds, and would let
@@ -308,9 +308,9 @@ static void on_closed(struct env_real *real)
     real->handle_count--;
 }
 
-static void on_async_closed(uv_handle_t *handle)
+static void on_poll_closed(uv_handle_t *handle)
 {
-    on_closed(CONTAINER_OF((uv_async_t *)handle, struct env_real, workers.async));
+    on_closed(CONTAINER_OF((uv_poll_t *)handle, struct env_real, workers.poll));
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -339,7 +339,7 @@ void env_real_close(struct env_real *real)
     run_tasks(real);
     real->closing = true;
     heap_fini(&real->timers);
-    worker_set_close(&real->workers, on_async_closed);
+    worker_set_close(&real->workers, on_poll_closed);
     uv_close((uv_handle_t *)&real->timer, on_timer_closed);
     uv_close((uv_handle_t *)&real->idle, on_idle_closed);
     uv_close((uv_handle_t *)&real->prepare, on_prepare_closed);

@@ -12,12 +12,13 @@ struct worker_set {
     struct queue workers; /* struct worker_real.link */
     struct queue done;    /* jobs taken from the workers, whose done is still to be called */
     size_t jobs_out;      /* submitted, done not yet called: the loop stays alive for them */
-    uv_async_t async;
+    int fd;               /* an eventfd: a worker has something in done */
+    uv_poll_t poll;       /* of fd */
 };
 
 MUST_CHECK enum err worker_set_init(struct worker_set *set, struct env *env, uv_loop_t *loop,
                                     struct why *why);
-/* Every worker must have been closed. */
+/* Every worker must have been closed. CB gets the poll handle. */
 void worker_set_close(struct worker_set *set, uv_close_cb cb);
 
 /* What env_ops asks for. */
