@@ -17,8 +17,8 @@
  *   thread                          └─▶ work, run_batch ──▶ done, eventfd
  *
  * The way back is an eventfd of our own, not a uv_async_t: its receiver spins until the sender,
- * whom it may have preempted upon being woken, has left uv_async_send. With as many threads that
- * want to run as there are cores that took a twelfth of a busy loop's time. For the same reason the
+ * whom it may have preempted upon being woken, has left uv_async_send. With more threads that
+ * want to run than cores that took a twelfth of a busy loop's time. For the same reason the
  * loop is woken when the mutex is free again.
  *
  * A single thread takes all that waits, so its jobs finish in the order of submission; the threads

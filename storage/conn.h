@@ -27,7 +27,7 @@ enum conn_mode {
     X(FREELIST_COUNT, "PRAGMA freelist_count")                                                   \
     X(META_READ, "SELECT * FROM meta")                                                           \
     X(META_WRITE, "REPLACE INTO meta VALUES(1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")               \
-    X(ROW_INSERT, "INSERT INTO log VALUES(?,?,?)")                                               \
+    X(ROWS_INSERT, "INSERT OR FAIL INTO log SELECT rev, hdr, val FROM feed")                     \
     X(ROW_DELETE, "DELETE FROM log WHERE rev=?")                                                 \
     X(ROW_GET, "SELECT hdr, val FROM log WHERE rev=?")                                           \
     X(ROW_GET_HEADER, "SELECT hdr, length(val) FROM log WHERE rev=?")                            \
@@ -43,11 +43,14 @@ enum stmt {
         STMT_COUNT
 };
 
+struct rowfeed;
+
 struct conn {
     sqlite3 *db;
     char *path;
     sqlite3_stmt *stmts[STMT_COUNT];
     sqlite3_stmt *table_stmts[3 * 8]; /* of tables.c */
+    struct rowfeed *feed;             /* of rowfeed.c, while it runs */
 };
 
 /* VFS as in backend_config. Blocks. */

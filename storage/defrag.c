@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "storage/backend_private.h"
+#include "storage/rowfeed.h"
 #include "storage/rows.h"
 #include "storage/tables.h"
 #include "storage/takeplace.h"
@@ -19,41 +20,35 @@
 
 /* ---- Copying: the copy thread, and at last the storage thread ---- */
 
-static enum err insert_row(struct defrag *d, const struct rows *rows, const struct backend_row *row,
-                           struct why *why)
-{
-    sqlite3_stmt *s;
-    TRY(conn_stmt(d->target, STMT_ROW_INSERT, &s, why));
-    int rc = sqlite3_bind_int64(s, 1, (int64_t)row->rev);
-    ASSERT(rc == SQLITE_OK);
-    conn_bind_bytes(s, 2, rows->header);
-    if (row->header.tombstone) {
-        rc = sqlite3_bind_null(s, 3);
-        ASSERT(rc == SQLITE_OK);
-    } else {
-        conn_bind_bytes(s, 3, row->value);
-    }
-    TRY(conn_run(d->target, s, "write a row into", why));
-    tally_add(&d->copied, drain_row_bytes(row->header_len, row->value_len),
-              drain_row_element(row->rev, row->header.checksum));
-    d->next = row->rev + 1;
-    return OK;
-}
+struct stretch {
+    struct defrag *defrag;
+    struct rows *rows;
+    unsigned count;
+    uint64_t bytes;
+};
 
-static enum err copy_stretch_rows(struct defrag *d, struct rows *rows, unsigned *count,
-                                  struct why *why)
+static enum err next_row(void *ctx, struct feed_row *ret, bool *more, struct why *why)
 {
-    uint64_t bytes = 0;
-    for (*count = 0; *count < STRETCH_ROWS && bytes < STRETCH_BYTES; (*count)++) {
-        bool more;
-        struct backend_row row;
-        TRY(rows_next(rows, &more, &row, why));
-        if (!more) {
-            break;
-        }
-        TRY(insert_row(d, rows, &row, why));
-        bytes += row.header_len + row.value_len;
+    struct stretch *stretch = ctx;
+    struct defrag *d = stretch->defrag;
+    struct backend_row row;
+    *more = false;
+    if (stretch->count == STRETCH_ROWS || stretch->bytes >= STRETCH_BYTES) {
+        return OK;
     }
+    TRY(rows_next(stretch->rows, more, &row, why));
+    if (!*more) {
+        return OK;
+    }
+    *ret = (struct feed_row){.rev = row.rev,
+                             .tombstone = row.header.tombstone,
+                             .header = stretch->rows->header,
+                             .value = row.value};
+    tally_add(&d->copied, drain_row_bytes(row.header_len, row.value_len),
+              drain_row_element(row.rev, row.header.checksum));
+    d->next = row.rev + 1;
+    stretch->count++;
+    stretch->bytes += row.header_len + row.value_len;
     return OK;
 }
 
@@ -64,7 +59,9 @@ static enum err copy_stretch(struct defrag *d, struct conn *source, unsigned *co
     TRY(conn_run_stmt(d->target, STMT_BEGIN_WRITE, why));
     struct rows rows;
     TRY(rows_begin(&rows, source, d->next, INT64_MAX, true, why));
-    enum err err = copy_stretch_rows(d, &rows, count, why);
+    struct stretch stretch = {.defrag = d, .rows = &rows};
+    enum err err = rowfeed_insert(d->target, next_row, &stretch, why);
+    *count = stretch.count;
     rows_end(&rows);
     TRY(err);
     return conn_run_stmt(d->target, STMT_COMMIT, why);

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/codec.h"
+#include "storage/rowfeed.h"
 #include "storage/tables.h"
 
 #define TRANSACTION_BYTES_MAX (4u * 1024 * 1024)
@@ -130,45 +131,6 @@ enum err drain_transact(struct drain *drain, const char *what, drain_change_cb c
     return err;
 }
 
-static enum err insert_record(struct drain *drain, struct meta *meta, const struct record *record,
-                              struct why *why)
-{
-    struct buf *header = &drain->header;
-    buf_clear(header);
-    record_encode_header(record, header);
-    if (!buf_ok(header)) {
-        return ERR_NOMEM;
-    }
-    sqlite3_stmt *s;
-    TRY(conn_stmt(drain->conn, STMT_ROW_INSERT, &s, why));
-    int rc = sqlite3_bind_int64(s, 1, (int64_t)record->rev);
-    ASSERT(rc == SQLITE_OK);
-    conn_bind_bytes(s, 2, buf_bytes(header));
-    if (record->tombstone) {
-        rc = sqlite3_bind_null(s, 3);
-        ASSERT(rc == SQLITE_OK);
-    } else {
-        conn_bind_bytes(s, 3, record_value(record));
-    }
-    TRY(conn_run(drain->conn, s, "write a row into", why));
-    tally_add(&meta->rows, drain_row_bytes(header->len, record->value_len),
-              drain_row_element(record->rev, get_u32(header->data)));
-    return OK;
-}
-
-static enum err write_batch(struct drain *drain, struct meta *meta,
-                            const struct backend_batch *batch, struct why *why)
-{
-    for (size_t i = 0; i < batch->record_count; i++) {
-        TRY(insert_record(drain, meta, batch->records[i], why));
-    }
-    for (size_t i = 0; i < batch->change_count; i++) {
-        TRY(tables_change(drain->conn, &batch->changes[i], &meta->tables, why));
-    }
-    meta->state = batch->state;
-    return OK;
-}
-
 /* Batches that become one transaction: FIRST up to but not END. */
 struct group {
     struct queue *first;
@@ -181,11 +143,64 @@ static struct backend_batch *batch_of(struct queue *link)
     return CONTAINER_OF(job, struct backend_batch, job);
 }
 
+/* The records of a group, one by one. */
+struct group_reader {
+    struct drain *drain;
+    struct meta *meta;
+    struct queue *at; /* the batch of the next record, or group->end */
+    struct queue *end;
+    size_t next; /* in that batch */
+};
+
+static const struct record *next_record(struct group_reader *reader)
+{
+    while (reader->at != reader->end) {
+        const struct backend_batch *batch = batch_of(reader->at);
+        if (reader->next < batch->record_count) {
+            return batch->records[reader->next++];
+        }
+        reader->at = reader->at->next;
+        reader->next = 0;
+    }
+    return NULL;
+}
+
+static enum err next_row(void *ctx, struct feed_row *row, bool *more, struct why *why)
+{
+    (void)why;
+    struct group_reader *reader = ctx;
+    struct buf *header = &reader->drain->header;
+    const struct record *record = next_record(reader);
+    *more = record != NULL;
+    if (record == NULL) {
+        return OK;
+    }
+    buf_clear(header);
+    record_encode_header(record, header);
+    if (!buf_ok(header)) {
+        return ERR_NOMEM;
+    }
+    *row = (struct feed_row){.rev = record->rev,
+                             .tombstone = record->tombstone,
+                             .header = buf_bytes(header),
+                             .value = record_value(record)};
+    tally_add(&reader->meta->rows, drain_row_bytes(header->len, record->value_len),
+              drain_row_element(record->rev, get_u32(header->data)));
+    return OK;
+}
+
 static enum err write_group(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
 {
     const struct group *group = ctx;
+    struct group_reader reader = {
+        .drain = drain, .meta = meta, .at = group->first, .end = group->end};
+    TRY(rowfeed_insert(drain->conn, next_row, &reader, why));
     for (struct queue *link = group->first; link != group->end; link = link->next) {
-        TRY(write_batch(drain, meta, batch_of(link), why));
+        const struct backend_batch *batch = batch_of(link);
+        for (size_t i = 0; i < batch->change_count; i++) {
+            TRY(tables_change(drain->conn, &batch->changes[i], &meta->tables, why));
+        }
+        meta->state = batch->state;
     }
     return OK;
 }
