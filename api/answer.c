@@ -129,11 +129,18 @@ static size_t header_size(const struct answer_header *header)
 
 static void write_header(struct buf *buf, const struct answer_header *header)
 {
-    write_message_head(buf, 1, header_size(header));
-    write_number(buf, 1, header->cluster_id);
-    write_number(buf, 2, header->member_id);
-    write_number(buf, 3, (uint64_t)header->revision);
-    write_number(buf, 4, header->raft_term);
+    size_t size = header_size(header);
+    uint8_t *at = buf_extend(buf, message_size(size));
+    if (at == NULL) {
+        return;
+    }
+    *at++ = (uint8_t)(1 << 3 | TYPE_LEN);
+    at = put_varint(at, size);
+    at = put_number(at, 1, header->cluster_id);
+    at = put_number(at, 2, header->member_id);
+    at = put_number(at, 3, (uint64_t)header->revision);
+    at = put_number(at, 4, header->raft_term);
+    ASSERT(at == buf->data + buf->len);
 }
 
 /* ---- the answers ---- */

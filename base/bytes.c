@@ -43,13 +43,10 @@ void buf_clear(struct buf *buf)
     buf->failed = false;
 }
 
-bool buf_reserve(struct buf *buf, size_t more)
+bool buf_grow(struct buf *buf, size_t more)
 {
     if (buf->failed) {
         return false;
-    }
-    if (more <= buf->cap - buf->len) {
-        return true;
     }
     if (more > SIZE_MAX / 2 - buf->len) {
         buf->failed = true;
@@ -67,28 +64,6 @@ bool buf_reserve(struct buf *buf, size_t more)
     buf->data = data;
     buf->cap = cap;
     return true;
-}
-
-uint8_t *buf_extend(struct buf *buf, size_t n)
-{
-    /* Even for no bytes there is an address: NULL means failure. */
-    if (!buf_reserve(buf, n == 0 ? 1 : n)) {
-        return NULL;
-    }
-    uint8_t *at = buf->data + buf->len;
-    buf->len += n;
-    return at;
-}
-
-void buf_append(struct buf *buf, const void *data, size_t n)
-{
-    if (n == 0) {
-        return;
-    }
-    uint8_t *at = buf_extend(buf, n);
-    if (at != NULL) {
-        memcpy(at, data, n);
-    }
 }
 
 void buf_append_bytes(struct buf *buf, struct bytes bytes)

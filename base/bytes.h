@@ -44,11 +44,8 @@ struct buf {
 };
 
 void buf_fini(struct buf *buf);
-void buf_clear(struct buf *buf);                /* length 0, memory kept */
-bool buf_reserve(struct buf *buf, size_t more); /* room for MORE bytes after len */
-uint8_t *buf_extend(struct buf *buf,
-                    size_t n); /* n uninitialised bytes at the end, NULL when it failed */
-void buf_append(struct buf *buf, const void *data, size_t n);
+void buf_clear(struct buf *buf);             /* length 0, memory kept */
+bool buf_grow(struct buf *buf, size_t more); /* what buf_reserve does when there is none */
 void buf_append_bytes(struct buf *buf, struct bytes bytes);
 void buf_append_str(struct buf *buf, const char *text);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -57,6 +54,33 @@ void buf_consume(struct buf *buf, size_t n); /* drop the first n bytes */
 static inline bool buf_ok(const struct buf *buf)
 {
     return !buf->failed;
+}
+
+/* Room for MORE bytes after len. */
+static inline bool buf_reserve(struct buf *buf, size_t more)
+{
+    return (!buf->failed && more <= buf->cap - buf->len) || buf_grow(buf, more);
+}
+
+/* N uninitialised bytes at the end, NULL when it failed: even for no bytes there is an address. */
+static inline uint8_t *buf_extend(struct buf *buf, size_t n)
+{
+    if (!buf_reserve(buf, n == 0 ? 1 : n)) {
+        return NULL;
+    }
+    uint8_t *at = buf->data + buf->len;
+    buf->len += n;
+    return at;
+}
+
+static inline void buf_append(struct buf *buf, const void *data, size_t n)
+{
+    if (n > 0) {
+        uint8_t *at = buf_extend(buf, n);
+        if (at != NULL) {
+            memcpy(at, data, n);
+        }
+    }
 }
 
 static inline struct bytes buf_bytes(const struct buf *buf)

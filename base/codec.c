@@ -61,19 +61,17 @@ uint64_t read_u64_be(struct reader *r)
     return be64toh(htole64(read_u64(r)));
 }
 
-uint64_t read_varint(struct reader *r)
+uint64_t read_long_varint(struct reader *r)
 {
     uint64_t value = 0;
-    for (unsigned i = 0; i < VARINT_BYTES_MAX; i++) {
-        const uint8_t *at = reader_take(r, 1);
-        if (at == NULL) {
-            return 0;
-        }
+    const uint8_t *at = r->at;
+    for (unsigned i = 0; i < VARINT_BYTES_MAX && at < r->end; i++, at++) {
         if (i == VARINT_BYTES_MAX - 1 && *at > 1) {
             break; /* more than 64 bits */
         }
         value |= (uint64_t)(*at & 0x7f) << (7 * i);
         if ((*at & 0x80) == 0) {
+            r->at = at + 1;
             return value;
         }
     }
@@ -154,8 +152,10 @@ uint8_t *put_varint(uint8_t *at, uint64_t v)
 
 void write_varint(struct buf *buf, uint64_t v)
 {
-    uint8_t bytes[VARINT_BYTES_MAX];
-    buf_append(buf, bytes, (size_t)(put_varint(bytes, v) - bytes));
+    uint8_t *at = buf_extend(buf, varint_size(v));
+    if (at != NULL) {
+        (void)put_varint(at, v);
+    }
 }
 
 void write_var_bytes(struct buf *buf, struct bytes bytes)

@@ -31,11 +31,17 @@ uint32_t read_u32(struct reader *r);
 uint64_t read_u64(struct reader *r);
 uint32_t read_u32_be(struct reader *r);
 uint64_t read_u64_be(struct reader *r);
-uint64_t read_varint(struct reader *r);              /* at most 10 bytes */
+uint64_t read_long_varint(struct reader *r);
 struct bytes read_bytes(struct reader *r, size_t n); /* a view; empty after an error */
 struct bytes read_var_bytes(
     struct reader *r, size_t max); /* varint length, then bytes; longer than MAX is an error */
 void reader_fail(struct reader *r);
+
+/* At most 10 bytes. Most are one. */
+static inline uint64_t read_varint(struct reader *r)
+{
+    return r->at < r->end && *r->at < 0x80 ? *r->at++ : read_long_varint(r);
+}
 
 /* OK when nothing failed and every byte was read, else ERR_MALFORMED. */
 MUST_CHECK enum err reader_end(const struct reader *r);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/grpc_frame.h"
 
-#include <stdio.h>
 
 #include "base/assert.h"
 
@@ -206,7 +205,17 @@ size_t grpc_timeout_format(uint64_t ns, char text[static 10])
         n = ns / units[i].ns + (ns % units[i].ns != 0);
     }
     n = n > 99999999 ? 99999999 : n;
-    int len = snprintf(text, 10, "%u%c", (unsigned)n, units[i].unit);
-    ASSERT(len > 0);
-    return (size_t)len;
+    char digits[10]; /* from the last one on */
+    size_t count = 0;
+    do {
+        digits[count++] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    size_t len = 0;
+    while (count > 0) {
+        text[len++] = digits[--count];
+    }
+    text[len++] = units[i].unit;
+    text[len] = '\0';
+    return len;
 }
