@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/grpc_frame.h"
 
-
 #include "base/assert.h"
 
 /* A stream's buffer above this is given back after each message. */
