@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/history/history.h"
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/cleanup.h"
+#include "base/map.h"
+
+/* Events in one growing array; what they point to, and the symbols, in an arena that only grows, so
+ * that those pointers stay. Symbols are numbers: checkers index arrays with them. */
+struct symbol {
+    struct map_link link;
+    uint32_t number;
+    bool is_int;
+    int64_t integer;
+    struct bytes text;
+};
+
+struct history {
+    struct arena arena;
+    struct map symbols_by_content;
+    struct symbol **symbols; /* [0] is NULL */
+    size_t symbol_count;
+    size_t symbol_cap;
+    struct history_event *events;
+    size_t count;
+    size_t cap;
+    bool failed;
+};
+
+struct history *history_new(void)
+{
+    struct history *h = calloc(1, sizeof *h);
+    if (h == NULL) {
+        return NULL;
+    }
+    /* A file's author gains nothing from slow tables; runs shall be the same. */
+    map_init(&h->symbols_by_content, (struct hash_seed){.k0 = 0x686973746f7279, .k1 = 1});
+    h->symbol_count = 1;
+    return h;
+}
+
+void history_free(struct history *h)
+{
+    if (h == NULL) {
+        return;
+    }
+    map_fini(&h->symbols_by_content);
+    arena_fini(&h->arena);
+    free(h->symbols);
+    free(h->events);
+    free(h);
+}
+
+bool history_ok(const struct history *h)
+{
+    return !h->failed;
+}
+
+/* ITEMS with room for one more than COUNT; NULL: no memory, and ITEMS is as it was. */
+static void *grown(void *items, size_t count, size_t *cap, size_t size)
+{
+    if (count < *cap) {
+        return items;
+    }
+    size_t more = *cap == 0 ? 64 : *cap * 2;
+    void *larger = reallocarray(items, more, size);
+    if (larger != NULL) {
+        *cap = more;
+    }
+    return larger;
+}
+
+static bool symbol_add(struct history *h, struct symbol *symbol, uint64_t hash)
+{
+    if (h->symbol_count > UINT32_MAX) {
+        return false;
+    }
+    struct symbol **symbols =
+        grown(h->symbols, h->symbol_count, &h->symbol_cap, sizeof(struct symbol *));
+    if (symbols == NULL) {
+        return false;
+    }
+    h->symbols = symbols;
+    symbols[0] = NULL;
+    if (map_insert(&h->symbols_by_content, &symbol->link, hash) != OK) {
+        return false;
+    }
+    symbol->number = (uint32_t)h->symbol_count;
+    symbols[h->symbol_count++] = symbol;
+    return true;
+}
+
+static uint32_t symbol_get(struct history *h, bool is_int, int64_t integer, struct bytes text)
+{
+    struct map *map = &h->symbols_by_content;
+    uint64_t hash = is_int ? map_hash_u64(map, (uint64_t)integer) : map_hash_bytes(map, text);
+    for (struct map_link *l = map_first(map, hash); l != NULL; l = map_next(l)) {
+        const struct symbol *s = CONTAINER_OF(l, struct symbol, link);
+        if (s->is_int == is_int && (is_int ? s->integer == integer : bytes_equal(s->text, text))) {
+            return s->number;
+        }
+    }
+    struct symbol *s = arena_calloc(&h->arena, 1, sizeof *s);
+    if (s != NULL) {
+        s->is_int = is_int;
+        s->integer = integer;
+        if (arena_copy(&h->arena, text, &s->text) && symbol_add(h, s, hash)) {
+            return s->number;
+        }
+    }
+    h->failed = true;
+    return HISTORY_NONE;
+}
+
+uint32_t history_text(struct history *h, struct bytes text)
+{
+    return symbol_get(h, false, 0, text);
+}
+
+uint32_t history_int(struct history *h, int64_t number)
+{
+    return symbol_get(h, true, number, bytes_of(NULL, 0));
+}
+
+static const struct symbol *symbol_of(const struct history *h, uint32_t symbol)
+{
+    ASSERT(symbol != HISTORY_NONE);
+    ASSERT(symbol < h->symbol_count);
+    return h->symbols[symbol];
+}
+
+struct bytes history_symbol_text(const struct history *h, uint32_t symbol)
+{
+    return symbol_of(h, symbol)->text;
+}
+
+bool history_symbol_int(const struct history *h, uint32_t symbol, int64_t *ret)
+{
+    const struct symbol *s = symbol_of(h, symbol);
+    if (s->is_int) {
+        *ret = s->integer;
+    }
+    return s->is_int;
+}
+
+size_t history_symbol_count(const struct history *h)
+{
+    return h->symbol_count;
+}
+
+/* A copy of ITEMS and their lists in the arena. */
+static bool copy_items(struct history *h, const struct history_item *items, uint32_t count,
+                       const struct history_item **ret)
+{
+    struct history_item *copy = NULL;
+    if (count > 0) {
+        copy = arena_calloc(&h->arena, count, sizeof *copy);
+        if (copy == NULL) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        copy[i] = items[i];
+        struct bytes list = bytes_of(items[i].list, items[i].list_count * sizeof(uint32_t));
+        struct bytes kept = bytes_of(NULL, 0);
+        if (list.len > 0 && !arena_copy(&h->arena, list, &kept)) {
+            return false;
+        }
+        copy[i].list = (const uint32_t *)(const void *)kept.data;
+    }
+    *ret = copy;
+    return true;
+}
+
+void history_add(struct history *h, const struct history_event *e)
+{
+    struct history_event *events = grown(h->events, h->count, &h->cap, sizeof *events);
+    if (events == NULL) {
+        h->failed = true;
+        return;
+    }
+    h->events = events;
+    struct history_event *added = &events[h->count];
+    *added = *e;
+    if (e->index <= 0) {
+        added->index = h->count == 0 ? 0 : events[h->count - 1].index + 1;
+    }
+    if (!copy_items(h, e->items, e->item_count, &added->items)) {
+        h->failed = true;
+        return;
+    }
+    h->count++;
+}
+
+size_t history_count(const struct history *h)
+{
+    return h->count;
+}
+
+const struct history_event *history_at(const struct history *h, size_t position)
+{
+    ASSERT(position < h->count);
+    return &h->events[position];
+}
