@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/history/history.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
@@ -13,12 +16,12 @@ struct symbol {
     uint32_t number;
     bool is_int;
     int64_t integer;
-    struct bytes text;
+    struct bytes text; /* an integer's, too */
 };
 
 struct history {
     struct arena arena;
-    struct map symbols_by_content;
+    struct map symbols_by_text;
     struct symbol **symbols; /* [0] is NULL */
     size_t symbol_count;
     size_t symbol_cap;
@@ -35,7 +38,7 @@ struct history *history_new(void)
         return NULL;
     }
     /* A file's author gains nothing from slow tables; runs shall be the same. */
-    map_init(&h->symbols_by_content, (struct hash_seed){.k0 = 0x686973746f7279, .k1 = 1});
+    map_init(&h->symbols_by_text, (struct hash_seed){.k0 = 0x686973746f7279, .k1 = 1});
     h->symbol_count = 1;
     return h;
 }
@@ -45,7 +48,7 @@ void history_free(struct history *h)
     if (h == NULL) {
         return;
     }
-    map_fini(&h->symbols_by_content);
+    map_fini(&h->symbols_by_text);
     arena_fini(&h->arena);
     free(h->symbols);
     free(h->events);
@@ -83,7 +86,7 @@ static bool symbol_add(struct history *h, struct symbol *symbol, uint64_t hash)
     }
     h->symbols = symbols;
     symbols[0] = NULL;
-    if (map_insert(&h->symbols_by_content, &symbol->link, hash) != OK) {
+    if (map_insert(&h->symbols_by_text, &symbol->link, hash) != OK) {
         return false;
     }
     symbol->number = (uint32_t)h->symbol_count;
@@ -91,15 +94,29 @@ static bool symbol_add(struct history *h, struct symbol *symbol, uint64_t hash)
     return true;
 }
 
+static const struct symbol *symbol_find(const struct history *h, struct bytes text, uint64_t hash)
+{
+    for (struct map_link *l = map_first(&h->symbols_by_text, hash); l != NULL; l = map_next(l)) {
+        const struct symbol *s = CONTAINER_OF(l, struct symbol, link);
+        if (bytes_equal(s->text, text)) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+uint32_t history_find_text(const struct history *h, struct bytes text)
+{
+    const struct symbol *s = symbol_find(h, text, map_hash_bytes(&h->symbols_by_text, text));
+    return s != NULL ? s->number : HISTORY_NONE;
+}
+
 static uint32_t symbol_get(struct history *h, bool is_int, int64_t integer, struct bytes text)
 {
-    struct map *map = &h->symbols_by_content;
-    uint64_t hash = is_int ? map_hash_u64(map, (uint64_t)integer) : map_hash_bytes(map, text);
-    for (struct map_link *l = map_first(map, hash); l != NULL; l = map_next(l)) {
-        const struct symbol *s = CONTAINER_OF(l, struct symbol, link);
-        if (s->is_int == is_int && (is_int ? s->integer == integer : bytes_equal(s->text, text))) {
-            return s->number;
-        }
+    uint64_t hash = map_hash_bytes(&h->symbols_by_text, text);
+    const struct symbol *known = symbol_find(h, text, hash);
+    if (known != NULL) {
+        return known->number;
     }
     struct symbol *s = arena_calloc(&h->arena, 1, sizeof *s);
     if (s != NULL) {
@@ -113,14 +130,36 @@ static uint32_t symbol_get(struct history *h, bool is_int, int64_t integer, stru
     return HISTORY_NONE;
 }
 
+/* Whether TEXT is how an integer is printed: then it is that integer. */
+static bool is_integer(struct bytes text, int64_t *ret)
+{
+    char digits[24];
+    if (text.len == 0 || text.len >= sizeof digits || text.data[0] > '9') {
+        return false;
+    }
+    memcpy(digits, text.data, text.len);
+    digits[text.len] = '\0';
+    char *end;
+    errno = 0;
+    long long number = strtoll(digits, &end, 10);
+    char again[24];
+    snprintf(again, sizeof again, "%lld", number);
+    *ret = number;
+    return errno == 0 && *end == '\0' && strcmp(again, digits) == 0;
+}
+
 uint32_t history_text(struct history *h, struct bytes text)
 {
-    return symbol_get(h, false, 0, text);
+    int64_t number;
+    bool is_int = is_integer(text, &number);
+    return symbol_get(h, is_int, is_int ? number : 0, text);
 }
 
 uint32_t history_int(struct history *h, int64_t number)
 {
-    return symbol_get(h, true, number, bytes_of(NULL, 0));
+    char text[24];
+    int len = snprintf(text, sizeof text, "%lld", (long long)number);
+    return symbol_get(h, true, number, bytes_of(text, (size_t)len));
 }
 
 static const struct symbol *symbol_of(const struct history *h, uint32_t symbol)
@@ -173,8 +212,34 @@ static bool copy_items(struct history *h, const struct history_item *items, uint
     return true;
 }
 
+/* So that nobody has to look before the first items. */
+static uint32_t items_needed(const struct history_event *e)
+{
+    switch (e->f) {
+    case HISTORY_CAS:
+    case HISTORY_TRANSFER:
+        return 2;
+    case HISTORY_READ:
+        return e->workload == HISTORY_BANK ? 0 : 1;
+    case HISTORY_STATE:
+        return e->type == HISTORY_OK ? 0 : 1;
+    case HISTORY_WRITE:
+    case HISTORY_ADD:
+    case HISTORY_ACQUIRE:
+    case HISTORY_RELEASE:
+    case HISTORY_FENCED:
+    case HISTORY_START:
+    case HISTORY_ATTACH:
+    case HISTORY_FAULT:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 void history_add(struct history *h, const struct history_event *e)
 {
+    ASSERT(e->item_count >= items_needed(e));
     struct history_event *events = grown(h->events, h->count, &h->cap, sizeof *events);
     if (events == NULL) {
         h->failed = true;

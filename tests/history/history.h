@@ -136,18 +136,22 @@ struct history_event {
 struct history *history_new(void);
 void history_free(struct history *h); /* NULL allowed */
 
-/* The number of a text (bytes, no encoding) or an integer. HISTORY_NONE: no memory. */
+/* The number of a text (bytes, no encoding) or an integer; a text that is an integer's digits, as a
+ * store keeps it, is that integer. HISTORY_NONE: no memory. */
 uint32_t history_text(struct history *h, struct bytes text);
 uint32_t history_int(struct history *h, int64_t number);
 
-/* Append a copy. What had no memory is remembered, and history_ok says so once for all. */
+uint32_t history_find_text(const struct history *h, struct bytes text); /* NONE: not there */
+
+/* Append a copy; it has the items that README.md names. What had no memory is remembered, and
+ * history_ok says so once for all. */
 void history_add(struct history *h, const struct history_event *e);
 bool history_ok(const struct history *h);
 
 size_t history_count(const struct history *h);
 const struct history_event *history_at(const struct history *h, size_t position);
 
-/* The bytes of a symbol, or its integer and false when it is a text. */
+/* The bytes of a symbol; its integer, or false when it is none. */
 struct bytes history_symbol_text(const struct history *h, uint32_t symbol);
 bool history_symbol_int(const struct history *h, uint32_t symbol, int64_t *ret);
 size_t history_symbol_count(const struct history *h); /* all numbers are below */
