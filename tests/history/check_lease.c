@@ -152,8 +152,8 @@ static void take_grant(struct leasing *l, uint32_t number)
     }
     if (lease->promised_by != NO_OP) {
         judge(l, op->answer->id, lease); /* an earlier life of the same number */
+        *lease = unborn;
     }
-    *lease = unborn;
     lease->granted_s = op->answer->number;
     renew(l, lease, number, op->answer->number);
 }
