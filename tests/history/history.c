@@ -19,12 +19,16 @@ struct symbol {
     struct bytes text; /* an integer's, too */
 };
 
+#define SMALL_INTS (1 << 24)
+
 struct history {
     struct arena arena;
     struct map symbols_by_text;
     struct symbol **symbols; /* [0] is NULL */
     size_t symbol_count;
     size_t symbol_cap;
+    uint32_t *small; /* of small integers: their symbols */
+    size_t small_count;
     struct history_event *events;
     size_t count;
     size_t cap;
@@ -51,6 +55,7 @@ void history_free(struct history *h)
     map_fini(&h->symbols_by_text);
     arena_fini(&h->arena);
     free(h->symbols);
+    free(h->small);
     free(h->events);
     free(h);
 }
@@ -155,11 +160,39 @@ uint32_t history_text(struct history *h, struct bytes text)
     return symbol_get(h, is_int, is_int ? number : 0, text);
 }
 
+/* Values are mostly counted up from 0: those need no search. Without memory they are searched for.
+ */
+static void remember_small(struct history *h, size_t number, uint32_t symbol)
+{
+    if (number >= h->small_count) {
+        size_t count = h->small_count == 0 ? 1024 : h->small_count;
+        while (count <= number) {
+            count *= 2;
+        }
+        uint32_t *more = reallocarray(h->small, count, sizeof *more);
+        if (more == NULL) {
+            return;
+        }
+        memset(more + h->small_count, 0, (count - h->small_count) * sizeof *more);
+        h->small = more;
+        h->small_count = count;
+    }
+    h->small[number] = symbol;
+}
+
 uint32_t history_int(struct history *h, int64_t number)
 {
+    bool small = number >= 0 && number < SMALL_INTS;
+    if (small && (size_t)number < h->small_count && h->small[number] != HISTORY_NONE) {
+        return h->small[number];
+    }
     char text[24];
     int len = snprintf(text, sizeof text, "%lld", (long long)number);
-    return symbol_get(h, true, number, bytes_of(text, (size_t)len));
+    uint32_t symbol = symbol_get(h, true, number, bytes_of(text, (size_t)len));
+    if (small) {
+        remember_small(h, (size_t)number, symbol);
+    }
+    return symbol;
 }
 
 static const struct symbol *symbol_of(const struct history *h, uint32_t symbol)
