@@ -13,8 +13,8 @@ struct lists {
     struct cycles *c;
     const struct history_item **longest; /* for each symbol */
     uint32_t *longest_by;                /* the operation that read it */
-    uint32_t *later;  /* for each symbol: a node before all that is not in the longest */
-    uint32_t *stamps; /* for each symbol */
+    uint32_t *later;        /* for each symbol: a node before all that is not in the longest */
+    struct numtable listed; /* list, element -> 1: in the longest */
 };
 
 static const struct history_item *reads_of(const struct cycles *c, uint32_t op, uint32_t i)
@@ -47,12 +47,12 @@ static void add_version_order(struct lists *l, uint32_t key)
     uint32_t before = NUMTABLE_NONE;
     for (uint32_t i = 0; i < longest->list_count; i++) {
         uint32_t element = longest->list[i];
-        if (l->stamps[element] == key) {
+        if (numtable_get(&l->listed, numtable_pair(key, element)) != NUMTABLE_NONE) {
             cycles_finding(l->c, "element twice", l->longest_by[key], NUMTABLE_NONE, key, element,
                            "it stands in a list twice:");
             return;
         }
-        l->stamps[element] = key;
+        l->c->no_memory |= !numtable_set(&l->listed, numtable_pair(key, element), 1);
         uint32_t writer = cycles_writer(l->c, l->longest_by[key], key, element);
         if (writer == NUMTABLE_NONE) {
             continue;
@@ -77,7 +77,8 @@ static void add_unread(struct lists *l)
         for (uint32_t i = 0; i < e->item_count; i++) {
             const struct history_item *item = &e->items[i];
             if (item->f == HISTORY_ITEM_APPEND && l->longest[item->key] != NULL &&
-                l->later[item->key] != 0 && l->stamps[item->value] != item->key) {
+                l->later[item->key] != 0 &&
+                numtable_get(&l->listed, numtable_pair(item->key, item->value)) == NUMTABLE_NONE) {
                 cyclegraph_add(&l->c->graph, l->later[item->key], op, EDGE_WW);
             }
         }
@@ -190,8 +191,7 @@ void cycles_of_append(struct cycles *c)
     l.longest = calloc(symbols, sizeof *l.longest);
     l.longest_by = calloc(symbols, sizeof *l.longest_by);
     l.later = calloc(symbols, sizeof *l.later);
-    l.stamps = calloc(symbols, sizeof *l.stamps);
-    if (l.longest != NULL && l.longest_by != NULL && l.later != NULL && l.stamps != NULL) {
+    if (l.longest != NULL && l.longest_by != NULL && l.later != NULL) {
         find_longest(&l);
         for (uint32_t key = 1; key < symbols; key++) {
             if (l.longest[key] != NULL) {
@@ -212,5 +212,5 @@ void cycles_of_append(struct cycles *c)
     free(l.longest);
     free(l.longest_by);
     free(l.later);
-    free(l.stamps);
+    numtable_fini(&l.listed);
 }

@@ -150,7 +150,7 @@ static bool is_integer(struct bytes text, int64_t *ret)
     char again[24];
     snprintf(again, sizeof again, "%lld", number);
     *ret = number;
-    return errno == 0 && *end == '\0' && strcmp(again, digits) == 0;
+    return errno == 0 && end == digits + text.len && strcmp(again, digits) == 0;
 }
 
 uint32_t history_text(struct history *h, struct bytes text)
