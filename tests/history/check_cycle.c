@@ -40,7 +40,7 @@ void cycles_finding(struct cycles *c, const char *rule, uint32_t op, uint32_t ot
     char key_text[SYMBOL_TEXT_BYTES];
     char value_text[SYMBOL_TEXT_BYTES];
     const struct operation *o = &c->ops->ops[op];
-    uint64_t where[4] = {o->asked_at, o->answer_at == NEVER ? NO_POSITION : o->answer_at,
+    uint64_t where[4] = {o->asked_at, o->answer_at,
                          other == NUMTABLE_NONE ? NO_POSITION : c->ops->ops[other].asked_at,
                          NO_POSITION};
     report_add(c->report, HISTORY_CHECK_CYCLE, rule, where, "key %s, value %s: %s",

@@ -13,18 +13,13 @@
  *   answers     6: a is 1     7: by who wrote b=9: a was 1        9: a is 3
  */
 
-static uint64_t position_of(uint32_t at)
-{
-    return at == NEVER ? NO_POSITION : at;
-}
-
 void replay_finding(struct replay *r, const struct look *look, const char *rule, uint32_t key,
                     uint32_t value, uint64_t other, const char *text)
 {
     const struct operation *op = &r->log->ops->ops[look->op];
     char key_text[SYMBOL_TEXT_BYTES];
     char value_text[SYMBOL_TEXT_BYTES];
-    uint64_t where[4] = {op->asked_at, position_of(op->answer_at), other, NO_POSITION};
+    uint64_t where[4] = {op->asked_at, op->answer_at, other, NO_POSITION};
     report_add(r->log->report,
                op->asked->f == HISTORY_STATE ? HISTORY_CHECK_FINAL : HISTORY_CHECK_REVISION, rule,
                where, "revision %" PRId64 ", key %s, %s: %s", look->revision,
@@ -42,7 +37,7 @@ static uint64_t writer_of(const struct replay *r, uint32_t key, const struct cel
             break;
         }
         if (c->key == key) {
-            return c->op != NO_OP ? log->ops->ops[c->op].asked_at : position_of(c->seen_at);
+            return c->op != NO_OP ? log->ops->ops[c->op].asked_at : c->seen_at;
         }
     }
     return NO_POSITION;
@@ -97,11 +92,12 @@ static const struct history_item *own_write(const struct history_event *e, uint3
     return NULL;
 }
 
-/* Register and wr: all items of an answer, in order, against the cells. */
+/* Register and wr: all items of an answer, in order, against the cells. An attempt without an
+ * answer that took effect has found its comparisons true, too. */
 static void compare_items(struct replay *r, const struct look *look)
 {
     const struct operation *op = &r->log->ops->ops[look->op];
-    const struct history_event *e = op->answer;
+    const struct history_event *e = operation_told(op);
     for (uint32_t i = 0; i < e->item_count; i++) {
         const struct history_item *item = &e->items[i];
         bool unknown;
@@ -111,7 +107,7 @@ static void compare_items(struct replay *r, const struct look *look)
                                writer_of(r, item->key, &r->cells[item->key]),
                                "it was said to be equal, and is not:");
             }
-        } else if (item->f == HISTORY_ITEM_READ) {
+        } else if (item->f == HISTORY_ITEM_READ && op->outcome == HISTORY_OK) {
             const struct history_item *own = own_write(e, i);
             struct cell mine = {0};
             if (own != NULL && own->value != HISTORY_NONE) {
@@ -192,7 +188,7 @@ static void judge_version(struct replay *r, const struct change *c, const struct
         return;
     }
     char key[SYMBOL_TEXT_BYTES];
-    uint64_t where[4] = {position_of(c->seen_at), NO_POSITION, NO_POSITION, NO_POSITION};
+    uint64_t where[4] = {c->seen_at, NO_POSITION, NO_POSITION, NO_POSITION};
     report_add(r->log->report, HISTORY_CHECK_REVISION, "version", where,
                "revision %" PRId64 ", key %s: told with create revision %" PRId64
                " and version %" PRId64 ", but it has %" PRId64 " and %" PRId64 ":",
@@ -229,7 +225,7 @@ static void apply_group(struct replay *r, uint32_t first, uint32_t count)
     const struct history_event *e = op == NO_OP ? NULL : r->log->ops->ops[op].asked;
     struct look look = {.op = op, .revision = changes[0].revision};
     bool acked = op != NO_OP && r->log->ops->ops[op].outcome == HISTORY_OK;
-    if (acked && (e->workload == HISTORY_REGISTER || e->workload == HISTORY_WR)) {
+    if (e != NULL && (e->workload == HISTORY_REGISTER || e->workload == HISTORY_WR)) {
         compare_items(r, &look);
     } else if (acked && e->workload == HISTORY_APPEND) {
         replay_append_txn(r, &look);

@@ -72,8 +72,7 @@ static void compare_with_high(struct walk *w, const struct operation *op, uint32
     const struct high *high = &w->log->high[op_number];
     int64_t revision = op->answer->revision;
     int64_t wrote = op->outcome == HISTORY_OK ? revlog_acked_revision(op) : 0;
-    uint64_t where[4] = {op->asked_at, op->answer_at, high->at == NEVER ? NO_POSITION : high->at,
-                         NO_POSITION};
+    uint64_t where[4] = {op->asked_at, op->answer_at, high->at, NO_POSITION};
     w->ordered++;
     if (wrote > 0 && wrote <= high->revision) {
         report_add(w->log->report, HISTORY_CHECK_REVISION, "order", where,

@@ -5,7 +5,7 @@
 #include "tests/history/verdict.h"
 
 /* Questions with their answers. */
-#define NEVER UINT32_MAX
+#define NEVER NO_POSITION
 
 struct operation {
     const struct history_event *asked;

@@ -87,8 +87,7 @@ static void believe(struct replay *r, const struct change *c)
     if (cell->has_balance && cell->balance != balance && c->op != NO_OP &&
         !revlog_is_uncertain(r->log, c->key, c->revision)) {
         replay_finding(r, &(struct look){.op = c->op, .revision = c->revision}, "balance", c->key,
-                       c->value, c->seen_at == NEVER ? NO_POSITION : c->seen_at,
-                       "told, but it is not what the transfers make:");
+                       c->value, c->seen_at, "told, but it is not what the transfers make:");
     }
     cell->balance = balance;
     cell->has_balance = true;

@@ -240,8 +240,7 @@ static void finding(struct building *b, const char *rule, const struct fact *f, 
 {
     char key[SYMBOL_TEXT_BYTES];
     char value[SYMBOL_TEXT_BYTES];
-    uint64_t where[4] = {answer_of(b, op), f->position,
-                         seen_at == NEVER ? NO_POSITION : (uint64_t)seen_at, NO_POSITION};
+    uint64_t where[4] = {answer_of(b, op), f->position, seen_at, NO_POSITION};
     report_add(b->log->report, HISTORY_CHECK_REVISION, rule, where,
                "revision %" PRId64 ", key %s, value %s: %s", f->revision,
                symbol_print(b->log->h, f->key, key),
@@ -402,8 +401,8 @@ static enum err add_groups(struct building *b)
 
 static void link_changes(struct revlog *log)
 {
-    int64_t hole = 1; /* an empty store is at revision 1 */
-    int64_t before = 1;
+    int64_t hole = 0;
+    int64_t before = 1; /* an empty store is there, without a change */
     for (uint32_t i = 0; i < log->count; i++) {
         struct change *c = &log->changes[i];
         if (c->revision > before + 1) {
@@ -521,7 +520,7 @@ int64_t revlog_hole_before(const struct revlog *log, int64_t revision)
 {
     uint32_t next = revlog_find(log, revision + 1);
     if (next == 0) {
-        return revision;
+        return revision > 1 ? revision : 0;
     }
     const struct change *last = &log->changes[next - 1];
     return last->revision < revision ? revision : last->last_hole;

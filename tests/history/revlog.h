@@ -68,7 +68,7 @@ void revlog_fini(struct revlog *log);
 
 /* The first change at REVISION or above. */
 uint32_t revlog_find(const struct revlog *log, int64_t revision);
-/* The largest revision at or below REVISION without a change. */
+/* The largest revision at or below REVISION without a change, 0: there is none. */
 int64_t revlog_hole_before(const struct revlog *log, int64_t revision);
 /* An attempt whose outcome nobody knows may have changed KEY at or before REVISION. */
 bool revlog_is_uncertain(const struct revlog *log, uint32_t key, int64_t revision);

@@ -11,7 +11,7 @@ bool report_ok(const struct history_report *report);
 void report_no_memory(struct history_report *report);
 
 /* A position that stands for no event. */
-#define NO_POSITION UINT64_MAX
+#define NO_POSITION UINT32_MAX
 
 /* Something that a correct store cannot have said. POSITIONS: of the events concerned, at most
  * four, NO_POSITION for none; they are written behind the text. RULE is a literal. */
