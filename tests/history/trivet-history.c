@@ -5,10 +5,12 @@
 #include "base/cleanup.h"
 #include "cmd/cli/options.h"
 #include "tests/history/generate.h"
+#include "tests/history/mutate.h"
 #include "tests/history/names.h"
 
 /* trivet-history: check a history, turn it into EDN, or make one. */
 #define EXIT_UNUSABLE 64
+#define ARGS_MAX      4096
 
 struct settings {
     bool json;
@@ -16,6 +18,7 @@ struct settings {
     bool help;
     const char *only;
     const char *workload;
+    const char *mutate;
     uint64_t lease_late_ms;
     uint64_t lease_early_ms;
     uint64_t states;
@@ -64,6 +67,7 @@ static const struct option_row rows[] = {
     ROW("clients", OPTION_NUMBER, clients, "N", "generate: so many at once (5)"),
     ROW("keys", OPTION_NUMBER, keys, "N", "generate: so many of each workload (3)"),
     ROW("unknown", OPTION_NUMBER, unknown, "PERCENT", "generate: so many without an answer (5)"),
+    ROW("mutate", OPTION_TEXT, mutate, "NAME", "generate: with this made wrong; help lists them"),
     ROW("help", OPTION_BOOL, help, NULL, "print this"),
 };
 
@@ -199,10 +203,62 @@ static int check_command(const struct settings *s, const char *const *files, siz
     return status;
 }
 
+/* The good history with what is wanted made wrong; NULL: it cannot be, and why. */
+static struct history *mutated(struct history *good, const struct settings *s, struct why *why)
+{
+    size_t i = 0;
+    while (i < mutation_count() && strcmp(mutation_name(i), s->mutate) != 0) {
+        i++;
+    }
+    struct history *bad = NULL;
+    if (i == mutation_count()) {
+        why_set(why, "--mutate: there is no '%s'", s->mutate);
+    } else {
+        bad = history_mutate(good, i, s->seed);
+        why_set(why, "this history has no place for '%s'", s->mutate);
+    }
+    history_free(good);
+    return bad;
+}
+
+static enum err make_history(const struct settings *s, uint32_t workloads, struct history **ret,
+                             struct why *why)
+{
+    struct history *h = history_new();
+    if (h == NULL) {
+        return ERR_NOMEM;
+    }
+    history_generate(h, &(struct generate_options){.seed = s->seed,
+                                                   .workloads = workloads,
+                                                   .operations = (unsigned)s->operations,
+                                                   .clients = (unsigned)s->clients,
+                                                   .keys = (unsigned)s->keys,
+                                                   .unknown_percent = (unsigned)s->unknown});
+    if (!history_ok(h)) {
+        history_free(h);
+        return ERR_NOMEM;
+    }
+    *ret = s->mutate == NULL ? h : mutated(h, s, why);
+    return *ret != NULL ? OK : ERR_INVALID;
+}
+
+static enum err load_history(const char *path, struct history **ret, struct why *why)
+{
+    struct history *h = history_new();
+    enum err err = h == NULL ? ERR_NOMEM : read_file(path, h, why);
+    if (err != OK) {
+        history_free(h);
+        return err;
+    }
+    *ret = h;
+    return OK;
+}
+
 static int write_command(const struct settings *s, const char *const *files, size_t count, bool edn)
 {
     struct why why = {0};
     uint32_t workloads = 0;
+    struct history *h = NULL;
     if (s->workload != NULL &&
         !bits_of(s->workload, HISTORY_WORKLOADS, workload_name, &workloads)) {
         why_set(&why, "--workload: there is no such workload in '%s'", s->workload);
@@ -212,19 +268,7 @@ static int write_command(const struct settings *s, const char *const *files, siz
         why_set(&why, edn ? "one file is expected" : "no file is expected");
         return unusable(ERR_INVALID, &why);
     }
-    struct history *h = history_new();
-    enum err err = h == NULL ? ERR_NOMEM : OK;
-    if (err == OK && edn) {
-        err = read_file(files[0], h, &why);
-    } else if (err == OK) {
-        history_generate(h, &(struct generate_options){.seed = s->seed,
-                                                       .workloads = workloads,
-                                                       .operations = (unsigned)s->operations,
-                                                       .clients = (unsigned)s->clients,
-                                                       .keys = (unsigned)s->keys,
-                                                       .unknown_percent = (unsigned)s->unknown});
-        err = history_ok(h) ? OK : ERR_NOMEM;
-    }
+    enum err err = edn ? load_history(files[0], &h, &why) : make_history(s, workloads, &h, &why);
     for (size_t i = 0; err == OK && i < history_count(h); i++) {
         const struct history_event *e = history_at(h, i);
         if (edn && (workloads == 0 || (workloads & 1u << e->workload) != 0)) {
@@ -240,7 +284,7 @@ static int write_command(const struct settings *s, const char *const *files, siz
 int main(int argc, char **argv)
 {
     struct settings s = {0};
-    const char *args[256];
+    const char *args[ARGS_MAX];
     size_t count;
     struct why why = {0};
     enum err err = options_parse(rows, ARRAY_LEN(rows), argc, (const char *const *)argv, &s, args,
@@ -250,6 +294,12 @@ int main(int argc, char **argv)
     }
     if (s.help) {
         usage(stdout);
+        return 0;
+    }
+    if (s.mutate != NULL && strcmp(s.mutate, "help") == 0) {
+        for (size_t i = 0; i < mutation_count(); i++) {
+            puts(mutation_name(i));
+        }
         return 0;
     }
     if (count > 0 && strcmp(args[0], "check") == 0) {
