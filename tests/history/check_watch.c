@@ -191,7 +191,8 @@ static void compare_prev(struct watching *w, struct watch *watch, const struct h
     }
 }
 
-/* Of one transaction events come in its order, of the end of a lease in that of the keys. */
+/* Of one transaction events come in its order, of the end of a lease in that of the keys. In which
+ * order a client writes what it appends or transfers is its own business. */
 static void compare_order(struct watching *w, struct watch *watch, uint32_t before, uint32_t now,
                           uint32_t at)
 {
@@ -205,7 +206,7 @@ static void compare_order(struct watching *w, struct watch *watch, uint32_t befo
         bool deletes = a->value == HISTORY_NONE && b->value == HISTORY_NONE;
         wrong = deletes && bytes_compare(history_symbol_text(w->log->h, a->key),
                                          history_symbol_text(w->log->h, b->key)) > 0;
-    } else if (w->log->ops->ops[b->op].asked->workload != HISTORY_BANK) {
+    } else if (w->log->ops->ops[b->op].asked->workload == HISTORY_WR) {
         wrong = now < before;
     }
     if (wrong) {

@@ -420,11 +420,25 @@ static void link_changes(struct revlog *log)
 static void may_have_changed(void *ctx, uint32_t op, uint32_t key, uint32_t value)
 {
     struct revlog *log = ctx;
-    const struct operation *o = &log->ops->ops[op];
-    int64_t from = o->outcome == HISTORY_OK ? o->answer->revision : log->high[op].revision;
     (void)value;
-    if (from < log->uncertain_from[key]) {
-        log->uncertain_from[key] = from;
+    if (log->high[op].revision < log->uncertain_from[key]) {
+        log->uncertain_from[key] = log->high[op].revision;
+    }
+}
+
+/* What was put with a lease may go at any revision that nobody was told of. */
+static void find_leased(struct revlog *log)
+{
+    for (uint32_t key = 1; key < history_symbol_count(log->h); key++) {
+        uint32_t first = log->first_of_key[key];
+        if (first == NO_CHANGE) {
+            continue;
+        }
+        log->kinds[key] |= belongs_to_lock(log, key) ? KEY_LEASED : 0;
+        if ((log->kinds[key] & KEY_LEASED) != 0 &&
+            log->changes[first].revision < log->uncertain_from[key]) {
+            log->uncertain_from[key] = log->changes[first].revision;
+        }
     }
 }
 
@@ -435,12 +449,11 @@ static void find_uncertain(struct revlog *log)
     }
     for (uint32_t i = 0; i < log->ops->count; i++) {
         const struct operation *op = &log->ops->ops[i];
-        bool leased = op->outcome == HISTORY_OK &&
-                      (op->asked->f == HISTORY_ATTACH || op->asked->f == HISTORY_ACQUIRE);
-        if (leased || (op->outcome == HISTORY_INFO && log->resolved[i] == 0)) {
+        if (op->outcome == HISTORY_INFO && log->resolved[i] == 0) {
             revlog_written(log->ops, i, may_have_changed, log);
         }
     }
+    find_leased(log);
 }
 
 static enum err revlog_alloc(struct revlog *log)

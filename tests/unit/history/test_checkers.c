@@ -46,6 +46,10 @@ struct example {
     {                                          \
         process, type, "lease", f, value, more \
     }
+#define FINAL(type, value, more)                \
+    {                                           \
+        95, type, "final", "state", value, more \
+    }
 #define LOCK(process, type, f, value, more)   \
     {                                         \
         process, type, "lock", f, value, more \
@@ -384,6 +388,55 @@ static const struct example examples[] = {
       LOCK(1, "ok", "acquire", "{'lock':'l','key':'l/b','create_revision':3}", "'revision':4"),
       LOCK(0, "invoke", "fenced", "{'lock':'l','key':'l/a'}", NULL),
       LOCK(0, "fail", "fenced", "{'lock':'l','key':'l/a'}", "'revision':5")}},
+
+    {"a key whose lease ended when nobody watched",
+     NULL,
+     HISTORY_CHECK_FINAL,
+     {LEASE(0, "invoke", "attach", "{'lease':7,'key':'e','value':1}", NULL),
+      LEASE(0, "info", "attach", "{'lease':7,'key':'e','value':1}", NULL),
+      REGISTER(1, "invoke", "read", "['e',null]", NULL),
+      REGISTER(1, "ok", "read", "['e',1]", "'revision':2,'mod_revision':2"),
+      FINAL("invoke", "{'key':'','range_end':'\\u0000'}", NULL),
+      FINAL("ok", "{'kvs':[]}", "'revision':3,'member':'m1'")}},
+    {"an ownership key that nobody was told of, and its end",
+     NULL,
+     HISTORY_CHECK_FINAL,
+     {LOCK(0, "invoke", "acquire", "{'lock':'l'}", NULL),
+      LOCK(0, "info", "acquire", "{'lock':'l'}", NULL),
+      WATCH("invoke", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}", NULL),
+      WATCH("ok", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}",
+            "'revision':1"),
+      WATCH("info", "events",
+            "{'watch':1,'events':[{'type':'put','key':'l/a','value':'','mod_revision':2}]}",
+            "'revision':2"),
+      FINAL("invoke", "{'key':'','range_end':'\\u0000'}", NULL),
+      FINAL("ok", "{'kvs':[]}", "'revision':3,'member':'m1'")}},
+    {"a key that was written and is gone",
+     "lost write",
+     HISTORY_CHECK_FINAL,
+     {REGISTER(0, "invoke", "write", "['a',1]", NULL),
+      REGISTER(0, "ok", "write", "['a',1]", "'revision':2"),
+      FINAL("invoke", "{'key':'','range_end':'\\u0000'}", NULL),
+      FINAL("ok", "{'kvs':[]}", "'revision':3,'member':'m1'")}},
+    {"a member that lacks the end",
+     "old state",
+     HISTORY_CHECK_FINAL,
+     {REGISTER(0, "invoke", "write", "['a',1]", NULL),
+      REGISTER(0, "ok", "write", "['a',1]", "'revision':2"),
+      FINAL("invoke", "{'key':'','range_end':'\\u0000'}", NULL),
+      FINAL("ok", "{'kvs':[]}", "'revision':1,'member':'m1'")}},
+    {"appends whose keys a client wrote in its own order",
+     NULL,
+     HISTORY_CHECK_WATCH,
+     {{0, "invoke", "append", "txn", "[['append','y',1],['append','x',2]]", NULL},
+      {0, "ok", "append", "txn", "[['append','y',1],['append','x',2]]", "'revision':2"},
+      WATCH("invoke", "start", "{'watch':1,'key':'x','range_end':'z','start_revision':1}", NULL),
+      WATCH("ok", "start", "{'watch':1,'key':'x','range_end':'z','start_revision':1}",
+            "'revision':2"),
+      WATCH("info", "events",
+            "{'watch':1,'events':[{'type':'put','key':'x','value':2,'mod_revision':2},"
+            "{'type':'put','key':'y','value':1,'mod_revision':2}]}",
+            "'revision':2")}},
 };
 
 /* The lines as JSON, a millisecond apart. */
