@@ -142,8 +142,13 @@ static void compare_to(struct watching *w, uint32_t number, int64_t revision, ui
         if (c->op != NO_OP) {
             other = w->log->ops->ops[c->op].asked_at;
         }
-        finding(w, watch, "event missing", c->revision, c->key, at, other,
-                "it was not told, though it was told of this revision or a later one:");
+        if (c->revision == watch->last && watch->last_at == at) {
+            finding(w, watch, "split revision", c->revision, c->key, at, other,
+                    "it was not told together with the rest of its revision:");
+        } else {
+            finding(w, watch, "event missing", c->revision, c->key, at, other,
+                    "it was not told, though a later revision was:");
+        }
     }
     watch->compared = revision > watch->compared ? revision : watch->compared;
 }
@@ -217,7 +222,7 @@ static void compare_order(struct watching *w, struct watch *watch, uint32_t befo
 
 /* Why an event may not come now; NULL: it may. */
 static const char *misplaced(const struct watching *w, const struct watch *watch, uint32_t stamp,
-                             const struct history_item *item, uint32_t number, uint32_t at)
+                             const struct history_item *item, uint32_t number)
 {
     bool put = item->f == HISTORY_ITEM_PUT;
     if (item->mod_revision < watch->from) {
@@ -228,8 +233,6 @@ static const char *misplaced(const struct watching *w, const struct watch *watch
         return "behind a bookmark";
     } else if (item->mod_revision < watch->last) {
         return "out of order";
-    } else if (item->mod_revision == watch->last && watch->last_at != at) {
-        return "split revision";
     } else if ((watch->start->flags & (put ? HISTORY_NO_PUT : HISTORY_NO_DELETE)) != 0) {
         return "filter";
     } else if (!in_range(watch, history_symbol_text(w->log->h, item->key))) {
@@ -251,7 +254,7 @@ static void take_part(struct watching *w, uint32_t number, const struct history_
             watch->broken = true; /* another's revision: reported with the log */
             return;
         }
-        const char *rule = misplaced(w, watch, number + 1, item, change, at);
+        const char *rule = misplaced(w, watch, number + 1, item, change);
         if (rule != NULL) {
             finding(w, watch, rule, item->mod_revision, item->key, at, NO_POSITION,
                     "this event may not come now:");

@@ -292,7 +292,7 @@ static const struct example examples[] = {
             "{'watch':1,'events':[{'type':'put','key':'y','value':2,'mod_revision':2}]}",
             "'revision':2")}},
     {"the same in two responses",
-     "event missing",
+     "split revision",
      HISTORY_CHECK_WATCH,
      {WR(0, "invoke", "[['w','x',1],['w','y',2]]"),
       {0, "ok", "wr", "txn", "[['w','x',1],['w','y',2]]", "'revision':2"},
