@@ -102,20 +102,20 @@ static void compare_members(const struct revlog *log, const struct operation *a,
                             const struct operation *b)
 {
     uint64_t where[4] = {a->answer_at, b->answer_at, NO_POSITION, NO_POSITION};
-    if (a->answer->revision != b->answer->revision || !same_range(a, b)) {
+    int64_t revision = operation_read_revision(a);
+    if (revision != operation_read_revision(b) || !same_range(a, b)) {
         return;
     }
     if (!same_kvs(a->answer, b->answer)) {
-        report_add(
-            log->report, HISTORY_CHECK_FINAL, "members differ", where,
-            "two members at revision %" PRId64 " have other keys or values:", a->answer->revision);
+        report_add(log->report, HISTORY_CHECK_FINAL, "members differ", where,
+                   "two members at revision %" PRId64 " have other keys or values:", revision);
     }
     if (a->answer->number != 0 && b->answer->number != 0 &&
         a->answer->number != b->answer->number) {
         report_add(log->report, HISTORY_CHECK_FINAL, "hashes differ", where,
                    "two members at revision %" PRId64 " have the hashes %" PRId64 " and %" PRId64
                    ":",
-                   a->answer->revision, a->answer->number, b->answer->number);
+                   revision, a->answer->number, b->answer->number);
     }
 }
 
