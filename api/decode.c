@@ -73,7 +73,7 @@ static void arena_keep(void *arena, void *memory)
     (void)memory;
 }
 
-static bool texts_are_utf8(const ProtobufCMessage *message);
+static bool is_sound(const ProtobufCMessage *message);
 
 /* One value of a field. protobuf-c ends a text with a NUL; one that has a NUL inside is cut there,
  * which no name in this API lives with, so it cannot be told from the shorter one. */
@@ -85,7 +85,7 @@ static bool value_is_utf8(const ProtobufCFieldDescriptor *field, const void *val
         return true;
     }
     return field->type == PROTOBUF_C_TYPE_STRING ? text_is_utf8(bytes_of_str(pointer))
-                                                 : texts_are_utf8(pointer);
+                                                 : is_sound(pointer);
 }
 
 static bool field_is_utf8(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
@@ -114,8 +114,23 @@ static bool field_is_utf8(const ProtobufCMessage *message, const ProtobufCFieldD
     return true;
 }
 
-static bool texts_are_utf8(const ProtobufCMessage *message)
+/* There is no field 0; protobuf-c passes over one whose tag is longer than need be. */
+static bool has_field_zero(const ProtobufCMessage *message)
 {
+    for (unsigned i = 0; i < message->n_unknown_fields; i++) {
+        if (message->unknown_fields[i].tag == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What protobuf-c does not look at, and others refuse. */
+static bool is_sound(const ProtobufCMessage *message)
+{
+    if (has_field_zero(message)) {
+        return false;
+    }
     const ProtobufCMessageDescriptor *type = message->descriptor;
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
@@ -135,7 +150,7 @@ void *decode_message(const ProtobufCMessageDescriptor *type, struct arena *arena
         .alloc = arena_allocate, .free = arena_keep, .allocator_data = arena};
     ProtobufCMessage *decoded =
         protobuf_c_message_unpack(type, &allocator, message.len, message.data);
-    return decoded != NULL && texts_are_utf8(decoded) ? decoded : NULL;
+    return decoded != NULL && is_sound(decoded) ? decoded : NULL;
 }
 
 /* ---- transactions, before they are decoded ---- */

@@ -178,7 +178,7 @@ static enum err load_member(void *ctx, struct bytes key, struct bytes value)
     uint8_t format = read_u8(&r);
     uint8_t learner = read_u8(&r);
     struct bytes name = read_var_bytes(&r, MEMBER_TEXT_BYTES_MAX);
-    if (k.failed || r.failed || format != ROW_FORMAT) {
+    if (reader_end(&k) != OK || id == 0 || r.failed || format != ROW_FORMAT) {
         return format > ROW_FORMAT ? ERR_VERSION : ERR_CORRUPT;
     }
     struct cluster_member *member;

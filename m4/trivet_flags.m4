@@ -72,6 +72,32 @@ AC_DEFUN([TRIVET_SANITIZE], [
     AM_LDFLAGS="$AM_LDFLAGS -fsanitize=$1"
 ])
 
+# libFuzzer, with every line instrumented for it and for the sanitizers that tell it what is wrong.
+# FUZZ_LDFLAGS are for the fuzzers, which get their main from there. Clang's pointer-overflow also
+# finds NULL + 0, which every empty view does, every compiler takes, and the next C allows.
+AC_DEFUN([TRIVET_FUZZING], [
+    AS_IF([test "x$enable_sanitize" != xno],
+        [AC_MSG_ERROR([--enable-fuzzing brings its own sanitizers: leave out --enable-sanitize])])
+    trivet_sanitize="address,undefined"
+    AC_MSG_CHECKING([for libFuzzer])
+    trivet_saved_CFLAGS=$CFLAGS
+    CFLAGS="$CFLAGS -fsanitize=fuzzer,$trivet_sanitize"
+    AC_LINK_IFELSE([AC_LANG_SOURCE([[
+        #include <stddef.h>
+        #include <stdint.h>
+        int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+        int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) { return data == NULL && size > 0; }
+    ]])],
+        [AC_MSG_RESULT([yes])],
+        [AC_MSG_RESULT([no])
+         AC_MSG_ERROR([--enable-fuzzing needs clang with libFuzzer (Debian: apt-get install clang-14 libclang-rt-14-dev; ./configure --enable-fuzzing CC=clang-14)])])
+    CFLAGS=$trivet_saved_CFLAGS
+    AM_CFLAGS="$AM_CFLAGS -fsanitize=fuzzer-no-link,$trivet_sanitize -fno-sanitize=pointer-overflow"
+    AM_CFLAGS="$AM_CFLAGS -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    AM_LDFLAGS="$AM_LDFLAGS -fsanitize=$trivet_sanitize"
+    AC_SUBST([FUZZ_LDFLAGS], ["-fsanitize=fuzzer,$trivet_sanitize"])
+])
+
 # _FORTIFY_SOURCE wants an optimising compiler, and hides from the sanitizers what it checks itself.
 AC_DEFUN([TRIVET_HARDENING], [
     AS_IF([test "x$enable_sanitize" = xno],

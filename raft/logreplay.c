@@ -34,6 +34,9 @@ static enum err add_entry(struct replay *r, const struct record *record, struct 
     if (record->index != r->next) {
         return bad(why, "an entry out of order", record);
     }
+    if (record->entry_kind < LOG_ENTRY_COMMAND || record->entry_kind > LOG_ENTRY_CHANGE) {
+        return bad(why, "an entry of an unknown kind", record);
+    }
     size_t count = (size_t)(r->next - r->base);
     if (count == r->entry_cap) {
         size_t more = r->entry_cap == 0 ? 1024 : r->entry_cap * 2;
@@ -73,7 +76,8 @@ static enum err change_state(struct replay *r, const struct record *record, stru
     }
     bool emptied = next != r->next;
     if (first < r->first || first > next || (emptied && first != next) ||
-        (emptied && next != snapshot.index + 1) || first > snapshot.index + 1) {
+        (emptied && next != snapshot.index + 1) || first > snapshot.index + 1 ||
+        snapshot.index >= next) {
         return bad(why, "a manifest that does not fit the log", record);
     }
     if (emptied) {
@@ -163,7 +167,12 @@ enum err replay_finish(struct replay *replay, struct raftlog_image *image, struc
     image->entry_count = count;
     image->first_index = replay->first;
     if (replay->manifest.len > 0) {
-        return manifest_decode(replay->manifest, &image->snapshot);
+        TRY(manifest_decode(replay->manifest, &image->snapshot));
+    }
+    if (image->snapshot.index >= replay->next) {
+        why_set(why, "the log ends at %" PRIu64 ", before its manifest's %" PRIu64,
+                replay->next - 1, image->snapshot.index);
+        return ERR_CORRUPT;
     }
     return OK;
 }

@@ -251,7 +251,7 @@ static void on_timer(struct env_timer *timer)
     case PEERLINK_IDLE:
     case PEERLINK_CONNECTING:
     case PEERLINK_CLOSING:
-        ASSERT(!"no timer in this state");
+        fatal("a peer's connection has no timer in state %d", (int)link->state);
     }
 }
 

@@ -34,6 +34,15 @@ static void read_chunk(struct reader *r, struct stateframe *frame)
     }
 }
 
+static void read_again(struct reader *r, struct stateframe *frame)
+{
+    uint8_t again = read_u8(r);
+    frame->again = again == 1;
+    if (again > 1) {
+        reader_fail(r);
+    }
+}
+
 static void read_rest(struct reader *r, struct stateframe *frame)
 {
     switch (frame->what) {
@@ -49,7 +58,7 @@ static void read_rest(struct reader *r, struct stateframe *frame)
         break;
     case STATE_WANT:
         frame->offset = read_u64(r);
-        frame->again = read_u8(r) != 0;
+        read_again(r, frame);
         break;
     case STATE_CHUNK:
         read_chunk(r, frame);

@@ -97,7 +97,7 @@ void hub_take_out(struct watcher *watcher)
 
 static void put_at(struct watcher *watcher, enum watcher_state state, struct queue *where)
 {
-    watcher->state = state;
+    watcher->state = (uint8_t)state;
     queue_push_back(where, &watcher->link);
     count_behind(watcher, 1);
 }

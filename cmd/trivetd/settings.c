@@ -24,7 +24,7 @@ static enum err check_timing(const struct config *config, struct why *why)
                 (unsigned long long)config->election_ms, ELECTION_MS_MAX);
         return ERR_INVALID;
     }
-    if (5 * config->heartbeat_ms > config->election_ms) {
+    if (config->heartbeat_ms > config->election_ms / 5) {
         why_set(why,
                 "--election-timeout[%llums] should be at least as 5 times as "
                 "--heartbeat-interval[%llums]",

@@ -258,7 +258,8 @@ static struct command_member_init random_member_init(struct random_commands *ran
 
 struct command random_command(struct random_commands *random)
 {
-    struct command command = {.kind = 1 + random_below(random, COMMAND_KIND_COUNT - 1)};
+    struct command command = {
+        .kind = (enum command_kind)(1 + random_below(random, COMMAND_KIND_COUNT - 1))};
     switch (command.kind) {
     case COMMAND_PUT:
         command.put = random_put(random);

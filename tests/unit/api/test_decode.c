@@ -150,6 +150,31 @@ START_TEST(fields_of_every_type_are_passed_over)
 }
 END_TEST
 
+static bool is_decoded(struct bytes bytes)
+{
+    return decode_message(&etcdserverpb__txn_request__descriptor, &arena, bytes) != NULL;
+}
+
+/* However its tag is written, and however deep. */
+START_TEST(there_is_no_field_zero)
+{
+    static const struct {
+        uint8_t bytes[5];
+        size_t len;
+        bool good;
+    } tags[] = {
+        {{0x00, 1}, 2, false},             /* field 0 */
+        {{0x80, 0x00, 1}, 3, false},       /* the same, with a longer tag */
+        {{0x80, 0x80, 0x00, 1}, 4, false}, /* and a longer one */
+        {{0xb8, 0x00, 1}, 3, true},        /* field 7, which nobody knows */
+    };
+    struct bytes field = bytes_of(tags[_i].bytes, tags[_i].len);
+    ck_assert_int_eq(is_decoded(field), tags[_i].good);
+    write_field(&buf, SUCCESS, field);
+    ck_assert_int_eq(is_decoded(buf_bytes(&buf)), tags[_i].good);
+}
+END_TEST
+
 START_TEST(hostile_bytes_do_no_harm)
 {
     struct random_commands random = {.state = 1, .arena = &arena};
@@ -242,6 +267,7 @@ static Suite *decode_suite(void)
     tcase_add_test(tc, each_list_has_a_bound_on_each_level);
     tcase_add_test(tc, every_member_of_an_operation_is_looked_at);
     tcase_add_test(tc, fields_of_every_type_are_passed_over);
+    tcase_add_loop_test(tc, there_is_no_field_zero, 0, 4);
     tcase_add_test(tc, hostile_bytes_do_no_harm);
     tcase_add_test(tc, a_message_beyond_its_memory_is_refused);
     tcase_add_loop_test(tc, a_text_is_utf8, 0, 29);

@@ -113,6 +113,19 @@ START_TEST(a_refusal_has_a_reason)
 }
 END_TEST
 
+START_TEST(again_is_yes_or_no)
+{
+    uint8_t bytes[18] = {STATE_WANT};
+    struct stateframe read;
+    for (unsigned again = 0; again < 256; again++) {
+        bytes[17] = (uint8_t)again;
+        enum err err = stateframe_decode(bytes_of(bytes, sizeof bytes), &read);
+        ck_assert_int_eq(err, again <= 1 ? OK : ERR_MALFORMED);
+        ck_assert(err != OK || read.again == (again == 1));
+    }
+}
+END_TEST
+
 START_TEST(the_last_chunk_is_what_is_left)
 {
     ck_assert_uint_eq(stateframe_chunk_len(0, 4096), 4096);
@@ -137,6 +150,7 @@ static Suite *stateframe_suite(void)
     tcase_add_test(tc, a_chunk_is_read);
     tcase_add_loop_test(tc, what_is_malformed_is_refused, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(tc, a_refusal_has_a_reason);
+    tcase_add_test(tc, again_is_yes_or_no);
     tcase_add_test(tc, the_last_chunk_is_what_is_left);
     tcase_add_test(tc, a_digest_knows_bytes_and_places);
     suite_add_tcase(suite, tc);
