@@ -120,6 +120,7 @@ static const struct {
 } bad_settings[] = {
     {{"--heartbeat-interval=300"},
      "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[300ms]"},
+    {{"--heartbeat-interval=3689348814741910324"}, "should be at least as 5 times"},
     {{"--election-timeout=60000"}, "should be set less than 50000ms"},
     {{"--heartbeat-interval=0"}, "must be >0"},
     {{"--listen-client-urls=http://127.0.0.1:1"},

@@ -540,6 +540,9 @@ START_TEST(a_row_cut_anywhere_is_damage)
         ck_assert_int_eq(open_with_row(key, bytes_of(row.data, len)), ERR_CORRUPT);
     }
     ck_assert_int_eq(open_with_row(bytes_of(key.data, 7), buf_bytes(&row)), ERR_CORRUPT);
+    ck_assert_int_eq(open_with_row(bytes_of("\0\0\0\0\0\0\0\1\1", 9), buf_bytes(&row)),
+                     ERR_CORRUPT);
+    ck_assert_int_eq(open_with_row(bytes_of("\0\0\0\0\0\0\0\0", 8), buf_bytes(&row)), ERR_CORRUPT);
     write_u8(&row, 0);
     ck_assert_int_eq(open_with_row(key, buf_bytes(&row)), ERR_CORRUPT);
     buf_fini(&row);
