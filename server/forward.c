@@ -3,6 +3,12 @@
 
 #include "base/codec.h"
 
+/* What a frame's commands may take while they are checked. The smallest operation of a transaction
+ * is 4 bytes, and 152 when it is decoded; but a frame may also promise a long list again and again,
+ * each time one level deeper, and have not one of them. */
+#define ARENA_BASE_BYTES 65536u
+#define ARENA_FACTOR     64u
+
 bool forward_send(struct node *node, uint64_t peer_id, enum forward_what what,
                   struct bytes commands)
 {
@@ -17,6 +23,19 @@ bool forward_send(struct node *node, uint64_t peer_id, enum forward_what what,
     return sent;
 }
 
+static enum err check_commands(struct reader *r, struct arena *arena, size_t *count)
+{
+    *count = 0;
+    while (reader_left(r) > 0) {
+        struct command_origin origin;
+        struct command command;
+        arena_reset(arena);
+        TRY(command_decode(r, arena, &origin, &command));
+        (*count)++;
+    }
+    return OK;
+}
+
 enum err forward_decode(struct bytes frame, struct arena *arena, enum forward_what *what,
                         struct bytes *commands, size_t *count)
 {
@@ -29,13 +48,10 @@ enum err forward_decode(struct bytes frame, struct arena *arena, enum forward_wh
     }
     *what = kind;
     *commands = bytes_of(r.at, reader_left(&r));
-    *count = 0;
-    while (reader_left(&r) > 0) {
-        struct command_origin origin;
-        struct command command;
-        arena_reset(arena);
-        TRY(command_decode(&r, arena, &origin, &command));
-        (*count)++;
-    }
-    return OK;
+    size_t own_max = arena->max_bytes;
+    size_t max = ARENA_BASE_BYTES + ARENA_FACTOR * frame.len;
+    arena->max_bytes = own_max == 0 || own_max > max ? max : own_max;
+    enum err err = check_commands(&r, arena, count);
+    arena->max_bytes = own_max;
+    return err;
 }

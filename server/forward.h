@@ -24,7 +24,8 @@ enum forward_what {
 bool forward_send(struct node *node, uint64_t peer_id, enum forward_what what,
                   struct bytes commands);
 
-/* Take a frame apart and check every command of it. ARENA is reset. */
+/* Take a frame apart and check every command of it. ARENA is reset, and what is taken of it in
+ * proportion to the frame; ERR_NOMEM, ERR_MALFORMED, ERR_VERSION. */
 MUST_CHECK enum err forward_decode(struct bytes frame, struct arena *arena, enum forward_what *what,
                                    struct bytes *commands, size_t *count);
 

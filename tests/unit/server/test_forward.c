@@ -146,6 +146,36 @@ START_TEST(damaged_frames_do_no_harm)
 }
 END_TEST
 
+/* A transaction in a transaction in a transaction ..., each of which promises as many operations as
+ * there are bytes behind it. */
+START_TEST(promises_take_no_memory)
+{
+    enum { DEPTH = 100, BEHIND = TXN_OPS_MAX };
+    CLEANUP(buf_fini) struct buf body = {0};
+    CLEANUP(buf_fini) struct buf frame = {0};
+    for (unsigned depth = 0; depth < DEPTH; depth++) {
+        write_varint(&body, 0); /* compares */
+        write_varint(&body, BEHIND);
+        write_u8(&body, OP_TXN);
+    }
+    ck_assert_ptr_nonnull(buf_extend(&body, 2 * BEHIND));
+    memset(body.data + body.len - 2 * BEHIND, 0xff, 2 * BEHIND);
+    write_u8(&frame, FORWARD_COMMANDS);
+    write_u8(&frame, COMMAND_TXN);
+    write_u64(&frame, 1);
+    write_u64(&frame, 1);
+    write_u32(&frame, (uint32_t)body.len);
+    buf_append_bytes(&frame, buf_bytes(&body));
+    ck_assert(buf_ok(&frame));
+    enum forward_what what;
+    struct bytes found;
+    size_t count;
+    ck_assert_int_ne(forward_decode(buf_bytes(&frame), &arena, &what, &found, &count), OK);
+    ck_assert_uint_le(arena.used_bytes, 100 * frame.len);
+    ck_assert_uint_eq(arena.max_bytes, 0);
+}
+END_TEST
+
 START_TEST(memory_that_ends_is_told)
 {
     struct arena small = {.max_bytes = 1};
@@ -172,6 +202,7 @@ static Suite *forward_suite(void)
     tcase_add_test(tc, a_frame_without_a_known_purpose_is_malformed);
     tcase_add_test(tc, a_cut_frame_is_whole_commands_or_malformed);
     tcase_add_test(tc, damaged_frames_do_no_harm);
+    tcase_add_test(tc, promises_take_no_memory);
     tcase_add_test(tc, memory_that_ends_is_told);
     suite_add_tcase(suite, tc);
     return suite;
