@@ -117,6 +117,10 @@ static void get_health(const struct exchange *exchange)
     struct http1_request *request = exchange->request;
     struct server *server = exchange->service->server;
     char reason[REASON_SIZE];
+    if (server_is_bare(server)) {
+        respond_health(exchange, "NO DATABASE YET");
+        return;
+    }
     find_alarm(exchange, reason);
     if (reason[0] != '\0') {
         respond_health(exchange, reason);

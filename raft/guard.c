@@ -9,6 +9,10 @@
 #include "base/trace.h"
 #include "raft/frame.h"
 
+/* Who is bare stands for election when nobody was elected for so many election timeouts: others
+ * stand after one or two. */
+#define BARE_ELECTIONS 2u
+
 void guard_init(struct guard *guard, struct raft *core, struct env *env, struct logger *log,
                 struct confhist *history, uint32_t off_mask)
 {
@@ -24,7 +28,7 @@ uint64_t guard_last_stored(const struct guard *guard)
 bool guard_leads(const struct guard *guard)
 {
     const struct raft *r = guard->core;
-    if (r->state != RAFT_LEADER) {
+    if (r->state != RAFT_LEADER || guard->bare) {
         return false;
     }
     if (!guard_on(guard, GUARD_OWN_TERM_COMMIT)) {
@@ -86,14 +90,27 @@ static void forget_silent_leader(struct guard *guard)
     }
 }
 
+/* The core draws a time of its own after each word of a leader, and here it gets longer. */
+static void let_others_stand(struct raft *r)
+{
+    unsigned *timeout = &r->follower_state.randomized_election_timeout;
+    if (*timeout < BARE_ELECTIONS * r->election_timeout) {
+        *timeout += BARE_ELECTIONS * r->election_timeout;
+    }
+}
+
 static void before_tick_of_follower(struct guard *guard, raft_time now)
 {
     struct raft *r = guard->core;
     if (guard_on(guard, GUARD_VOTERS_VOTE)) {
         forget_silent_leader(guard);
     }
-    if (guard_on(guard, GUARD_CAMPAIGN_SETTLED) && disk_is_busy(guard)) {
+    if ((guard_on(guard, GUARD_CAMPAIGN_SETTLED) && disk_is_busy(guard)) ||
+        (guard->bare && is_sole_voter(r))) {
         r->election_timer_start = now;
+    }
+    if (guard->bare) {
+        let_others_stand(r);
     }
     if (guard_on(guard, GUARD_SOLE_VOTER_TERM) && is_sole_voter(r) &&
         election_timer_expired(r, now)) {
@@ -169,6 +186,9 @@ static bool before_vote(struct guard *guard, const struct raft_request_vote *vot
 
 static bool before_timeout_now(struct guard *guard, const struct raft_message *message)
 {
+    if (guard->bare) {
+        return false;
+    }
     if (guard_on(guard, GUARD_SOLE_VOTER_TERM) && is_sole_voter(guard->core)) {
         return false;
     }
@@ -192,8 +212,7 @@ bool guard_take_held(struct guard *guard, struct raft_message *ret)
 
 /* ---- the follower's log ---- */
 
-/* What is left is a heartbeat. */
-static void drop_entries(struct raft_append_entries *append)
+void guard_drop_entries(struct raft_append_entries *append)
 {
     raft_free(append->entries);
     append->entries = NULL;
@@ -259,7 +278,7 @@ static bool before_append(struct guard *guard, struct raft_append_entries *appen
     }
     if (guard_on(guard, GUARD_BELOW_LOG) && append->n_entries > 0 && append->prev_log_index == 0 &&
         r->log.offset > 0) {
-        drop_entries(append);
+        guard_drop_entries(append);
     }
     bool matches = append->prev_log_index == 0 ||
                    core_term_of(r, append->prev_log_index) == append->prev_log_term;
@@ -268,7 +287,7 @@ static bool before_append(struct guard *guard, struct raft_append_entries *appen
     }
     uint64_t conflict = first_conflict(r, append);
     if (conflict != 0 && guard_on(guard, GUARD_REPLACE_SETTLED) && guard->appends > 0) {
-        drop_entries(append);
+        guard_drop_entries(append);
     } else if (conflict != 0 && guard_on(guard, GUARD_CONFIG_ROLLBACK)) {
         roll_back_configuration(guard, conflict);
     }
@@ -412,6 +431,9 @@ static void before_answer(struct guard *guard, uint64_t peer,
     if (guard_on(guard, GUARD_OWN_TERM_COMMIT) && core_term_of(r, candidate) != r->current_term) {
         candidate = r->commit_index;
     }
+    if (guard->bare) {
+        candidate = r->commit_index;
+    }
     guard->true_last_stored = r->last_stored;
     r->last_stored = candidate > r->commit_index ? candidate : r->commit_index;
 }
@@ -486,7 +508,7 @@ void guard_after(struct guard *guard)
               (unsigned long long)r->current_term, (unsigned long long)r->commit_index,
               raft_errmsg(r));
     }
-    if (r->state == RAFT_LEADER && guard->barrier_term != r->current_term &&
+    if (r->state == RAFT_LEADER && !guard->bare && guard->barrier_term != r->current_term &&
         guard_on(guard, GUARD_OWN_TERM_COMMIT)) {
         put_barrier(guard);
     }

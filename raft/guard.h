@@ -124,6 +124,9 @@ struct guard {
      * one, and 0 otherwise. */
     uint64_t true_last_stored;
 
+    /* The member has no state for what is committed: raftbare.c. */
+    bool bare;
+
     bool role_lent; /* while the core handles a vote request: our role was not voter */
     int role;
 
@@ -158,6 +161,9 @@ bool guard_commit_first(const struct guard *guard, const struct raft_append_entr
 /* Out of it: an answer to an append on its way to the leader, and what goes with it. */
 void guard_fix_result(struct guard *guard, struct raft_append_entries_result *result,
                       struct frame_notes *notes);
+
+/* What is left of the message is a heartbeat: its entries have to come again. */
+void guard_drop_entries(struct raft_append_entries *append);
 
 /* A received snapshot is about to replace the log. */
 void guard_before_install(struct guard *guard);

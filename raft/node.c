@@ -15,8 +15,8 @@
 enum node_role node_role(const struct node *node)
 {
     switch (core_of(node)->state) {
-    case RAFT_LEADER:
-        return NODE_LEADER;
+    case RAFT_LEADER: /* a bare one does not lead, whatever the core says: raftbare.c */
+        return raftio_bare_index(node->io) == 0 ? NODE_LEADER : NODE_CANDIDATE;
     case RAFT_CANDIDATE:
         return NODE_CANDIDATE;
     default:
@@ -39,7 +39,7 @@ uint64_t node_leader(const struct node *node)
     const struct raft *r = core_of(node);
     switch (r->state) {
     case RAFT_LEADER:
-        return r->id;
+        return raftio_bare_index(node->io) == 0 ? r->id : 0;
     case RAFT_FOLLOWER:
         return r->follower_state.current_leader.id;
     default:
@@ -186,7 +186,7 @@ static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
 static void on_want_state(void *ctx, uint64_t peer)
 {
     struct node *node = ctx;
-    if (!node->closing) {
+    if (!node->closing && raftio_bare_index(node->io) == 0) {
         node->callbacks->want_state(node->ctx, peer);
     }
 }
@@ -345,6 +345,16 @@ enum err node_install(struct node *node, uint64_t peer_id, uint64_t index, uint6
 {
     ASSERT(!node->closing && !raftio_inside(node->io));
     return raftio_install(node->io, peer_id, index, term, manifest);
+}
+
+uint64_t node_bare_index(const struct node *node)
+{
+    return raftio_bare_index(node->io);
+}
+
+void node_filled(struct node *node)
+{
+    raftio_filled(node->io);
 }
 
 /* ---- life ---- */

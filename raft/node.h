@@ -40,7 +40,8 @@ struct node_callbacks {
     void (*manifest)(void *ctx, uint64_t index, struct buf *data);
 
     /* A manifest to start from, at start or received from the leader: the store must be at INDEX or
-     * beyond. An error ends the member with a clear message. */
+     * beyond. ERR_NOT_FOUND, at start: it is not, and the member starts all the same if it can be
+     * given a state (node_bare_index). Any other error ends the member with a clear message. */
     enum err (*restore)(void *ctx, uint64_t index, struct bytes manifest, struct why *why);
 
     /* A manifest comes from the leader: will restore do? With an error this member keeps its own
@@ -191,6 +192,14 @@ bool node_holds(const struct node *node, uint64_t index, uint64_t term);
  * only a newer state will do. ERR_NOT_LEADER: as node_hold_state. ERR_CONNECT: later. */
 MUST_CHECK enum err node_install(struct node *node, uint64_t peer_id, uint64_t index, uint64_t term,
                                  struct bytes manifest);
+
+/* The store ends before the log begins, at this index: the member votes and keeps its log, but
+ * applies nothing and does not lead, until node_filled. 0: it is not so. */
+uint64_t node_bare_index(const struct node *node);
+
+/* The store has a state at node_bare_index or beyond, durably: entries after it are applied from
+ * now on. Not from within a callback of the node. */
+void node_filled(struct node *node);
 
 /* Stop taking part; every pending request is called back with ERR_STOPPED first, then cb; then the
  * memory is gone. */

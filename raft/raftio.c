@@ -114,6 +114,7 @@ static void on_tick(struct env_timer *timer)
     io->tick(&io->io);
     flow_tick(&io->flow);
     raftio_leave(io);
+    raftbare_tick(io);
     io->callbacks->ticked(io->ctx);
 }
 
@@ -333,11 +334,15 @@ static enum err start_core(struct raftio *io, const struct raftio_config *config
     return OK;
 }
 
-static enum err restore(struct raftio *io, const struct log_snapshot *snapshot, struct why *why)
+static enum err restore(struct raftio *io, uint64_t own_id, const struct raftlog_image *image,
+                        struct why *why)
 {
-    return snapshot->index == 0
-               ? OK
-               : io->callbacks->restore(io->ctx, snapshot->index, snapshot->data, why);
+    const struct log_snapshot *snapshot = &image->snapshot;
+    if (snapshot->index == 0) {
+        return OK;
+    }
+    enum err err = io->callbacks->restore(io->ctx, snapshot->index, snapshot->data, why);
+    return err == ERR_NOT_FOUND ? raftbare_begin(io, own_id, image, why) : err;
 }
 
 /* Whatever may be wrong with what is on disk is found before the core looks at it: its start does
@@ -348,7 +353,7 @@ static enum err load_and_start(struct raftio *io, const struct raftio_config *co
     struct raftlog_image image = {0};
     TRY(io->raftlog->ops->load(io->raftlog, &image, why));
     enum err err =
-        raftdisk_image_is_sane(&image, why) ? restore(io, &image.snapshot, why) : ERR_CORRUPT;
+        raftdisk_image_is_sane(&image, why) ? restore(io, config->id, &image, why) : ERR_CORRUPT;
     if (err == OK) {
         io->image = &image;
         err = start_core(io, config, why);

@@ -95,6 +95,10 @@ bool raftio_hold_state(struct raftio *io, uint64_t peer, uint64_t index, uint64_
 MUST_CHECK enum err raftio_install(struct raftio *io, uint64_t peer, uint64_t index, uint64_t term,
                                    struct bytes manifest);
 
+/* See node_bare_index and node_filled. */
+uint64_t raftio_bare_index(const struct raftio *io);
+void raftio_filled(struct raftio *io);
+
 /* For reading: the core's struct, and whether it leads with its barrier applied. */
 const struct raft *raftio_core(const struct raftio *io);
 bool raftio_leads(const struct raftio *io);

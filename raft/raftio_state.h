@@ -8,8 +8,8 @@
 #include "raft/compact.h"
 #include "raft/raftio.h"
 
-/* Private to raftio.c, which brackets the core, raftdisk.c, its methods towards the log, and
- * raftnet.c, those towards the peers. */
+/* Private to raftio.c, which brackets the core, raftdisk.c, its methods towards the log,
+ * raftnet.c, those towards the peers, and raftinstall.c and raftbare.c, states that are missing. */
 
 /* A request of the core that is done, and is told so at the end of the turn: never inside the call
  * that made it. */
@@ -57,8 +57,14 @@ struct raftio {
     uint64_t wants[MEMBERS_MAX]; /* members that need the state: to be told */
     size_t wants_count;
     uint64_t state_bytes; /* of the largest on its way: raftinstall_limits */
-    char address[256];    /* our own, as the configuration or raftio_set_address says */
-    bool address_is_set;  /* not learnt from the configuration */
+
+    /* A store that ends before the log begins: raftbare.c. */
+    uint64_t bare_index;     /* where the log begins; 0: it is not so */
+    uint64_t bare_log_bytes; /* of the log when that was found */
+    uint64_t bare_successor; /* whom leadership was handed to last */
+
+    char address[256];   /* our own, as the configuration or raftio_set_address says */
+    bool address_is_set; /* not learnt from the configuration */
     struct raft_change change;
     struct raft_transfer transfer;
     const struct raft_server *seen_servers; /* the address was taken from these */
@@ -93,6 +99,14 @@ void raftinstall_tell(struct raftio *io);
 struct compact_limits raftinstall_limits(struct raftio *io);
 /* Follower: will this snapshot do? Else it is as if it had not come. */
 bool raftinstall_may(struct raftio *io, const struct raft_install_snapshot *snapshot);
+
+/* raftbare.c. The store ends before IMAGE begins: take part without one. ERR_CORRUPT: there is
+ * nobody to have it from. */
+MUST_CHECK enum err raftbare_begin(struct raftio *io, uint64_t own_id,
+                                   const struct raftlog_image *image, struct why *why);
+void raftbare_before_append(struct raftio *io, struct raft_append_entries *append);
+void raftbare_before_timeout_now(const struct raftio *io, struct raft_timeout_now *message);
+void raftbare_tick(struct raftio *io); /* outside the core */
 
 /* raftnet.c */
 void raftnet_set_methods(struct raftio *io);

@@ -57,9 +57,14 @@ enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload,
     if (frame.message.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
         flow_before_answer(&io->flow, peer, &frame.message.append_entries_result, &frame.notes);
     }
-    if (frame.message.type == RAFT_IO_APPEND_ENTRIES &&
-        frame.message.append_entries.term == io->core.current_term) {
-        io->replicated_index = frame.notes.replicated_index;
+    if (frame.message.type == RAFT_IO_APPEND_ENTRIES) {
+        if (frame.message.append_entries.term == io->core.current_term) {
+            io->replicated_index = frame.notes.replicated_index;
+        }
+        raftbare_before_append(io, &frame.message.append_entries);
+    }
+    if (frame.message.type == RAFT_IO_TIMEOUT_NOW) {
+        raftbare_before_timeout_now(io, &frame.message.timeout_now);
     }
     raftnet_deliver(io, &frame.message);
     raftio_leave(io);

@@ -143,6 +143,9 @@ static void on_timer(struct env_timer *timer)
 {
     struct announce *announce = CONTAINER_OF(timer, struct announce, timer);
     struct server *server = announce->server;
+    if (server_is_bare(server)) {
+        return; /* kicked again when it is not */
+    }
     if (!cluster_has_begun(server_cluster(server)) && !announce->beginning &&
         server_is_leader(server)) {
         begin_cluster(announce);

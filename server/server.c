@@ -58,7 +58,8 @@ static enum err on_may_restore(void *ctx, uint64_t index, struct why *why)
 static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
 {
     (void)manifest;
-    return on_may_restore(ctx, index, why);
+    enum err err = on_may_restore(ctx, index, why);
+    return err == ERR_CORRUPT ? ERR_NOT_FOUND : err; /* it starts without: states.c */
 }
 
 static void on_state_changed(void *ctx, enum node_role role, uint64_t term, uint64_t leader_id)
@@ -435,6 +436,9 @@ static enum err admit(const struct server *server, const struct command *command
     if (server->state != SERVER_RUNNING) {
         return ERR_STOPPED;
     }
+    if (server_is_bare(server)) {
+        return ERR_NO_LEADER; /* its outcome would not be seen here */
+    }
     size_t cost = quota_cost(command);
     if (cost > 0 && server->config.is_disk_full != NULL &&
         server->config.is_disk_full(server->config.ctx)) {
@@ -501,6 +505,8 @@ void server_read(struct server *server, struct read_op *op,
 {
     if (server->state == SERVER_CLOSING) {
         query_refuse(&server->query, op, cb, ERR_STOPPED); /* the node takes no questions */
+    } else if (server_is_bare(server)) {
+        query_refuse(&server->query, op, cb, ERR_NO_LEADER);
     } else {
         query_start(&server->query, op, cb);
     }
@@ -686,6 +692,11 @@ int64_t server_lease_ttl_min(const struct server *server)
 unsigned server_txn_ops_max(const struct server *server)
 {
     return server->config.txn_ops_max;
+}
+
+bool server_is_bare(const struct server *server)
+{
+    return node_bare_index(server->node) != 0;
 }
 
 bool server_is_leader(const struct server *server)

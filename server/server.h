@@ -47,6 +47,8 @@ struct server_config {
     /* Is the disk so full that the log may end? Then nothing that adds to the store is taken. May
      * be NULL. */
     bool (*is_disk_full)(void *ctx);
+    /* It started without its database (server_is_bare) and has one now: once. May be NULL. */
+    void (*on_filled)(void *ctx);
     /* This member has published itself and serves: once. */
     void (*on_ready)(void *ctx);
     /* This member was removed from the cluster, does not lead, and is to be stopped: once. */
@@ -99,6 +101,10 @@ MUST_CHECK enum err server_check_change(struct server *server, struct command *c
 void server_await_leave(struct server *server, struct leave_wait *wait, uint64_t member_id,
                         void (*cb)(struct leave_wait *wait, enum err status));
 void server_cancel_leave(struct server *server, struct leave_wait *wait); /* no cb comes any more */
+
+/* It started with a log and without the database that belongs to it, and waits for the leader's:
+ * nothing that it could answer would be true, so that nobody should be let in before on_filled. */
+bool server_is_bare(const struct server *server);
 
 /* Does it replicate only? Then it serves next to nothing. */
 bool server_is_learner(const struct server *server);

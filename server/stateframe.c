@@ -74,6 +74,12 @@ static void read_rest(struct reader *r, struct stateframe *frame)
             reader_fail(r);
         }
         break;
+    case STATE_LACK:
+        frame->index = read_u64(r);
+        if (frame->index == 0) {
+            reader_fail(r);
+        }
+        break;
     default:
         reader_fail(r);
     }
@@ -117,6 +123,9 @@ struct blob *stateframe_encode(const struct stateframe *frame)
         break;
     case STATE_REFUSED:
         write_u8(&buf, (uint8_t)frame->refusal);
+        break;
+    case STATE_LACK:
+        write_u64(&buf, frame->index);
         break;
     case STATE_CHUNK:
         ASSERT(false); /* stateframe_new_chunk */

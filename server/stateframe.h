@@ -7,14 +7,16 @@
 #include "base/limits.h"
 #include "storage/store.h"
 
-/* A whole database on its way to a member that the log cannot help: frames of kind FRAME_APP, each
- * what u8, number u64, and (integers little-endian, a manifest as in docs/formats.md):
+/* A whole database on its way to a member that the log cannot help, or that has lost its own:
+ * frames of kind FRAME_APP, each what u8, number u64, and (integers little-endian, a manifest as in
+ * docs/formats.md):
  *
  *   leader to follower                            follower to leader
  *   1 ask      size u64, about                    2 have     manifest of what is in its database
  *   3 offer    size u64, manifest of the copy     4 want     offset u64, again u8
  *   5 chunk    offset u64, bytes to the end
  *   6 end      size u64, digest u64 u64           7 refused  why u8
+ *                                                 8 lack     index u64
  *
  * The number is the copy's, that of an ask is anything and comes back. A chunk has
  * STATE_CHUNK_BYTES, the last one what is left. The digest is the set-hash over the chunks, each by
@@ -27,6 +29,7 @@ enum stateframe_what {
     STATE_CHUNK,
     STATE_END,
     STATE_REFUSED,
+    STATE_LACK,
 };
 
 enum state_refusal { STATE_BUSY = 1, STATE_NO_SPACE, STATE_WRONG };
@@ -40,6 +43,7 @@ struct stateframe {
     struct bytes chunk;             /* not empty */
     struct set_hash digest;         /* end */
     struct store_manifest manifest; /* have, offer */
+    uint64_t index;                 /* lack: the least that will do; not 0 */
     enum state_refusal refusal;
 };
 

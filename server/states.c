@@ -24,6 +24,7 @@ bool states_on_frame(struct server *server, uint64_t peer_id, struct bytes paylo
     case STATE_HAVE:
     case STATE_WANT:
     case STATE_REFUSED:
+    case STATE_LACK:
         statesend_on_frame(server->statesend, peer_id, &frame);
         break;
     default:
@@ -49,6 +50,21 @@ static void tell_difference(struct server *server, const struct alarm *from, siz
     }
 }
 
+/* There is a state: entries are applied to it from now on, and clients may come. */
+static void end_being_bare(struct server *server)
+{
+    uint64_t index = store_durable_index(server->store);
+    if (index < node_bare_index(server->node)) {
+        return; /* it is asked for again */
+    }
+    LOG_INFO(server->log, "the database is there again", LOG_U64("index", index),
+             LOG_I64("revision", store_revision(server->store)));
+    node_filled(server->node);
+    if (server->config.on_filled != NULL && server->state == SERVER_RUNNING) {
+        server->config.on_filled(server->config.ctx);
+    }
+}
+
 /* Within the turn in which the store has become another: who keeps something of it in memory reads
  * it anew. Watchers go on from where they were: what they have still to see is in the new one, or
  * was compacted there. Ops that wait here for what the new state contains already are not told:
@@ -70,6 +86,9 @@ static void on_replaced(void *ctx)
     tell_difference(server, alarms, count_now, before, count, true);
     hub_reset(server->hub, server->store);
     hashcheck_forget(&server->hashcheck);
+    if (server_is_bare(server)) {
+        end_being_bare(server);
+    }
     if (server->state == SERVER_RUNNING) {
         membership_kick(&server->membership);
         announce_kick(&server->announce);
@@ -88,6 +107,11 @@ static double received_gauge(void *ctx)
     return (double)statetake_received_bytes(server->statetake);
 }
 
+static double bare_gauge(void *ctx)
+{
+    return server_is_bare(ctx);
+}
+
 static void register_gauges(struct server *server)
 {
     struct metrics *metrics = server->config.metrics;
@@ -100,6 +124,9 @@ static void register_gauges(struct server *server)
     metrics_gauge_fn(metrics, "trivet_state_received_bytes",
                      "Bytes that have come of the leader's database that is on its way here.", NULL,
                      received_gauge, server);
+    metrics_gauge_fn(metrics, "trivet_state_is_bare",
+                     "1 while this member has lost its database and waits for the leader's.", NULL,
+                     bare_gauge, server);
 }
 
 void states_open(struct server *server)
@@ -126,6 +153,13 @@ void states_open(struct server *server)
         fatal("start a member: out of memory");
     }
     register_gauges(server);
+    if (server_is_bare(server)) {
+        LOG_WARN(server->log,
+                 "the database ends before the log begins: the leader is asked for another",
+                 LOG_U64("database-index", store_durable_index(server->store)),
+                 LOG_U64("log-begins-after", node_bare_index(server->node)));
+        statetake_lack(server->statetake, node_bare_index(server->node));
+    }
 }
 
 void states_stop(struct server *server)

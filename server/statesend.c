@@ -10,6 +10,8 @@
 #define TICK_MS 50u
 /* What was not answered is said again. */
 #define AGAIN_MS 1000u
+/* Who lacks its database says so twice a second. */
+#define LACK_MS 5000u
 /* After a refusal: the first, doubled each time up to the last. */
 #define WAIT_MS_MIN 500u
 #define WAIT_MS_MAX 30000u
@@ -25,6 +27,9 @@ struct sender {
     struct statesend *send;
     uint64_t peer;
     enum sender_state state;
+    bool installs;        /* the node wants it: its log is to begin anew */
+    uint64_t lacks_index; /* it needs a database that is so far; 0: no, or it has one */
+    uint64_t lacks_until_ms;
     struct state_copy *copy;        /* from OFFERED on */
     struct store_manifest manifest; /* INSTALLING: what the peer has */
     uint64_t spoken_ms;             /* when something that awaits an answer was said last */
@@ -81,10 +86,17 @@ static void leave_copy(struct sender *sender)
     statecopy_unuse(&sender->send->copies, TAKE(sender->copy));
 }
 
-static bool will_do(const struct statesend *send, const struct state_copy *copy)
+/* Has whoever has this what it needs? */
+static bool is_enough(const struct sender *sender, const struct store_manifest *manifest)
 {
-    return copy != NULL && !copy->spoilt &&
-           node_holds(send->config.node, copy->manifest.applied_index, copy->manifest.applied_term);
+    return manifest->applied_index >= sender->lacks_index &&
+           (!sender->installs ||
+            node_holds(sender->send->config.node, manifest->applied_index, manifest->applied_term));
+}
+
+static bool will_do(const struct sender *sender, const struct state_copy *copy)
+{
+    return copy != NULL && !copy->spoilt && is_enough(sender, &copy->manifest);
 }
 
 /* ---- states of a sender ---- */
@@ -135,7 +147,7 @@ static void get_copy(struct sender *sender)
 {
     struct statesend *send = sender->send;
     leave_copy(sender);
-    if (will_do(send, send->copies.newest)) {
+    if (will_do(sender, send->copies.newest)) {
         use_copy(sender, send->copies.newest);
         return;
     }
@@ -354,14 +366,18 @@ static struct sender *sender_of(struct statesend *send, uint64_t peer)
 static void on_have(struct sender *sender, const struct stateframe *frame)
 {
     const struct store_manifest *manifest = &frame->manifest;
-    bool begins =
-        node_holds(sender->send->config.node, manifest->applied_index, manifest->applied_term);
-    if (begins && sender->state != INSTALLING) {
+    bool enough = is_enough(sender, manifest);
+    if (enough) {
+        sender->lacks_index = 0;
+    }
+    if (enough && !sender->installs) {
+        forget(sender);
+    } else if (enough && sender->state != INSTALLING) {
         leave_copy(sender);
         sender->state = INSTALLING;
         sender->manifest = *manifest;
         install(sender);
-    } else if (!begins && sender->state == ASKING) {
+    } else if (!enough && sender->state == ASKING) {
         get_copy(sender);
     }
 }
@@ -411,12 +427,8 @@ static void on_refused(struct sender *sender, const struct stateframe *frame)
     wait(sender);
 }
 
-void statesend_on_frame(struct statesend *send, uint64_t peer, const struct stateframe *frame)
+static void on_answer(struct sender *sender, const struct stateframe *frame)
 {
-    struct sender *sender = sender_of(send, peer);
-    if (send->closed || sender == NULL) {
-        return;
-    }
     switch (frame->what) {
     case STATE_HAVE:
         on_have(sender, frame);
@@ -436,7 +448,7 @@ void statesend_on_frame(struct statesend *send, uint64_t peer, const struct stat
 
 static void tick_streaming(struct sender *sender, bool silent)
 {
-    if (!will_do(sender->send, sender->copy)) {
+    if (!will_do(sender, sender->copy)) {
         LOG_WARN(sender->send->config.log,
                  "the log has forgotten what follows the copy, a newer one is needed",
                  LOG_HEX("peer-id", sender->peer),
@@ -449,6 +461,12 @@ static void tick_streaming(struct sender *sender, bool silent)
     }
 }
 
+static bool still_lacks(const struct sender *sender, uint64_t now)
+{
+    return sender->lacks_index != 0 && now < sender->lacks_until_ms &&
+           node_role(sender->send->config.node) == NODE_LEADER;
+}
+
 static void tick_sender(struct sender *sender)
 {
     struct statesend *send = sender->send;
@@ -458,8 +476,9 @@ static void tick_sender(struct sender *sender)
     uint64_t index = sender->state == INSTALLING ? sender->manifest.applied_index
                      : copy != NULL              ? copy->manifest.applied_index
                                                  : 0;
-    if (!node_hold_state(send->config.node, sender->peer, index,
-                         copy != NULL ? copy->size_bytes : 0)) {
+    sender->installs = node_hold_state(send->config.node, sender->peer, index,
+                                       copy != NULL ? copy->size_bytes : 0);
+    if (!sender->installs && !still_lacks(sender, now)) {
         forget(sender);
         return;
     }
@@ -504,26 +523,67 @@ static void on_tick(struct env_timer *timer)
     }
 }
 
-void statesend_want(struct statesend *send, uint64_t peer)
+/* ---- who is helped ---- */
+
+/* NULL: no memory; it is asked for again. */
+static struct sender *begin(struct statesend *send, uint64_t peer, const char *why)
 {
-    if (send->closed || sender_of(send, peer) != NULL ||
-        !node_hold_state(send->config.node, peer, 0, 0)) {
-        return;
-    }
     struct sender *sender = calloc(1, sizeof *sender);
     if (sender == NULL) {
-        return; /* the node says it again */
+        return NULL;
     }
     sender->send = send;
     sender->peer = peer;
     sender->wait_ms = WAIT_MS_MIN;
     queue_push_back(&send->senders, &sender->link);
     send->count++;
-    LOG_WARN(send->config.log, "a member needs more than the log holds: it is sent the database",
-             LOG_HEX("peer-id", peer));
+    LOG_WARN(send->config.log, why, LOG_HEX("peer-id", peer));
     ask(sender);
     if (!env_timer_active(&send->tick)) {
         env_timer_start(send->config.env, &send->tick, TICK_MS);
+    }
+    return sender;
+}
+
+void statesend_want(struct statesend *send, uint64_t peer)
+{
+    if (send->closed || !node_hold_state(send->config.node, peer, 0, 0)) {
+        return;
+    }
+    struct sender *sender = sender_of(send, peer);
+    if (sender == NULL) {
+        sender =
+            begin(send, peer, "a member needs more than the log holds: it is sent the database");
+    }
+    if (sender != NULL) {
+        sender->installs = true;
+    }
+}
+
+/* A leader that has not applied all that was committed before it has not enough itself. */
+static void on_lack(struct statesend *send, uint64_t peer, uint64_t index)
+{
+    if (send->closed || node_role(send->config.node) != NODE_LEADER ||
+        store_applied_index(send->config.store) < index) {
+        return;
+    }
+    struct sender *sender = sender_of(send, peer);
+    if (sender == NULL) {
+        sender = begin(send, peer, "a member has lost its database: it is sent this one");
+    }
+    if (sender != NULL) {
+        sender->lacks_index = index;
+        sender->lacks_until_ms = now_ms(send) + LACK_MS;
+    }
+}
+
+void statesend_on_frame(struct statesend *send, uint64_t peer, const struct stateframe *frame)
+{
+    struct sender *sender = sender_of(send, peer);
+    if (frame->what == STATE_LACK) {
+        on_lack(send, peer, frame->index);
+    } else if (!send->closed && sender != NULL) {
+        on_answer(sender, frame);
     }
 }
 

@@ -7,7 +7,8 @@
 #include "raft/node.h"
 #include "server/stateframe.h"
 
-/* The leader's side of a database on its way to a member that the log cannot help.
+/* The leader's side of a database on its way to a member that the log cannot help, as the node
+ * says, or that has lost its own and not its log, as it says itself.
  *
  *   wanted ─▶ ASKING ─▶ COPYING ─▶ OFFERED ─▶ STREAMING ─▶ INSTALLING ─▶ its log begins
  *
@@ -23,7 +24,9 @@
  * all together keep to STATE_RATE_BYTES; the log holds what follows the copy meanwhile
  * (node_hold_state). What was not answered for a while is offered again, and the answer says from
  * where to go on: so a lost connection costs no more than what was on it. When leadership ends, so
- * does this. On the loop; files are read by a thread. */
+ * does this. Who has lost its own needs no INSTALLING: it ends with a database that is as far as
+ * its log, or when it has not been heard of for a while. On the loop; files are read by a thread.
+ */
 struct statesend;
 
 struct statesend_config {
@@ -45,7 +48,7 @@ void statesend_free(struct statesend *send);
 /* PEER needs a state (node_callbacks.want_state). */
 void statesend_want(struct statesend *send, uint64_t peer);
 
-/* STATE_HAVE, STATE_WANT or STATE_REFUSED of PEER. */
+/* STATE_HAVE, STATE_WANT, STATE_REFUSED or STATE_LACK of PEER. */
 void statesend_on_frame(struct statesend *send, uint64_t peer, const struct stateframe *frame);
 
 /* Members that are being helped. */

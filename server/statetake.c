@@ -10,6 +10,8 @@
 
 /* Without a word of the leader for so long, what is half there goes. */
 #define IDLE_MS 60000u
+/* Whoever leads is asked again, as long as nothing has come. */
+#define LACK_MS 500u
 /* What the log may need while the file is written. */
 #define MARGIN_BYTES SEGMENT_BYTES
 
@@ -42,6 +44,9 @@ struct statetake {
     struct why why;
     struct store_replace_request replace;
     struct env_timer idle;
+
+    uint64_t lacked_index; /* what the database must reach; 0: it does */
+    struct env_timer lack;
 };
 
 struct take_write {
@@ -434,6 +439,28 @@ void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stat
     }
 }
 
+/* ---- asking ---- */
+
+static void on_lack(struct env_timer *timer)
+{
+    struct statetake *take = CONTAINER_OF(timer, struct statetake, lack);
+    if (store_durable_index(take->config.store) >= take->lacked_index) {
+        take->lacked_index = 0;
+        return;
+    }
+    uint64_t leader = node_leader(take->config.node);
+    if (leader != 0) {
+        say(take, leader, &(struct stateframe){.what = STATE_LACK, .index = take->lacked_index});
+    }
+    env_timer_start(take->config.env, &take->lack, LACK_MS);
+}
+
+void statetake_lack(struct statetake *take, uint64_t index)
+{
+    take->lacked_index = index;
+    env_timer_start(take->config.env, &take->lack, 0);
+}
+
 /* ---- life ---- */
 
 uint64_t statetake_received_bytes(const struct statetake *take)
@@ -450,6 +477,7 @@ enum err statetake_new(const struct statetake_config *config, struct statetake *
     }
     take->config = *config;
     env_timer_init(&take->idle, on_idle);
+    env_timer_init(&take->lack, on_lack);
     enum err err = fs_unlink(config->fs, take->path, NULL);
     (void)err; /* it was not there */
     *ret = take;
@@ -460,6 +488,7 @@ void statetake_stop(struct statetake *take)
 {
     take->closed = true;
     env_timer_stop(take->config.env, &take->idle);
+    env_timer_stop(take->config.env, &take->lack);
 }
 
 void statetake_free(struct statetake *take)
@@ -471,6 +500,7 @@ void statetake_free(struct statetake *take)
     worker_close(take->worker);
     ASSERT(take->state != REPLACING && take->writes_out == 0);
     env_timer_stop(take->config.env, &take->idle);
+    env_timer_stop(take->config.env, &take->lack);
     fs_close(take->file);
     free(take->path);
     free(take);

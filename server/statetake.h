@@ -42,6 +42,10 @@ void statetake_stop(struct statetake *take);
 /* After the store was closed. NULL allowed. */
 void statetake_free(struct statetake *take);
 
+/* What is here ends before INDEX, and the log has no more what it lacks: whoever leads is asked for
+ * a database until one is here that is as far. */
+void statetake_lack(struct statetake *take, uint64_t index);
+
 /* STATE_ASK, STATE_OFFER, STATE_CHUNK or STATE_END of PEER. */
 void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stateframe *frame);
 

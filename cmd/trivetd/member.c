@@ -227,7 +227,7 @@ static enum err open_port(struct member *member, const struct addr *addr, bool m
     return OK;
 }
 
-static enum err open_ports(struct member *member, struct why *why)
+static enum err open_service(struct member *member, struct why *why)
 {
     const struct settings *settings = member->settings;
     struct service_config config = {
@@ -243,11 +243,17 @@ static enum err open_ports(struct member *member, struct why *why)
         .store_path = settings->store_path,
     };
     TRY(service_new(&config, &member->service));
-    for (size_t i = 0; i < settings->listen_client_count; i++) {
-        TRY(open_port(member, &settings->listen_clients[i], false, why));
-    }
     for (size_t i = 0; i < settings->listen_metrics_count; i++) {
         TRY(open_port(member, &settings->listen_metrics[i], true, why));
+    }
+    return OK;
+}
+
+static enum err open_client_ports(struct member *member, struct why *why)
+{
+    const struct settings *settings = member->settings;
+    for (size_t i = 0; i < settings->listen_client_count; i++) {
+        TRY(open_port(member, &settings->listen_clients[i], false, why));
     }
     return OK;
 }
@@ -275,8 +281,12 @@ static void stop(struct member *member, const char *reason)
     member->stopping = true;
     LOG_INFO(member->log, "stopping", LOG_STR("reason", reason));
     service_drain(member->service);
-    for (size_t i = 0; i < member->port_count; i++) {
+    size_t count = member->port_count;
+    for (size_t i = 0; i < count; i++) {
         rpc_port_close(member->ports[i], STOP_GRACE_MS, on_port_closed, member);
+    }
+    if (count == 0) {
+        server_stop(member->server, on_server_stopped, member);
     }
 }
 
@@ -320,10 +330,59 @@ static enum err watch_signal(struct member *member, uv_signal_t *signal, int num
 
 /* ---- the member ---- */
 
+static bool has_url(const struct cluster_member *member, const struct initial_member *wanted)
+{
+    for (size_t i = 0; i < member->peer_url_count; i++) {
+        for (size_t j = 0; j < wanted->peer_url_count; j++) {
+            if (strcmp(member->peer_urls[i], wanted->peer_urls[j]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Data that was put into another member's directory: it would run twice, or under a false name. */
+static enum err check_members(const struct member *member, struct why *why)
+{
+    const struct settings *settings = member->settings;
+    const struct cluster_member *members;
+    size_t count = cluster_members(server_cluster(member->server), &members);
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].id != member->identity.member_id &&
+            strcmp(members[i].name, settings->config->name) == 0 &&
+            has_url(&members[i], settings->self)) {
+            why_set(why,
+                    "'%s' belongs to member %llx, but the flags are those of member %llx (\"%s\")",
+                    settings->member_dir, (unsigned long long)member->identity.member_id,
+                    (unsigned long long)members[i].id, members[i].name);
+            return ERR_FOREIGN;
+        }
+    }
+    return OK;
+}
+
 static void on_ready(void *ctx)
 {
     struct member *member = ctx;
     LOG_INFO(member->log, "ready to serve client requests");
+}
+
+/* Who the members are is in the database: without one nothing can be checked. */
+static enum err let_clients_in(struct member *member, struct why *why)
+{
+    TRY(check_members(member, why));
+    return open_client_ports(member, why);
+}
+
+static void on_filled(void *ctx)
+{
+    struct member *member = ctx;
+    struct why why = {.text = ""};
+    enum err err = member->stopping ? OK : let_clients_in(member, &why);
+    if (err != OK) {
+        fatal("serve with the database that came from the leader: %s: %s", err_text(err), why.text);
+    }
 }
 
 /* The log goes on in the room that it has made for itself; what clients add must stop before that
@@ -377,43 +436,12 @@ static enum err start_server(struct member *member, struct why *why)
         .learners_max = settings->config->learners_max,
         .hash_check_ms = settings->config->corrupt_check_ms,
         .is_disk_full = is_disk_full,
+        .on_filled = on_filled,
         .on_ready = on_ready,
         .on_removed = on_removed,
         .ctx = member,
     };
     return server_start(&config, &member->server, why);
-}
-
-static bool has_url(const struct cluster_member *member, const struct initial_member *wanted)
-{
-    for (size_t i = 0; i < member->peer_url_count; i++) {
-        for (size_t j = 0; j < wanted->peer_url_count; j++) {
-            if (strcmp(member->peer_urls[i], wanted->peer_urls[j]) == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* Data that was put into another member's directory: it would run twice, or under a false name. */
-static enum err check_members(const struct member *member, struct why *why)
-{
-    const struct settings *settings = member->settings;
-    const struct cluster_member *members;
-    size_t count = cluster_members(server_cluster(member->server), &members);
-    for (size_t i = 0; i < count; i++) {
-        if (members[i].id != member->identity.member_id &&
-            strcmp(members[i].name, settings->config->name) == 0 &&
-            has_url(&members[i], settings->self)) {
-            why_set(why,
-                    "'%s' belongs to member %llx, but the flags are those of member %llx (\"%s\")",
-                    settings->member_dir, (unsigned long long)member->identity.member_id,
-                    (unsigned long long)members[i].id, members[i].name);
-            return ERR_FOREIGN;
-        }
-    }
-    return OK;
 }
 
 /* ---- the whole ---- */
@@ -429,11 +457,11 @@ static enum err start(struct member *member, struct why *why)
     TRY(force_new_cluster(member, why));
     TRY(open_data(member, why));
     TRY(open_transport(member, why));
+    TRY(watch_signal(member, &member->sigterm, SIGTERM, why)); /* what takes long is over */
+    TRY(watch_signal(member, &member->sigint, SIGINT, why));
     TRY(start_server(member, why));
-    TRY(check_members(member, why));
-    TRY(open_ports(member, why));
-    TRY(watch_signal(member, &member->sigterm, SIGTERM, why));
-    return watch_signal(member, &member->sigint, SIGINT, why);
+    TRY(open_service(member, why));
+    return server_is_bare(member->server) ? OK : let_clients_in(member, why);
 }
 
 enum err member_start(const struct settings *settings, struct member **ret, struct why *why)

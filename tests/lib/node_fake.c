@@ -42,6 +42,7 @@ struct node {
     uint64_t needs_state; /* a peer; 0: nobody */
     uint64_t log_start;
     uint64_t held_index;
+    uint64_t bare_index;
     size_t installs;
     uint64_t installed_index;
     bool disconnected;
@@ -428,6 +429,22 @@ size_t node_fake_install_count(const struct node *node)
 uint64_t node_fake_installed_index(const struct node *node)
 {
     return node->installed_index;
+}
+
+void node_fake_set_bare(struct node *node, uint64_t index)
+{
+    node->bare_index = index;
+}
+
+uint64_t node_bare_index(const struct node *node)
+{
+    return node->bare_index;
+}
+
+void node_filled(struct node *node)
+{
+    ASSERT(node->bare_index != 0);
+    node->bare_index = 0;
 }
 
 bool node_hold_state(struct node *node, uint64_t peer_id, uint64_t index, uint64_t size_bytes)

@@ -58,6 +58,9 @@ uint64_t node_fake_held_index(const struct node *node); /* by the last node_hold
 size_t node_fake_install_count(const struct node *node);
 uint64_t node_fake_installed_index(const struct node *node); /* by the last node_install */
 
+/* Its store ends before its log begins, at INDEX; 0, and after node_filled: it does not. */
+void node_fake_set_bare(struct node *node, uint64_t index);
+
 /* Was a transfer of leadership asked for? And its outcome. */
 bool node_fake_transferring(const struct node *node);
 uint64_t node_fake_transfer_target(const struct node *node); /* 0: anybody */

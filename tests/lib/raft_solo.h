@@ -19,6 +19,7 @@ struct raft_solo {
     struct node *node; /* NULL: closed */
 
     uint64_t snapshot_entries; /* what it is opened with; never, at first */
+    uint64_t held_bytes;       /* likewise; none */
     uint64_t durable_index;    /* what its store answers */
     enum err restore_status;
     enum err may_restore_status;

@@ -34,6 +34,7 @@ struct sim_options {
     uint32_t guard_off_mask;
     bool reads;  /* linearizable ones */
     bool states; /* members that fell behind are sent the state; else the manifest is all of it */
+    bool losses; /* a crash may take a member's database, and not its log; with states */
     uint64_t faults_ms;
     uint64_t recovery_ms;
     bool verbose; /* every event of the trace to stderr */
@@ -65,6 +66,7 @@ struct sim_stats {
     uint64_t snapshots;
     uint64_t installs;
     uint64_t states; /* that arrived */
+    uint64_t losses; /* databases that members started without, and needed */
     uint64_t simulated_ms;
     uint64_t recovery_ms; /* how long after the last fault */
     uint64_t hash;

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/codec.h"
 #include "base/hash.h"
+#include "raft/confhist.h"
 #include "tests/sim/simcheck.h"
 
 const char *simmember_address(unsigned id)
@@ -52,6 +53,9 @@ static void on_apply(void *ctx, uint64_t index, uint64_t term, struct bytes entr
     if (index <= member->now->applied_index) {
         sim_fail(sim, "member %u applies %llu after %llu", member->id, (unsigned long long)index,
                  (unsigned long long)member->now->applied_index);
+    }
+    if (member->now->node != NULL && node_bare_index(member->now->node) != 0) {
+        sim_fail(sim, "member %u applies %llu to nothing", member->id, (unsigned long long)index);
     }
     member->now->applied_index = index;
     sim->stats.applied++;
@@ -99,7 +103,7 @@ static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, str
     if (state->index < restored.index && member->sim->options.states) {
         why_set(why, "the state ends at %llu, before the log begins",
                 (unsigned long long)state->index);
-        return ERR_CORRUPT;
+        return ERR_NOT_FOUND;
     }
     if (state->index < restored.index) {
         simcheck_fell_behind(member->sim, member->id, member->settings.held_entries);
@@ -193,9 +197,43 @@ static void open_node(struct simmember *member)
     }
 }
 
+/* Does anybody else vote, as far as the disk knows? */
+static bool has_others(const struct simdisk *disk)
+{
+    struct bytes newest = blob_bytes(disk->snapshot.configuration);
+    for (size_t i = 0; i < disk->entry_count; i++) {
+        if (disk->entries[i].kind == LOG_ENTRY_CHANGE) {
+            newest = blob_bytes(disk->entries[i].data);
+        }
+    }
+    struct raft_configuration configuration;
+    enum err err = configuration_decode(newest, &configuration);
+    ASSERT(err == OK);
+    bool found = false;
+    for (unsigned i = 0; i < configuration.n; i++) {
+        const struct raft_server *server = &configuration.servers[i];
+        found = found || (server->role == RAFT_VOTER && server->id != disk->member);
+    }
+    raft_configuration_close(&configuration);
+    return found;
+}
+
+/* It can do without its database when its log has everything. When there is nobody to have it from,
+ * it refuses to start, and somebody finds the old file. */
+static void settle_loss(struct simmember *member)
+{
+    member->lost = member->lost && member->durable.index < member->disk.snapshot.index;
+    if (member->lost && !has_others(&member->disk)) {
+        member->durable = member->kept;
+        member->lost = false;
+    }
+    member->sim->stats.losses += member->lost;
+}
+
 void simmember_start(struct simmember *member)
 {
     ASSERT(!member->alive);
+    settle_loss(member);
     member->alive = true;
     member->life++;
     member->paused_until_us = 0;
@@ -207,6 +245,10 @@ void simmember_start(struct simmember *member)
     simtransport_init(&now->transport, member->sim, member->id);
     now->state = member->durable;
     open_node(member);
+    if (node_bare_index(now->node) != 0) {
+        ASSERT(member->lost);
+        simstate_lack(member);
+    }
     now->commit_index = node_commit_index(now->node);
     simmember_settle(member);
 }
@@ -220,6 +262,15 @@ void simmember_crash(struct simmember *member)
     member->sim->stats.crashes++;
     member->alive = false;
     simdisk_crash(&member->disk);
+}
+
+void simmember_lose(struct simmember *member)
+{
+    ASSERT(!member->alive && !member->lost);
+    sim_note(member->sim, "member: loses its database", member->id, member->durable.index);
+    member->lost = true;
+    member->kept = member->durable;
+    member->durable = (struct simstate){0};
 }
 
 void simmember_settle(struct simmember *member)

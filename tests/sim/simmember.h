@@ -48,6 +48,8 @@ struct simmember {
     uint64_t paused_until_us;
     struct simdisk disk;
     struct simstate durable; /* what its store has on disk */
+    bool lost;               /* the store was taken away, and the member needs it */
+    struct simstate kept;    /* what was taken away last */
     struct simsettings settings;
     struct simlife *now;
 };
@@ -55,6 +57,8 @@ struct simmember {
 void simmember_init_all(struct sim *sim);
 void simmember_start(struct simmember *member);
 void simmember_crash(struct simmember *member);
+/* The member, which has crashed, loses its database. */
+void simmember_lose(struct simmember *member);
 
 /* After anything that a member did: the end of the turn, and the checks. */
 void simmember_settle(struct simmember *member);

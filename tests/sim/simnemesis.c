@@ -12,7 +12,8 @@ struct simnemesis {
     uint64_t pause_ms;         /* between faults, at most */
     unsigned weights[STRIKES]; /* each seed has faults that it likes, and some that it never uses */
     unsigned weight_sum;
-    unsigned voters_min; /* churn leaves so many */
+    unsigned voters_min;     /* churn leaves so many */
+    unsigned loss_per_mille; /* of crashes, when nobody else is without a database */
 };
 
 static unsigned some_member(struct sim *sim)
@@ -30,9 +31,23 @@ static void on_restart(struct sim *sim, const struct sim_event *event)
     }
 }
 
+/* What only one member has nobody can give to it: so one at a time. */
+static void lose_perhaps(struct sim *sim, struct simmember *member)
+{
+    for (unsigned id = 1; id <= sim->options.members; id++) {
+        if (sim->members[id]->lost) {
+            return;
+        }
+    }
+    if (sim->options.losses && !member->alive && sim_chance(sim, sim->nemesis->loss_per_mille)) {
+        simmember_lose(member);
+    }
+}
+
 static void crash(struct sim *sim, unsigned id, uint64_t down_ms_max)
 {
     simmember_crash(sim->members[id]);
+    lose_perhaps(sim, sim->members[id]);
     sim_at(sim, sim_between(sim, 50, down_ms_max) * SIM_MS,
            &(struct sim_event){.run = on_restart, .a = id});
 }
@@ -281,6 +296,10 @@ void simnemesis_init(struct sim *sim)
     sim->nemesis->pause_ms = sim_between(sim, 100, 1500);
     sim->nemesis->voters_min = (unsigned)sim_between(sim, 1, 3);
     choose_weights(sim);
+    if (sim->options.losses) {
+        sim->nemesis->loss_per_mille =
+            sim_chance(sim, 300) ? 0 : (unsigned)sim_between(sim, 50, 600);
+    }
     sim_at(sim, 2500 * SIM_MS, &(struct sim_event){.run = on_strike_time});
 }
 

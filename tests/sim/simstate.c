@@ -8,8 +8,9 @@
 
 #define TICK_MS  50
 #define AGAIN_MS 300
+#define LACK_MS  5000 /* so long after it has asked somebody is helped */
 
-enum { SAYS_STATE = 1, SAYS_HAVE = 2 };
+enum { SAYS_STATE = 1, SAYS_HAVE = 2, SAYS_LACK = 3 };
 
 static void say(struct simmember *member, unsigned peer, uint8_t what, uint64_t index,
                 uint64_t term)
@@ -30,7 +31,10 @@ static void say(struct simmember *member, unsigned peer, uint8_t what, uint64_t 
 static void begin(struct simmember *member, struct simsend *send)
 {
     struct sim *sim = member->sim;
-    *send = (struct simsend){.active = true, .index = member->durable.index};
+    *send = (struct simsend){.active = true,
+                             .index = member->durable.index,
+                             .lacks_index = send->lacks_index,
+                             .lack_said_us = send->lack_said_us};
     send->term = send->index == 0 ? 0 : simcheck_term_at(sim, send->index);
     send->ready_us = sim->now_us + sim_between(sim, 0, 2000) * SIM_MS;
     /* While faults come the log may forget what follows it; afterwards it is as large as it takes
@@ -53,6 +57,12 @@ static void install(struct simmember *member, unsigned peer, uint64_t index, uin
     }
 }
 
+static bool still_lacks(const struct simmember *member, const struct simsend *send)
+{
+    return send->lacks_index != 0 && node_role(member->now->node) == NODE_LEADER &&
+           member->sim->now_us - send->lack_said_us < LACK_MS * SIM_MS;
+}
+
 static void tick_later(struct simmember *member, unsigned peer);
 
 static void on_tick(struct sim *sim, const struct sim_event *event)
@@ -60,14 +70,17 @@ static void on_tick(struct sim *sim, const struct sim_event *event)
     struct simmember *member = event->ptr;
     unsigned peer = (unsigned)event->a;
     struct simsend *send = &member->now->sends[peer];
-    if (!node_hold_state(member->now->node, peer, send->index, send->size_bytes)) {
-        send->active = false;
+    bool installs = node_hold_state(member->now->node, peer, send->index, send->size_bytes);
+    if (!installs && !still_lacks(member, send)) {
+        *send = (struct simsend){0};
         return;
     }
-    if (!node_holds(member->now->node, send->index, send->term)) {
+    if (send->index < send->lacks_index ||
+        (installs && !node_holds(member->now->node, send->index, send->term))) {
         begin(member, send);
     }
-    if (sim->now_us >= send->ready_us && sim->now_us - send->said_us >= AGAIN_MS * SIM_MS) {
+    if (send->index >= send->lacks_index && sim->now_us >= send->ready_us &&
+        sim->now_us - send->said_us >= AGAIN_MS * SIM_MS) {
         send->said_us = sim->now_us;
         say(member, peer, SAYS_STATE, send->index, send->term);
     }
@@ -93,9 +106,27 @@ void simstate_on_want(void *ctx, uint64_t peer_id)
     }
 }
 
+static void on_lack(struct simmember *member, unsigned peer, uint64_t index)
+{
+    struct simsend *send = &member->now->sends[peer];
+    if (node_role(member->now->node) != NODE_LEADER) {
+        return;
+    }
+    if (!send->active) {
+        sim_note(member->sim, "state: lacked", member->id, peer);
+        begin(member, send);
+        tick_later(member, peer);
+    }
+    send->lacks_index = index;
+    send->lack_said_us = member->sim->now_us;
+}
+
 static void on_have(struct simmember *member, unsigned peer, uint64_t index, uint64_t term)
 {
     struct simsend *send = &member->now->sends[peer];
+    if (index >= send->lacks_index) {
+        send->lacks_index = 0;
+    }
     if (send->active && node_holds(member->now->node, index, term)) {
         install(member, peer, index, term);
     }
@@ -119,17 +150,46 @@ static void on_state(struct simmember *member, unsigned peer, uint64_t index)
     if (node_leader(now->node) != peer) {
         return;
     }
+    uint64_t bare_index = node_bare_index(now->node);
     if (now->state.index < index) {
-        simcheck_fell_behind(member->sim, member->id, member->settings.held_entries);
+        if (bare_index == 0) {
+            simcheck_fell_behind(member->sim, member->id, member->settings.held_entries);
+        }
         member->sim->stats.states++;
         sim_note(member->sim, "state: arrived", member->id, index);
         member->durable = *simcheck_state_at(member->sim, index);
         now->state = member->durable;
     }
+    if (bare_index != 0 && member->durable.index >= bare_index) {
+        member->lost = false;
+        node_filled(now->node);
+    }
     if (member->durable.index > 0) {
         say(member, peer, SAYS_HAVE, member->durable.index,
             simcheck_term_at(member->sim, member->durable.index));
     }
+}
+
+static void on_lack_time(struct sim *sim, const struct sim_event *event)
+{
+    struct simmember *member = event->ptr;
+    struct node *node = member->now->node;
+    uint64_t leader = node_leader(node);
+    uint64_t bare_index = node_bare_index(node);
+    if (bare_index == 0) {
+        return;
+    }
+    if (leader != 0) {
+        say(member, (unsigned)leader, SAYS_LACK, bare_index, 0);
+    }
+    sim_at(sim, AGAIN_MS * SIM_MS, event);
+}
+
+void simstate_lack(struct simmember *member)
+{
+    sim_at(member->sim, 0,
+           &(struct sim_event){
+               .member = member->id, .life = member->life, .run = on_lack_time, .ptr = member});
 }
 
 void simstate_on_frame(struct simmember *member, unsigned peer, struct bytes payload)
@@ -141,6 +201,8 @@ void simstate_on_frame(struct simmember *member, unsigned peer, struct bytes pay
     ASSERT(reader_end(&r) == OK);
     if (what == SAYS_STATE) {
         on_state(member, peer, index);
+    } else if (what == SAYS_LACK) {
+        on_lack(member, peer, index);
     } else {
         on_have(member, peer, index, term);
     }

@@ -13,7 +13,11 @@
  *   leader                                         follower
  *   want_state ─▶ copy ─ time passes ─ state(I) ─▶ its disk has I
  *   node_install(I) ◀───────────────── have(I) ───┘
- *   ── the core's message ────────────────────────▶ its log begins at I */
+ *   ── the core's message ────────────────────────▶ its log begins at I
+ *
+ * Who has lost its state and not its log asks by itself, and has what it needs with state(I):
+ *
+ *   copy ◀──────────────────────────────── lack(from) */
 struct simmember;
 
 struct simsend {
@@ -22,12 +26,17 @@ struct simsend {
     uint64_t term;
     uint64_t ready_us;
     uint64_t said_us;
-    uint64_t size_bytes; /* as the node is told */
+    uint64_t size_bytes;  /* as the node is told */
+    uint64_t lacks_index; /* of who asked: what it needs at least; 0: it did not */
+    uint64_t lack_said_us;
 };
 
 /* Of struct node_callbacks. */
 void simstate_on_want(void *ctx, uint64_t peer_id);
 enum err simstate_may_restore(void *ctx, uint64_t index, struct why *why);
+
+/* The member's log begins after what it has on disk: it asks whoever leads. */
+void simstate_lack(struct simmember *member);
 
 void simstate_on_frame(struct simmember *member, unsigned peer, struct bytes payload);
 

@@ -28,6 +28,7 @@ static const char usage_text[] =
     "  --churn           members are added, promoted, demoted and removed\n"
     "  --guard-off LIST  rules of the guard that are off, by number (raft/guard.h), or: all\n"
     "  --no-reads        writes only\n"
+    "  --losses          a crash may take the database of a member and leave its log\n"
     "  --no-states       the manifest is all that a member that fell behind needs\n"
     "  --faults-ms MS    how long faults come (25000)\n"
     "  --recovery-ms MS  how long recovery may take (10000)\n"
@@ -75,6 +76,7 @@ static void on_done(void *ctx, uint64_t seed, enum sim_outcome outcome,
     sums->snapshots += stats->snapshots;
     sums->installs += stats->installs;
     sums->states += stats->states;
+    sums->losses += stats->losses;
     sums->simulated_ms += stats->simulated_ms;
     sums->recovery_ms += stats->recovery_ms;
     sums->hash = mix64(sums->hash ^ stats->hash);
@@ -96,11 +98,13 @@ static void print_total(const struct total *total, uint64_t seeds)
            outcomes[SIM_CRASHED], outcomes[SIM_STUCK]);
     printf("%sper good seed: events %" PRIu64 ", frames %" PRIu64 ", applied %" PRIu64
            ", acknowledged %" PRIu64 ", reads %" PRIu64 ", faults %" PRIu64 ", crashes %" PRIu64
-           ", changes %.1f, snapshots %" PRIu64 ", installed %.1f, states %.1f\n",
+           ", changes %.1f, snapshots %" PRIu64
+           ", installed %.1f, states %.1f, databases lost %.1f\n",
            mark, sums->events / good, sums->frames / good, sums->applied / good, sums->acked / good,
            sums->reads / good, sums->faults / good, sums->crashes / good,
            (double)sums->changes / (double)good, sums->snapshots / good,
-           (double)sums->installs / (double)good, (double)sums->states / (double)good);
+           (double)sums->installs / (double)good, (double)sums->states / (double)good,
+           (double)sums->losses / (double)good);
     printf("%srecovery: mean %" PRIu64 " ms, longest %" PRIu64 " ms\n", mark,
            sums->recovery_ms / good, total->recovery_ms_max);
     printf("%s%.1f s, %.1f seeds/s, %.0f times real time\n", mark, seconds, (double)seeds / seconds,
@@ -164,7 +168,8 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         TWICE,
         TAP,
         NO_READS,
-        NO_STATES
+        NO_STATES,
+        LOSSES
     };
     static const struct option options[] = {
         {"seed", required_argument, NULL, SEED},
@@ -180,6 +185,7 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         {"tap", no_argument, NULL, TAP},
         {"no-reads", no_argument, NULL, NO_READS},
         {"no-states", no_argument, NULL, NO_STATES},
+        {"losses", no_argument, NULL, LOSSES},
         {0},
     };
     uint64_t members = 3;
@@ -222,6 +228,9 @@ static bool parse(int argc, char **argv, struct arguments *ret)
             break;
         case NO_STATES:
             ret->sim.states = false;
+            break;
+        case LOSSES:
+            ret->sim.losses = true;
             break;
         case TAP:
             ret->tap = true;

@@ -964,11 +964,35 @@ START_TEST(a_store_behind_the_log_is_told_plainly)
     ck_assert_uint_gt(applied, 0);
     ck_assert_uint_eq(callbacks->durable_index(ctx), applied);
     ck_assert_int_eq(callbacks->restore(ctx, applied, bytes_of(NULL, 0), &why), OK);
-    ck_assert_int_eq(callbacks->restore(ctx, applied + 1, bytes_of(NULL, 0), &why), ERR_CORRUPT);
+    ck_assert_int_eq(callbacks->restore(ctx, applied + 1, bytes_of(NULL, 0), &why), ERR_NOT_FOUND);
+    ck_assert_int_eq(callbacks->may_restore(ctx, applied + 1, &why), ERR_CORRUPT);
     ck_assert_str_ne(why.text, "");
     CLEANUP(buf_fini) struct buf manifest = {0};
     callbacks->manifest(ctx, applied, &manifest);
     ck_assert_uint_gt(manifest.len, 0);
+}
+END_TEST
+
+/* What it could say would be of a state that is not there. */
+START_TEST(a_member_without_its_database_does_nothing)
+{
+    struct waiter refused = {0};
+    struct read_waiter read = {0};
+    node_fake_set_bare(node, 9);
+    ck_assert(server_is_bare(server));
+    node_fake_set_leader(node, 2, SELF);
+    env_fake_advance(fake, 10 * HOUSEKEEPING_MS);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 0); /* nor does it publish itself */
+    put(&refused, "a");
+    server_read(server, &read.op, on_read);
+    env_fake_run(fake);
+    expect(&refused, 1, ERR_NO_LEADER);
+    ck_assert_int_eq(read.calls, 1);
+    ck_assert_int_eq(read.status, ERR_NO_LEADER);
+    node_filled(node);
+    node_fake_set_leader(node, 3, SELF);
+    env_fake_advance(fake, HOUSEKEEPING_MS);
+    ck_assert_uint_gt(node_fake_proposal_count(node), 0);
 }
 END_TEST
 
@@ -1212,6 +1236,7 @@ static Suite *server_suite(void)
     tcase_add_test(tc, a_read_times_out);
     tcase_add_test(tc, the_leader_is_missed_after_three_elections);
     tcase_add_test(tc, a_store_behind_the_log_is_told_plainly);
+    tcase_add_test(tc, a_member_without_its_database_does_nothing);
     tcase_add_test(tc, a_stop_answers_what_waits);
     tcase_add_test(tc, a_member_that_is_closing_refuses);
     tcase_add_test(tc, what_is_in_flight_is_answered_with_the_stop);

@@ -19,6 +19,7 @@ static const struct stateframe frames[] = {
     {.what = STATE_WANT, .number = 5, .offset = 77},
     {.what = STATE_END, .number = 5, .size_bytes = STATE_BYTES_MAX, .digest = {.lo = 1, .hi = 2}},
     {.what = STATE_REFUSED, .number = 5, .refusal = STATE_WRONG},
+    {.what = STATE_LACK, .index = 1},
 };
 
 START_TEST(what_is_written_is_read)
@@ -33,6 +34,7 @@ START_TEST(what_is_written_is_read)
     ck_assert_uint_eq(read.offset, frames[_i].offset);
     ck_assert_int_eq(read.again, frames[_i].again);
     ck_assert_int_eq(read.refusal, frames[_i].refusal);
+    ck_assert_uint_eq(read.index, frames[_i].index);
     ck_assert(set_hash_equal(read.digest, frames[_i].digest));
     ck_assert(store_manifest_equal(&read.manifest, &frames[_i].manifest));
     /* Nothing shorter or longer is one. */

@@ -26,12 +26,12 @@ static struct fixture {
     unsigned replaced;
     /* What went from the leader to member 2, by kind; the offset of the newest chunk, and the
      * number of the newest offer. */
-    unsigned sent[STATE_REFUSED + 1];
+    unsigned sent[STATE_LACK + 1];
     uint64_t chunk_bytes;
     uint64_t last_offset;
     uint64_t offer_number;
     struct stateframe last_answer; /* of member 2; its what is 0: none */
-    unsigned answers[STATE_REFUSED + 1];
+    unsigned answers[STATE_LACK + 1];
     bool cut;             /* nothing arrives */
     bool deaf;            /* nothing of member 2 arrives */
     uint64_t cut_after;   /* chunks: then it is cut; 0: never */
@@ -496,6 +496,116 @@ START_TEST(without_room_it_is_said_and_tried_again)
 }
 END_TEST
 
+/* ---- a database that was lost ---- */
+
+/* Member 2 has its log, so that nobody but itself says what it needs. */
+static void lose(uint64_t lacked_index)
+{
+    node_fake_need_state(f.nodes[1], 2, false);
+    node_fake_set_log_start(f.nodes[1], NEWEST + 1000); /* what the log has is nothing to it */
+    statetake_lack(f.take, lacked_index);
+    settle();
+}
+
+static void arrived_by_itself(void)
+{
+    ck_assert_uint_eq(f.replaced, 1);
+    ck_assert_uint_eq(store_applied_index(f.stores[2]), NEWEST);
+    ck_assert(set_hash_equal(store_set_hash(f.stores[2]), store_set_hash(f.stores[1])));
+    ck_assert_uint_eq(node_fake_install_count(f.nodes[1]), 0); /* its log is what it should be */
+    ck_assert_uint_eq(statesend_count(f.send), 0);
+}
+
+START_TEST(who_lost_its_database_asks_for_another)
+{
+    lose(NEWEST - 10);
+    pass(300);
+    arrived_by_itself();
+    unsigned asked = f.answers[STATE_LACK];
+    pass(3000);
+    ck_assert_uint_le(f.answers[STATE_LACK], asked + 1); /* it has what it needs */
+    ck_assert_uint_eq(f.sent[STATE_OFFER], 1);
+}
+END_TEST
+
+START_TEST(it_asks_whoever_leads)
+{
+    node_fake_set_leader(f.nodes[2], 3, 0);
+    lose(NEWEST);
+    pass(2000);
+    ck_assert_uint_eq(f.answers[STATE_LACK], 0);
+    node_fake_set_leader(f.nodes[2], 4, 1);
+    pass(1000);
+    arrived_by_itself();
+}
+END_TEST
+
+START_TEST(it_asks_until_it_is_heard)
+{
+    f.deaf = true;
+    lose(NEWEST);
+    pass(5000);
+    ck_assert_uint_ge(f.answers[STATE_LACK], 9);
+    ck_assert_uint_eq(statesend_count(f.send), 0);
+    f.deaf = false;
+    pass(1000);
+    arrived_by_itself();
+}
+END_TEST
+
+START_TEST(who_does_not_lead_or_has_less_does_not_help)
+{
+    if (_i == 0) {
+        node_fake_set_leader(f.nodes[1], 3, 3);
+    }
+    lose(_i == 0 ? NEWEST : NEWEST + 1);
+    pass(2000);
+    ck_assert_uint_ge(f.answers[STATE_LACK], 3);
+    ck_assert_uint_eq(statesend_count(f.send), 0);
+    ck_assert_uint_eq(f.sent[STATE_ASK], 0);
+}
+END_TEST
+
+START_TEST(who_is_not_heard_of_any_more_is_given_up)
+{
+    f.cut_after = 3;
+    lose(NEWEST);
+    pass(4000);
+    ck_assert_uint_eq(statesend_count(f.send), 1);
+    pass(2000);
+    ck_assert_uint_eq(statesend_count(f.send), 0);
+    f.cut_after = 0;
+    f.cut = false;
+    pass(2000);
+    arrived_by_itself();
+}
+END_TEST
+
+START_TEST(whatever_is_lost_on_its_way_it_gets_it)
+{
+    lose(NEWEST);
+    for (unsigned i = 0; i < 40 && f.replaced == 0; i++) {
+        f.cut = true;
+        pass(7);
+        f.cut = false;
+        pass(1100);
+    }
+    arrived_by_itself();
+}
+END_TEST
+
+/* It was away for so long that its log has to begin anew as well. */
+START_TEST(who_lacks_database_and_log_gets_both)
+{
+    statetake_lack(f.take, BEHIND + 5);
+    settle();
+    want();
+    pass(500);
+    arrived();
+    ck_assert_uint_eq(f.sent[STATE_OFFER], 1);
+}
+END_TEST
+
 /* ---- what changes meanwhile ---- */
 
 START_TEST(a_copy_that_the_log_has_forgotten_is_made_anew)
@@ -590,6 +700,12 @@ static Suite *states_suite(void)
         another_copy_takes_the_place_of_half_a_one,
         half_a_database_does_not_stay_for_ever,
         without_room_it_is_said_and_tried_again,
+        who_lost_its_database_asks_for_another,
+        it_asks_whoever_leads,
+        it_asks_until_it_is_heard,
+        who_is_not_heard_of_any_more_is_given_up,
+        whatever_is_lost_on_its_way_it_gets_it,
+        who_lacks_database_and_log_gets_both,
         a_copy_that_the_log_has_forgotten_is_made_anew,
         it_ends_with_leadership,
         a_store_that_comes_as_far_by_itself_says_so,
@@ -601,6 +717,7 @@ static Suite *states_suite(void)
     for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
         tcase_add_test(tc, tests[i]);
     }
+    tcase_add_loop_test(tc, who_does_not_lead_or_has_less_does_not_help, 0, 2);
     tcase_add_loop_test(tc, closing_ends_it, 0, 12);
     suite_add_tcase(suite, tc);
     return suite;

@@ -23,6 +23,7 @@ struct outcome {
     uint64_t good;
     uint64_t first_bad;
     uint64_t states; /* that were sent */
+    uint64_t losses;
     uint64_t hashes[8];
 };
 
@@ -40,6 +41,7 @@ static void on_done(void *ctx, uint64_t seed, enum sim_outcome outcome,
     }
     sum->good++;
     sum->states += stats->states;
+    sum->losses += stats->losses;
 }
 
 START_TEST(the_same_seed_is_the_same_run)
@@ -116,19 +118,26 @@ END_TEST
  * again, took it for a word about the log: it went back to where its own had ended.
  *   407:   a leader that had just begun did not know yet what was committed, and held the state
  * that it had on disk for more than that: so it never helped the member whose voice it needed to
- * learn it. */
+ * learn it.
+ *   2:     a member without its database led to give leadership away, and who was to have it had
+ * more in its log than that one, and refused. */
 static const struct {
     uint64_t seed;
     unsigned members;
     bool churn;
     bool states;
-} once_bad[] = {{14661, 5, false, false}, {4745, 5, false, false}, {407, 3, true, true}};
+    bool losses;
+} once_bad[] = {{14661, 5, false, false, false},
+                {4745, 5, false, false, false},
+                {407, 3, true, true, false},
+                {2, 3, false, true, true}};
 
 START_TEST(what_was_bad_once_is_good)
 {
     struct sim_options options = options_of(once_bad[_i].members, once_bad[_i].churn);
     options.seed = once_bad[_i].seed;
     options.states = once_bad[_i].states;
+    options.losses = once_bad[_i].losses;
     struct outcome outcome = {0};
     sim_run_seeds(&options, 1, 1, on_done, &outcome);
     ck_assert_uint_eq(outcome.good, 1);
@@ -144,6 +153,24 @@ START_TEST(who_falls_behind_is_sent_the_state)
     sim_run_seeds(&options, 40, 1, on_done, &outcome);
     ck_assert_uint_eq(outcome.good, 40);
     ck_assert_uint_ge(outcome.states, 10);
+}
+END_TEST
+
+/* One member at a time, whose log no longer has it all. Of two members, neither can do without the
+ * other's voice. */
+START_TEST(who_loses_its_database_is_sent_another)
+{
+    static const struct {
+        unsigned members;
+        bool churn;
+    } clusters[] = {{2, false}, {3, false}, {3, true}, {5, true}};
+    struct sim_options options = options_of(clusters[_i].members, clusters[_i].churn);
+    options.states = true;
+    options.losses = true;
+    struct outcome outcome = {0};
+    sim_run_seeds(&options, 40, 1, on_done, &outcome);
+    ck_assert_uint_eq(outcome.good, 40);
+    ck_assert_uint_ge(outcome.losses, 10);
 }
 END_TEST
 
@@ -168,6 +195,7 @@ static Suite *sim_suite(void)
     tcase_add_loop_test(tc, what_was_bad_once_is_good, 0,
                         (int)(sizeof once_bad / sizeof once_bad[0]));
     tcase_add_loop_test(tc, who_falls_behind_is_sent_the_state, 0, 2);
+    tcase_add_loop_test(tc, who_loses_its_database_is_sent_another, 0, 4);
     tcase_add_test(tc, the_core_alone_is_not_enough);
     suite_add_tcase(suite, tc);
     return suite;

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/assert.h"
+#include "base/trace.h"
+#include "raft/raftheap.h"
+#include "raft/raftio_state.h"
+
+/* A bare member: its store ends before its log begins, because the database was lost and the log
+ * was not. What it has promised is all there: term, vote, and every entry that it has acknowledged,
+ * in the log or, before the log's snapshot, in the states of a majority. So for the others it is a
+ * voter like any other:
+ *
+ *   it votes             a vote asks for the term, the vote and the end of the log, which it has;
+ *                        without it two of three could not elect anybody while the third is away
+ *   its log counts       what it stores is stored, and an entry needs a majority of stores
+ *
+ * and for itself it is one that does not know what is committed:
+ *
+ *   it applies nothing   there is no state for the entries to change. It believes no commit index
+ *                        beyond its snapshot (as after any start), so that the core gives it
+ *                        nothing; when it has the state at I, the core begins behind the snapshot,
+ *                        and what I contains already is passed over, as after any restart
+ *   it forgets nothing   the log is compacted up to what the store has, which is nothing
+ *   it does not stand    for election, as long as others may: a leader without a state could answer
+ *                        nobody, give nobody the state, and there would be nobody to ask for its
+ *                        own. Leadership that is handed to it is not taken
+ *
+ * With two voters, or when others are away, it may be that only its log is long enough to be
+ * elected with. Then, after some election timeouts in which nobody was, it stands after all, and
+ * leads to give it away: it sends the others the entries that they lack, commits nothing, adds
+ * nothing of its own, and hands leadership to the first who has its whole log. The layers above
+ * never hear that it leads.
+ *
+ * A crash at any step leaves it as bare as before, or with a state, by what the store has then. */
+
+/* What may come to the log before the state has: its memory is the log's. */
+static bool has_room(const struct raftio *io)
+{
+    return io->raftlog->ops->size_bytes(io->raftlog) - io->bare_log_bytes < io->limits.held_bytes;
+}
+
+/* ---- the beginning ---- */
+
+static unsigned other_voters(uint64_t own_id, struct bytes encoded)
+{
+    struct raft_configuration configuration;
+    enum err err = configuration_decode(encoded, &configuration);
+    ASSERT(err == OK); /* checked before: raftdisk_image_is_sane */
+    unsigned count = 0;
+    for (unsigned i = 0; i < configuration.n; i++) {
+        const struct raft_server *server = &configuration.servers[i];
+        count += server->role == RAFT_VOTER && server->id != own_id;
+    }
+    raft_configuration_close(&configuration);
+    return count;
+}
+
+enum err raftbare_begin(struct raftio *io, uint64_t own_id, const struct raftlog_image *image,
+                        struct why *why)
+{
+    struct bytes newest = image->snapshot.configuration;
+    for (size_t i = 0; i < image->entry_count; i++) {
+        if (image->entries[i].kind == LOG_ENTRY_CHANGE) {
+            newest = image->entries[i].data;
+        }
+    }
+    if (other_voters(own_id, newest) == 0) {
+        why_prefix(why, "no other member votes that could be asked for the state");
+        return ERR_CORRUPT;
+    }
+    io->bare_index = image->snapshot.index;
+    io->bare_log_bytes = io->raftlog->ops->size_bytes(io->raftlog);
+    io->guard.bare = true;
+    return OK;
+}
+
+void raftio_filled(struct raftio *io)
+{
+    ASSERT(io->depth == 0 && io->bare_index != 0);
+    ASSERT(io->callbacks->durable_index(io->ctx) >= io->bare_index);
+    TRACE(io->env, "raft: filled", io->core.id, io->bare_index);
+    raftio_enter(io);
+    io->bare_index = 0;
+    io->guard.bare = false;
+    raftio_leave(io);
+}
+
+uint64_t raftio_bare_index(const struct raftio *io)
+{
+    return io->bare_index;
+}
+
+/* ---- following ---- */
+
+void raftbare_before_append(struct raftio *io, struct raft_append_entries *append)
+{
+    if (io->bare_index == 0) {
+        return;
+    }
+    if (append->leader_commit > io->bare_index) {
+        append->leader_commit = io->bare_index;
+    }
+    if (append->n_entries > 0 && !has_room(io)) {
+        guard_drop_entries(append);
+    }
+}
+
+/* A leader that is bare adds nothing that would cut what we have beyond its log. The core wants the
+ * same end; but whoever has the leader's last entry has its whole log, and may stand with more. */
+void raftbare_before_timeout_now(const struct raftio *io, struct raft_timeout_now *message)
+{
+    const struct raft *r = &io->core;
+    if (message->last_log_term != 0 &&
+        core_term_of(r, message->last_log_index) == message->last_log_term) {
+        message->last_log_index = core_last_index(r);
+        message->last_log_term = core_term_of(r, message->last_log_index);
+    }
+}
+
+/* ---- leading, to give it away ---- */
+
+/* The voter after LAST, in a circle, whose log is as long as ours; 0: none yet. */
+static uint64_t next_successor(const struct raft *r, uint64_t last)
+{
+    unsigned n = r->configuration.n;
+    unsigned from = core_server_slot(r, last);
+    for (unsigned i = 1; i <= n; i++) {
+        const struct raft_server *server = &r->configuration.servers[(from + i) % n];
+        const struct raft_progress *progress = core_progress(r, server->id);
+        if (server->id != r->id && server->role == RAFT_VOTER &&
+            progress->match_index == core_last_index(r)) {
+            return server->id;
+        }
+    }
+    return 0;
+}
+
+void raftbare_tick(struct raftio *io)
+{
+    const struct raft *r = &io->core;
+    if (io->bare_index == 0 || r->state != RAFT_LEADER || r->transfer != NULL) {
+        return;
+    }
+    uint64_t successor = next_successor(r, io->bare_successor);
+    if (successor != 0) {
+        /* One that is bare, too, does not take it: then it is the next one's turn. */
+        io->bare_successor = successor;
+        TRACE(io->env, "raft: bare, hands over to", io->core.id, successor);
+        enum err err = raftio_transfer(io, successor);
+        (void)err; /* the next tick looks again */
+    }
+}
