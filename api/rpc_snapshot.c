@@ -5,7 +5,9 @@
  *                      └─ the client is slow: wait until it has read
  *
  * Pieces are read while those before them are on their way, so that a client that does not read
- * costs three of them and the file. */
+ * costs three of them and the file. For so long as it takes no piece at all, that is: then the file
+ * goes, and with it its place among the few that may be, and the stream ends as a request does that
+ * took too long. */
 #include "api/message.h"
 #include "api/service_private.h"
 #include "base/cleanup.h"
@@ -25,6 +27,7 @@ struct snapshot_call {
     struct spool_copy copy;
     bool started;
     bool waits; /* for the client to read */
+    struct env_timer stall;
 };
 
 static struct snapshot_call *snapshot_of(struct call *call)
@@ -70,6 +73,34 @@ static void send_piece(struct call *call)
     grpc_call_send_parts(call_grpc(call), parts, ARRAY_LEN(parts));
 }
 
+/* Nothing is under way. */
+static void let_go(struct snapshot_call *state)
+{
+    if (state->waits) {
+        state->waits = false;
+        env_timer_stop(state->call.service->endless.env, &state->stall);
+    }
+    if (state->started) {
+        state->started = false;
+        spool_end(&state->copy);
+    }
+}
+
+static void on_stall(struct env_timer *timer)
+{
+    struct snapshot_call *state = CONTAINER_OF(timer, struct snapshot_call, stall);
+    counter_add(state->call.service->stalled_snapshots, 1);
+    let_go(state);
+    call_fail(&state->call, ERR_TIMEOUT);
+}
+
+static void wait_for_client(struct snapshot_call *state)
+{
+    const struct service *service = state->call.service;
+    state->waits = true;
+    env_timer_start(service->endless.env, &state->stall, service->snapshot_stall_ms);
+}
+
 static void read_piece(struct call *call);
 
 static void on_piece(struct call *call)
@@ -81,7 +112,7 @@ static void on_piece(struct call *call)
     } else if (grpc_call_has_room(call_grpc(call), ROOM_BYTES)) {
         read_piece(call);
     } else {
-        state->waits = true;
+        wait_for_client(state);
     }
 }
 
@@ -96,6 +127,7 @@ static void writable(struct call *call)
     struct snapshot_call *state = snapshot_of(call);
     if (state->waits && grpc_call_has_room(call_grpc(call), ROOM_BYTES)) {
         state->waits = false;
+        env_timer_stop(call->service->endless.env, &state->stall);
         read_piece(call);
     }
 }
@@ -104,6 +136,7 @@ static void rpc_maintenance_snapshot(struct call *call, const void *request)
 {
     (void)request; /* has no fields */
     struct snapshot_call *state = snapshot_of(call);
+    env_timer_init(&state->stall, on_stall);
     if (call->service->spool == NULL) {
         call_fail(call, ERR_UNSUPPORTED);
         return;
@@ -116,11 +149,17 @@ static void rpc_maintenance_snapshot(struct call *call, const void *request)
     }
 }
 
+static void closed(struct call *call)
+{
+    struct snapshot_call *state = snapshot_of(call);
+    if (state->waits) {
+        let_go(state);
+    }
+}
+
 static void release(struct call *call)
 {
-    if (snapshot_of(call)->started) {
-        spool_end(&snapshot_of(call)->copy);
-    }
+    let_go(snapshot_of(call));
 }
 
 static const struct method rows[] = {
@@ -131,6 +170,7 @@ static const struct method rows[] = {
         .server_stream = true,
         .writable = writable,
         .handle = rpc_maintenance_snapshot,
+        .closed = closed,
         .release = release,
     },
 };

@@ -270,6 +270,8 @@ enum err service_new(const struct service_config *config, struct service **ret)
     }
     service->server = config->server;
     service->version = config->version;
+    service->snapshot_stall_ms =
+        config->snapshot_stall_ms == 0 ? SNAPSHOT_STALL_MS : config->snapshot_stall_ms;
     queue_init(&service->health_watchers);
     endless_init(service);
     watching_init(service, config->watch_progress_ms);

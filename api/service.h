@@ -21,6 +21,7 @@ struct service_config {
     uint64_t ping_min_interval_ms;
     struct fs *fs;              /* of the store's file ... */
     const char *store_path;     /* ... which Snapshot copies; NULL: it is not served */
+    uint64_t snapshot_stall_ms; /* for so long a client may take nothing of Snapshot; 0: 60 s */
     uint64_t watch_progress_ms; /* between notices of progress to watchers; 0: 10 min */
 };
 

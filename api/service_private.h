@@ -26,6 +26,8 @@ struct service {
     struct arena arena; /* for the messages of client streams, one at a time */
     struct worker *encoder;
     struct spool *spool; /* of Snapshot; NULL: not served */
+    uint64_t snapshot_stall_ms;
+    struct counter *stalled_snapshots;
     struct endless_set endless;
     struct watching watching;
     struct queue health_watchers;

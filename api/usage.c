@@ -26,6 +26,9 @@ void usage_register(struct service *service)
                        "Bytes received from gRPC clients.", NULL, received_bytes, service->grpc);
     metrics_counter_fn(metrics, "etcd_network_client_grpc_sent_bytes_total",
                        "Bytes sent to gRPC clients.", NULL, sent_bytes, service->grpc);
+    service->stalled_snapshots =
+        metrics_counter(metrics, "trivet_snapshot_stalled_total",
+                        "Streams of Snapshot that were ended because nobody read them.", NULL);
     service->health_successes = metrics_counter(metrics, "etcd_server_health_success",
                                                 "Answers of /health that were good.", NULL);
     service->health_failures =

@@ -16,7 +16,8 @@
 #define TXN_OPS_MAX            65536
 #define TXN_DEPTH_MAX          128 /* as deep as etcd's default of operations lets them nest */
 #define LEASE_TTL_MAX          9000000000ll
-#define SNAPSHOTS_MAX          4                     /* handed out at once */
+#define SNAPSHOTS_MAX          4     /* handed out at once */
+#define SNAPSHOT_STALL_MS      60000 /* without a piece taken: then it is the end of it */
 #define SNAPSHOT_SPARE_BYTES   (64ull * 1024 * 1024) /* room that a copy leaves on the disk */
 #define LEASE_ASK_MAX          16384 /* leases of one question to the leader's clock */
 

@@ -52,6 +52,7 @@ static void start_service(void)
                                     .streams_max = UINT32_MAX,
                                     .fs = fs_real(),
                                     .store_path = served.store_path,
+                                    .snapshot_stall_ms = served.snapshot_stall_ms,
                                     .watch_progress_ms = 100};
     ck_assert_int_eq(service_new(&config, &served.service), OK);
     struct rpc_port_config port = {
@@ -97,7 +98,8 @@ void served_start(void)
 {
     served = (struct served){.metrics_only = served.metrics_only,
                              .learner = served.learner,
-                             .store_path = served.store_path};
+                             .store_path = served.store_path,
+                             .snapshot_stall_ms = served.snapshot_stall_ms};
     loop_init(&served.loop);
     served.metrics = metrics_new();
     ck_assert_ptr_nonnull(served.metrics);

@@ -30,8 +30,9 @@ struct served {
     struct rpc_port *port;
     bool port_closed;
     const char *store_path; /* of the next service: Snapshot copies beside it; NULL: not served */
-    bool metrics_only;      /* the next port opened is one of --listen-metrics-urls */
-    bool learner;           /* the member of the next server is one, beside one that votes */
+    uint64_t snapshot_stall_ms; /* likewise */
+    bool metrics_only;          /* the next port opened is one of --listen-metrics-urls */
+    bool learner;               /* the member of the next server is one, beside one that votes */
     struct grpc_client *client;
     bool client_closed;
     bool server_stopped;

@@ -20,12 +20,28 @@ static void setup(void)
     reply = (struct reply){0};
 }
 
+static void setup_impatient(void)
+{
+    served.snapshot_stall_ms = 100;
+    setup();
+}
+
 static void teardown(void)
 {
     reply_fini(&reply);
     served_stop();
     served.store_path = NULL;
+    served.snapshot_stall_ms = 0;
     tmpdir_teardown();
+}
+
+static bool metric_is(const char *line)
+{
+    CLEANUP(buf_fini) struct buf text = {0};
+    metrics_write(served.metrics, &text);
+    write_u8(&text, 0);
+    ck_assert(buf_ok(&text));
+    return strstr((const char *)text.data, line) != NULL;
 }
 
 static void ask_snapshot(struct reply *to)
@@ -159,6 +175,50 @@ START_TEST(who_goes_away_ends_it)
 }
 END_TEST
 
+/* They take a piece or a few, and then no more: others can have their places. When they read again
+ * they get what was on its way, and hear that this was all. */
+START_TEST(who_does_not_read_does_not_keep_its_place)
+{
+    struct reply replies[SNAPSHOTS_MAX] = {{.ended = false}};
+    store_model_set_size(served.store, 64 * SPOOL_PIECE_BYTES);
+    for (size_t i = 0; i < SNAPSHOTS_MAX; i++) {
+        ask_snapshot(&replies[i]);
+    }
+    SERVE_UNTIL(replies[0].message_count >= 1);
+    grpc_client_pause(served.client, true);
+    SERVE_UNTIL(metric_is("trivet_snapshot_stalled_total 4"));
+    grpc_client_pause(served.client, false);
+    for (size_t i = 0; i < SNAPSHOTS_MAX; i++) {
+        SERVE_UNTIL(replies[i].ended);
+        ck_status(&replies[i], GRPC_UNAVAILABLE, "etcdserver: request timed out");
+        ck_assert_uint_lt(replies[i].message_count, 64);
+        reply_fini(&replies[i]);
+    }
+    store_model_set_size(served.store, 4096);
+    do { /* the thread still closes their files */
+        ask_snapshot(&reply);
+        SERVE_UNTIL(reply.ended);
+    } while (reply.status != GRPC_OK);
+}
+END_TEST
+
+/* Slow is not stalled: each piece begins a new time. */
+START_TEST(who_reads_slowly_gets_all)
+{
+    store_model_set_size(served.store, 64 * SPOOL_PIECE_BYTES);
+    ask_snapshot(&reply);
+    for (size_t seen = 1; seen < 64; seen += 8) {
+        SERVE_UNTIL(reply.message_count >= seen);
+        grpc_client_pause(served.client, true);
+        loop_turns(&served.loop, 50);
+        grpc_client_pause(served.client, false);
+    }
+    SERVE_UNTIL(reply.ended);
+    ck_status(&reply, GRPC_OK, "");
+    ck_assert_uint_eq(reply.message_count, 65);
+}
+END_TEST
+
 /* The port closes under it, the member stops, in any order that there is. */
 START_TEST(a_member_that_stops_ends_it)
 {
@@ -181,6 +241,11 @@ static Suite *snapshot_suite(void)
     tcase_add_test(tc, only_so_many_are_served_at_once);
     tcase_add_loop_test(tc, who_goes_away_ends_it, 0, 2);
     tcase_add_test(tc, a_member_that_stops_ends_it);
+    tcase_add_test(tc, who_reads_slowly_gets_all);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("stalled");
+    tcase_add_checked_fixture(tc, setup_impatient, teardown);
+    tcase_add_test(tc, who_does_not_read_does_not_keep_its_place);
     suite_add_tcase(suite, tc);
     return suite;
 }
