@@ -12,6 +12,7 @@
 
 struct recover_options {
     struct common_options common;
+    const char *wal_dirs;
     bool yes;
 };
 
@@ -20,13 +21,15 @@ struct recover_options {
         name, kind, offsetof(struct recover_options, field), unit, help \
     }
 static const struct option_row rows[] = {
+    ROW("wal-dir", OPTION_TEXT, wal_dirs, "LIST",
+        "where the logs are: one for each DIR, in their order, with commas (default: in it)"),
     ROW("yes", OPTION_BOOL, yes, NULL, "make the one-member cluster (else it is only told)"),
     ROW("help", OPTION_BOOL, common.help, NULL, "print this"),
 };
 
 struct survivor {
     const char *data_dir;
-    char raft_dir[FS_PATH_MAX];
+    char raft_dir[FS_PATH_MAX]; /* empty: in the data directory */
     char store_path[FS_PATH_MAX];
     struct rescue rescue;
     struct rescue_standing standing;
@@ -46,13 +49,34 @@ static void recovery_fini(struct recovery *recovery)
     }
 }
 
+/* LIST has one for each of COUNT members, or is none: their logs are where they are by default. */
+static enum err take_wal_dirs(struct recovery *recovery, const char *list, size_t count,
+                              struct why *why)
+{
+    for (size_t i = 0; i < count && list != NULL && list[0] != '\0'; i++) {
+        char *dir = recovery->survivors[i].raft_dir;
+        size_t len = strcspn(list, ",");
+        bool is_last = list[len] == '\0';
+        if (len >= sizeof recovery->survivors[i].raft_dir || is_last != (i + 1 == count)) {
+            why_set(why, "--wal-dir: one directory for each of the %zu data directories", count);
+            return ERR_INVALID;
+        }
+        memcpy(dir, list, len);
+        dir[len] = '\0';
+        list += is_last ? len : len + 1;
+    }
+    return OK;
+}
+
 static enum err look_at(struct recovery *recovery, const char *data_dir, struct why *why)
 {
     struct survivor *survivor = &recovery->survivors[recovery->count];
     char member_dir[FS_PATH_MAX];
     survivor->data_dir = data_dir;
     TRY(fs_join(data_dir, "member", member_dir, sizeof member_dir, why));
-    TRY(fs_join(member_dir, "raft", survivor->raft_dir, sizeof survivor->raft_dir, why));
+    if (survivor->raft_dir[0] == '\0') {
+        TRY(fs_join(member_dir, "raft", survivor->raft_dir, sizeof survivor->raft_dir, why));
+    }
     TRY(fs_join(member_dir, "store.db", survivor->store_path, sizeof survivor->store_path, why));
     survivor->rescue = (struct rescue){
         .env = recovery->loop.env,
@@ -182,10 +206,11 @@ static void tell_next(const struct recovery *recovery, bool done)
 
 /* ---- the command ---- */
 
-static enum err recover(struct recovery *recovery, const char *const *dirs, size_t count, bool yes,
-                        struct why *why)
+static enum err recover(struct recovery *recovery, const char *const *dirs, size_t count,
+                        const char *wal_dirs, bool yes, struct why *why)
 {
     TRY(command_loop_init(&recovery->loop, why));
+    TRY(take_wal_dirs(recovery, wal_dirs, count, why));
     for (size_t i = 0; i < count; i++) {
         TRY(look_at(recovery, dirs[i], why));
     }
@@ -214,7 +239,7 @@ static int run(const struct backup_command *command, int argc, const char *const
     }
     static struct recovery recovery;
     struct why why = {{0}};
-    enum err err = recover(&recovery, args, count, options.yes, &why);
+    enum err err = recover(&recovery, args, count, options.wal_dirs, options.yes, &why);
     recovery_fini(&recovery);
     return err == OK ? EXIT_SUCCESS : command_fail(err, &why);
 }
