@@ -105,6 +105,14 @@ void backend_scan(struct backend *backend, struct backend_scan *scan,
     readers_scan(&backend->readers, scan);
 }
 
+void backend_check(struct backend *backend, struct backend_check *check,
+                   void (*cb)(struct backend_check *check))
+{
+    ASSERT(!backend->closing);
+    check->cb = cb;
+    readers_check(&backend->readers, check);
+}
+
 enum err backend_table_foreach(struct backend *backend, enum store_table table,
                                enum err (*fn)(void *ctx, struct bytes key, struct bytes value),
                                void *ctx, struct why *why)

@@ -171,6 +171,7 @@ struct backend_scan {
     revision_t from;
     revision_t to;
     bool with_values;
+    bool from_file;       /* and not from what the connection has in memory */
     backend_rows_cb rows; /* Thread: a reader */
     void *rows_ctx;
     enum err status; /* what ROWS said, or ERR_CORRUPT, ERR_IO, ERR_NOMEM */
@@ -183,6 +184,19 @@ struct backend_scan {
 };
 void backend_scan(struct backend *backend, struct backend_scan *scan,
                   void (*cb)(struct backend_scan *scan));
+
+/* Are the rows of the small tables those that were written? Read from the file on a reader thread.
+ * Owned by the caller until cb. */
+struct backend_check {
+    enum err status; /* ERR_CORRUPT: no */
+    struct why why;
+    void (*cb)(struct backend_check *check);
+    struct job job; /* private */
+    struct readers *readers;
+    struct conn *conn;
+};
+void backend_check(struct backend *backend, struct backend_check *check,
+                   void (*cb)(struct backend_check *check));
 
 /* Every row of TABLE in key order. Blocks: for start-up. */
 MUST_CHECK enum err backend_table_foreach(struct backend *backend, enum store_table table,

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "storage/rows.h"
+#include "storage/tables.h"
 
 /* A scan gives its snapshot back this often: while one is held, the WAL cannot begin anew. */
 #define SNAPSHOT_ROWS_MAX  65536u
@@ -168,6 +169,9 @@ static void scan_work(struct job *job)
     revision_t from = scan->from;
     bool ended = false;
     enum err err = OK;
+    if (scan->from_file) {
+        (void)sqlite3_db_release_memory(scan->conn->db);
+    }
     while (!ended && err == OK) {
         struct rows rows;
         err = rows_begin(&rows, scan->conn, from, scan->to, scan->with_values, &scan->why);
@@ -193,6 +197,38 @@ void readers_scan(struct readers *readers, struct backend_scan *scan)
     submit(readers, &scan->job);
 }
 
+/* Tables and their tally are of one snapshot. */
+static enum err check_tables(struct backend_check *check)
+{
+    struct meta meta;
+    (void)sqlite3_db_release_memory(check->conn->db);
+    TRY(conn_run_stmt(check->conn, STMT_BEGIN, &check->why));
+    TRY(schema_read_meta(check->conn, &meta, &check->why));
+    return tables_verify(check->conn, &meta.tables, &check->why);
+}
+
+/* Thread: a reader. */
+static void check_work(struct job *job)
+{
+    struct backend_check *check = CONTAINER_OF(job, struct backend_check, job);
+    check->status = check_tables(check);
+    conn_rollback(check->conn);
+}
+
+static void check_done(struct job *job)
+{
+    struct backend_check *check = CONTAINER_OF(job, struct backend_check, job);
+    give_back(check->readers, check->conn);
+    check->cb(check);
+}
+
+void readers_check(struct readers *readers, struct backend_check *check)
+{
+    check->readers = readers;
+    check->job = (struct job){.work = check_work, .done = check_done};
+    submit(readers, &check->job);
+}
+
 /* Give JOB the connection that is free, and let it run. */
 static void start_job(struct readers *readers, struct job *job)
 {
@@ -200,9 +236,11 @@ static void start_job(struct readers *readers, struct job *job)
     struct conn *conn = readers->conns[--readers->free_count];
     if (job->work == fetch_work) {
         CONTAINER_OF(job, struct backend_fetch, job)->conn = conn;
-    } else {
-        ASSERT(job->work == scan_work);
+    } else if (job->work == scan_work) {
         CONTAINER_OF(job, struct backend_scan, job)->conn = conn;
+    } else {
+        ASSERT(job->work == check_work);
+        CONTAINER_OF(job, struct backend_check, job)->conn = conn;
     }
     worker_submit(readers->worker, job);
 }

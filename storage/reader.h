@@ -29,6 +29,7 @@ void readers_fini(struct readers *readers);
 
 void readers_fetch(struct readers *readers, struct backend_fetch *fetch);
 void readers_scan(struct readers *readers, struct backend_scan *scan);
+void readers_check(struct readers *readers, struct backend_check *check);
 
 /* Let what runs end, and start nothing more; while quiet, no connection of ours is open. */
 void readers_pause(struct readers *readers, void (*on_quiet)(void *ctx), void *ctx);

@@ -166,6 +166,7 @@ static void start(struct store *store)
     outbox_init(&store->outbox, store->env, store->backend, &store->state, on_commit, store);
     store->committed_revision = store->state.revision;
     register_metrics(store);
+    scrub_start(&store->scrub, store, config->scrub_interval_ms, config->metrics);
     upkeep_wake(store);
 }
 
@@ -246,6 +247,7 @@ void store_close(struct store *store)
     }
     ASSERT(!store->operation.open);
     replace_stop(store);
+    scrub_stop(&store->scrub);
     store->closing = true;
     outbox_flush(&store->outbox);
     stop_readers(store);

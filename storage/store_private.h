@@ -8,6 +8,7 @@
 #include "storage/outbox.h"
 #include "storage/replace.h"
 #include "storage/ring.h"
+#include "storage/scrub.h"
 #include "storage/valuecache.h"
 
 /* The store's inside, for the files that implement its door: store.c (open, close, small reads),
@@ -67,6 +68,7 @@ struct store {
     struct queue ranges; /* struct range_job.link: those that can go on, in turns (rangejob.c) */
 
     struct hashmemory hashmemory;
+    struct scrub scrub;
 
     struct replace *replace; /* another database is about to take the place of ours; or NULL */
     struct queue readers; /* struct store_reader.link: what is being read in slices or by threads */

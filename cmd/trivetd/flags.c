@@ -93,6 +93,8 @@ static const struct flag flags[] = {
     {"corrupt-check-time", FLAG_DURATION, "0",
      "interval of comparing members' hashes; 0: 5s, never off", TO(corrupt_check_ms)},
     {"experimental-corrupt-check-time", FLAG_DURATION, NULL, NULL, TO(corrupt_check_ms)},
+    {"scrub-time", FLAG_DURATION, "24h",
+     "interval of reading and checking the whole database; 0: never", TO(scrub_ms)},
     {"log-level", FLAG_TEXT, "info", "debug, info, warn, error, panic or fatal", TO(log_level)},
     {"log-outputs", FLAG_TEXT, "default", "'default' or 'stderr', 'stdout', or a file",
      TO(log_outputs)},

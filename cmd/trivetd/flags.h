@@ -40,6 +40,7 @@ struct config {
     uint64_t keepalive_timeout_ms;
     uint64_t watch_progress_ms;
     uint64_t corrupt_check_ms;
+    uint64_t scrub_ms;
     const char *log_level;
     const char *log_outputs;
     const char *log_format;

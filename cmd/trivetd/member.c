@@ -183,6 +183,7 @@ static enum err open_data(struct member *member, struct why *why)
         .metrics = member->metrics,
         .path = settings->store_path,
         .remember_hashes = true,
+        .scrub_interval_ms = settings->config->scrub_ms,
         .identity = {.cluster_id = member->identity.cluster_id,
                      .member_id = member->identity.member_id},
     };

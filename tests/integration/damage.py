@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Changes the database of a member that does not run.
+"""Changes the database of a member that does not run; live, of one that does.
 
     damage.py hash DATABASE DELTA    add DELTA to the hash of all records that were ever applied, as if one had
                                      been another; the checksum over the state is made to fit
     damage.py value DATABASE KEY     turn a bit of the newest value of KEY; its checksum is left as it is
+    damage.py live DATABASE TEXT     turn a bit of TEXT, wherever it is in the file
 """
 import sqlite3
 import struct
@@ -46,8 +47,20 @@ def change_value(db, key):
     sys.exit(f"damage.py: no value of {key}")
 
 
+def change_file(path, text):
+    with open(path, "r+b") as file:
+        at = file.read().find(text.encode())
+        if at < 0:
+            sys.exit(f"damage.py: no {text} in the file")
+        file.seek(at)
+        file.write(bytes([text.encode()[0] ^ 1]))
+
+
 def main():
     what, path, argument = sys.argv[1:]
+    if what == "live":
+        change_file(path, argument)
+        return
     db = sqlite3.connect(path)
     if what == "hash":
         change_hash(db, int(argument))
