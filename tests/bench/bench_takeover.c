@@ -28,12 +28,21 @@ static struct {
     char paths[2][512];
     bool done;
     uint64_t reload_ns;
+    uint64_t reload_cpu_ns;
     uint64_t longest_turn_ns;
 } b;
 
 static uint64_t now_ns(void)
 {
     return env_now_ns(b.env);
+}
+
+/* Of the loop's thread: what counts on a machine that others use too. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 static void check(enum err err, const struct why *why, const char *what)
@@ -112,8 +121,10 @@ static void on_replaced(struct store_replace_request *request)
     struct why why = {.text = ""};
     check(request->status, &request->why, "replace");
     uint64_t began = now_ns();
+    uint64_t cpu_began = cpu_ns();
     check(fsm_reload(b.fsms[1], &why), &why, "reload");
     b.reload_ns = now_ns() - began;
+    b.reload_cpu_ns = cpu_ns() - cpu_began;
     b.done = true;
 }
 
@@ -137,10 +148,10 @@ static void take_over(void)
     uint64_t began = now_ns();
     store_replace_start(b.stores[1], &replace, on_replaced);
     await();
-    printf(
-        "taken over in %.0f ms; longest turn %.2f ms, of which the state machine's part %.2f ms\n",
-        (double)(now_ns() - began) / 1e6, (double)b.longest_turn_ns / 1e6,
-        (double)b.reload_ns / 1e6);
+    printf("taken over in %.0f ms; longest turn %.2f ms, of which the state machine's part %.2f ms "
+           "(%.2f ms of CPU)\n",
+           (double)(now_ns() - began) / 1e6, (double)b.longest_turn_ns / 1e6,
+           (double)b.reload_ns / 1e6, (double)b.reload_cpu_ns / 1e6);
     for (unsigned i = 0; i < 50; i++) {
         turn();
     }
