@@ -63,7 +63,7 @@ void fsm_free(struct fsm *fsm)
     free(fsm);
 }
 
-enum err fsm_reload(struct fsm *fsm, struct why *why)
+enum err fsm_reload(struct fsm *fsm, struct leases *leases, struct why *why)
 {
     struct cluster *cluster = NULL;
     struct alarm_set *alarms = NULL;
@@ -73,7 +73,7 @@ enum err fsm_reload(struct fsm *fsm, struct why *why)
     TRY(alarm_set_new(fsm->store, &alarms, why));
     alarm_set_free(fsm->alarms);
     fsm->alarms = alarms;
-    return leases_reload(fsm->leases, why);
+    return leases_replace(fsm->leases, leases, why);
 }
 
 /* Errors of the disk or of memory while the log is applied: going on would make this copy differ.

@@ -420,6 +420,86 @@ enum err leases_new(struct store *store, struct hash_seed seed, struct leases **
     return OK;
 }
 
+/* ---- another store ---- */
+
+static struct leases *new_beside(struct hash_seed seed)
+{
+    struct leases *fresh = calloc(1, sizeof *fresh);
+    if (fresh != NULL) {
+        map_init(&fresh->by_id, seed);
+        map_init(&fresh->by_key, seed);
+        queue_init(&fresh->all);
+        queue_init(&fresh->walks);
+    }
+    return fresh;
+}
+
+static enum err read_prepared(struct leases *fresh, struct store_reading *reading, struct why *why)
+{
+    TRY(store_reading_table(reading, TABLE_LEASE, read_row, fresh, why));
+    enum err err = store_reading_leases(reading, read_binding, fresh);
+    if (err == ERR_CORRUPT) {
+        why_set(why, "a key has a lease that does not exist");
+    }
+    return err;
+}
+
+enum err leases_prepare(struct hash_seed seed, struct store_reading *reading, struct leases **ret,
+                        struct why *why)
+{
+    struct leases *fresh = new_beside(seed);
+    enum err err = fresh == NULL ? ERR_NOMEM : read_prepared(fresh, reading, why);
+    if (err != OK) {
+        leases_dispose(fresh);
+        return err;
+    }
+    *ret = fresh;
+    return OK;
+}
+
+static void exchange(struct leases *a, struct leases *b)
+{
+    struct leases was = *a;
+    queue_init(&was.all);
+    queue_splice(&was.all, &a->all);
+    queue_splice(&a->all, &b->all);
+    queue_splice(&b->all, &was.all);
+    a->by_id = b->by_id;
+    a->by_key = b->by_key;
+    a->count = b->count;
+    b->by_id = was.by_id;
+    b->by_key = was.by_key;
+    b->count = was.count;
+}
+
+static void adopt(struct leases *leases, struct leases *prepared)
+{
+    exchange(leases, prepared);
+    QUEUE_FOREACH (link, &leases->walks) {
+        QUEUE_ELEM(link, struct lease_walk, link)->at = leases->all.next;
+    }
+    tell(leases, LEASE_REPLACED, NULL);
+}
+
+enum err leases_replace(struct leases *leases, struct leases *prepared, struct why *why)
+{
+    if (prepared != NULL) {
+        adopt(leases, prepared);
+        return OK;
+    }
+    struct leases *fresh = new_beside(leases->by_id.seed);
+    if (fresh == NULL) {
+        return ERR_NOMEM;
+    }
+    fresh->store = leases->store;
+    enum err err = read_all(fresh, why);
+    if (err == OK) {
+        adopt(leases, fresh);
+    }
+    leases_dispose(fresh);
+    return err;
+}
+
 static void free_lease(struct leases *leases, struct lease *lease)
 {
     while (lease->keys != NULL) {
@@ -429,23 +509,17 @@ static void free_lease(struct leases *leases, struct lease *lease)
     free(lease);
 }
 
-enum err leases_reload(struct leases *leases, struct why *why)
+void leases_dispose(struct leases *prepared)
 {
-    while (!queue_empty(&leases->all)) {
-        struct lease *lease = QUEUE_ELEM(leases->all.next, struct lease, link);
-        tell(leases, LEASE_DROPPED, lease);
-        map_remove(&leases->by_id, &lease->by_id);
-        free_lease(leases, lease);
+    if (prepared == NULL) {
+        return;
     }
-    leases->count = 0;
-    TRY(read_all(leases, why));
-    QUEUE_FOREACH (link, &leases->walks) {
-        QUEUE_ELEM(link, struct lease_walk, link)->at = leases->all.next;
+    while (!queue_empty(&prepared->all)) {
+        free_lease(prepared, QUEUE_ELEM(prepared->all.next, struct lease, link));
     }
-    QUEUE_FOREACH (link, &leases->all) {
-        tell(leases, LEASE_READ, QUEUE_ELEM(link, struct lease, link));
-    }
-    return OK;
+    map_fini(&prepared->by_id);
+    map_fini(&prepared->by_key);
+    free(prepared);
 }
 
 void leases_free(struct leases *leases)
@@ -455,12 +529,7 @@ void leases_free(struct leases *leases)
     }
     ASSERT(queue_empty(&leases->walks));
     store_observe(leases->store, NULL, NULL);
-    while (!queue_empty(&leases->all)) {
-        free_lease(leases, QUEUE_ELEM(leases->all.next, struct lease, link));
-    }
-    map_fini(&leases->by_id);
-    map_fini(&leases->by_key);
-    free(leases);
+    leases_dispose(leases);
 }
 
 void leases_check(const struct leases *leases)

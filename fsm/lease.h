@@ -44,18 +44,24 @@ struct lease {
 };
 
 /* What happened to a lease. GRANTED: it is new. CHANGED: its remaining_s. REVOKED: it is about to
- * be freed. READ, DROPPED: the same as the first and the last, but nothing of it happened now: the
- * state is another. */
-enum lease_event { LEASE_GRANTED, LEASE_CHANGED, LEASE_REVOKED, LEASE_READ, LEASE_DROPPED };
+ * be freed. REPLACED: the state is another, and there is no lease: those that were are gone, those
+ * that are have not been told of (lease_walk). */
+enum lease_event { LEASE_GRANTED, LEASE_CHANGED, LEASE_REVOKED, LEASE_REPLACED };
 
 /* Read the leases of STORE, and the keys they hold; from then on every change of the store is
  * followed. SEED: of the tables. */
 MUST_CHECK enum err leases_new(struct store *store, struct hash_seed seed, struct leases **ret,
                                struct why *why);
 void leases_free(struct leases *leases);
-/* The store has become another (store_replace_start): read all anew. A walk under way goes on at
- * the first. After an error they can only be freed. */
-MUST_CHECK enum err leases_reload(struct leases *leases, struct why *why);
+/* Those of a state that is not in place yet: for the next two alone. Thread: any. */
+MUST_CHECK enum err leases_prepare(struct hash_seed seed, struct store_reading *reading,
+                                   struct leases **ret, struct why *why);
+/* The store has become another (store_replace_start), that of PREPARED, which has what was there
+ * before afterwards. NULL: it is read now. A walk under way goes on at the first. After an error
+ * they can only be freed. */
+MUST_CHECK enum err leases_replace(struct leases *leases, struct leases *prepared, struct why *why);
+/* NULL allowed. Thread: any. */
+void leases_dispose(struct leases *prepared);
 
 /* FN is told of every change from now on; it must not change them. NULL: nobody is. */
 void leases_listen(struct leases *leases,

@@ -50,6 +50,9 @@ struct lessor {
     size_t rest_count;
     struct lease_rest clears[BATCH_MAX];
     size_t clear_count;
+    struct lease_walk reading; /* of leases of another state that are not in the heap yet */
+    bool is_reading;
+    struct env_timer read_timer;
     struct counter *granted;
     struct counter *revoked;
     struct counter *renewed;
@@ -340,10 +343,48 @@ static void on_changed(struct lessor *lessor, struct lease *lease)
 }
 
 /* At or before what any leader may find left of it. */
-static void on_read(struct lessor *lessor, struct lease *lease)
+static void end_reading(struct lessor *lessor)
 {
-    lease->clock_expires_ms = env_now_ms(lessor->config.env) + span_ms(lease_rest_s(lease));
-    look_at(lessor, lease, next_ms(lease));
+    if (lessor->is_reading) {
+        lessor->is_reading = false;
+        lease_walk_end(&lessor->reading);
+        env_timer_stop(lessor->config.env, &lessor->read_timer);
+    }
+}
+
+/* The clocks of leases that came with another state begin, those of LOOK_MAX in a turn. */
+static void on_read_time(struct env_timer *timer)
+{
+    struct lessor *lessor = CONTAINER_OF(timer, struct lessor, read_timer);
+    uint64_t now = env_now_ms(lessor->config.env);
+    struct lease *lease = NULL;
+    for (size_t i = 0; i < LOOK_MAX && (lease = lease_walk_next(&lessor->reading)) != NULL; i++) {
+        if (!heap_link_active(&lease->clock_due)) {
+            lease->clock_expires_ms = now + span_ms(lease_rest_s(lease));
+            look_at(lessor, lease, next_ms(lease));
+        }
+    }
+    if (lease != NULL) {
+        env_timer_start(lessor->config.env, &lessor->read_timer, 0);
+        return;
+    }
+    end_reading(lessor);
+    if (lessor->leads) {
+        arm(lessor, 0);
+    }
+}
+
+static void on_replaced(struct lessor *lessor)
+{
+    heap_fini(&lessor->due);
+    heap_init(&lessor->due);
+    end_reading(lessor);
+    if (lessor->stopped) {
+        return;
+    }
+    lessor->is_reading = true;
+    lease_walk_begin(&lessor->reading, lessor->config.leases);
+    env_timer_start(lessor->config.env, &lessor->read_timer, 0);
 }
 
 static void on_lease(void *ctx, enum lease_event event, struct lease *lease)
@@ -360,11 +401,8 @@ static void on_lease(void *ctx, enum lease_event event, struct lease *lease)
         counter_add(lessor->revoked, 1);
         heap_remove(&lessor->due, &lease->clock_due);
         break;
-    case LEASE_READ:
-        on_read(lessor, lease);
-        break;
-    case LEASE_DROPPED:
-        heap_remove(&lessor->due, &lease->clock_due);
+    case LEASE_REPLACED:
+        on_replaced(lessor);
         break;
     }
 }
@@ -464,6 +502,7 @@ enum err lessor_new(const struct lessor_config *config, struct lessor **ret)
     lessor->config = *config;
     heap_init(&lessor->due);
     env_timer_init(&lessor->timer, on_timer);
+    env_timer_init(&lessor->read_timer, on_read_time);
     lessor->epoch = 1; /* what nobody has counted is of epoch 0 */
     enum err err = take_over(lessor);
     if (err != OK) {
@@ -481,6 +520,7 @@ void lessor_stop(struct lessor *lessor)
 {
     lessor->stopped = true;
     lessor->leads = false;
+    end_reading(lessor);
     env_timer_stop(lessor->config.env, &lessor->timer);
 }
 
@@ -494,6 +534,7 @@ void lessor_free(struct lessor *lessor)
     }
     ASSERT(!lessor->checkpoint.busy && !lessor->clear.busy);
     env_timer_stop(lessor->config.env, &lessor->timer);
+    end_reading(lessor);
     leases_listen(lessor->config.leases, NULL, NULL);
     heap_fini(&lessor->due);
     free(lessor);

@@ -41,6 +41,9 @@ struct server {
     struct membership membership;
     struct statesend *statesend;
     struct statetake *statetake;
+    struct store_replace_helper state_helper;
+    struct hash_seed prepared_seed;
+    struct leases *prepared; /* of a state that is about to come, or was; a helper thread's */
     struct compactor compactor;
     struct op compact_op; /* of the compactor */
     struct hashcheck hashcheck;

@@ -50,6 +50,22 @@ static void tell_difference(struct server *server, const struct alarm *from, siz
     }
 }
 
+/* Thread: the store's helper. Leases are many: they are read, and the old ones freed, beside the
+ * traffic. */
+static enum err prepare(void *ctx, struct store_reading *reading, struct why *why)
+{
+    struct server *server = ctx;
+    leases_dispose(TAKE(server->prepared)); /* of one that came to nothing */
+    return leases_prepare(server->prepared_seed, reading, &server->prepared, why);
+}
+
+/* Thread: the store's helper. */
+static void dispose(void *ctx)
+{
+    struct server *server = ctx;
+    leases_dispose(TAKE(server->prepared));
+}
+
 /* There is a state: entries are applied to it from now on, and clients may come. */
 static void end_being_bare(struct server *server)
 {
@@ -77,7 +93,7 @@ static void on_replaced(void *ctx)
     size_t count = alarm_list(fsm_alarms(server->fsm), &alarms);
     memcpy(before, alarms, count * sizeof *before);
     struct why why = {.text = ""};
-    enum err err = fsm_reload(server->fsm, &why);
+    enum err err = fsm_reload(server->fsm, server->prepared, &why);
     if (err != OK) {
         fatal("read the database that came from the leader: %s: %s", err_text(err), why.text);
     }
@@ -139,12 +155,16 @@ void states_open(struct server *server)
         .store = server->store,
         .fs = fs_real(),
     };
+    server->prepared_seed = env_hash_seed(server->env);
+    server->state_helper =
+        (struct store_replace_helper){.prepare = prepare, .dispose = dispose, .ctx = server};
     const struct statetake_config take = {
         .env = server->env,
         .log = server->log,
         .node = server->node,
         .store = server->store,
         .fs = fs_real(),
+        .helper = &server->state_helper,
         .on_replaced = on_replaced,
         .ctx = server,
     };
@@ -172,4 +192,5 @@ void states_free(struct server *server)
 {
     statesend_free(server->statesend);
     statetake_free(server->statetake);
+    leases_dispose(TAKE(server->prepared));
 }

@@ -194,7 +194,8 @@ static void sync_done(struct job *job)
         return;
     }
     take->state = REPLACING;
-    take->replace = (struct store_replace_request){.path = take->path, .manifest = take->manifest};
+    take->replace = (struct store_replace_request){
+        .path = take->path, .manifest = take->manifest, .helper = take->config.helper};
     store_replace_start(take->config.store, &take->replace, on_replaced);
 }
 

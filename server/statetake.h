@@ -30,6 +30,7 @@ struct statetake_config {
     struct node *node;
     struct store *store;
     struct fs *fs;
+    const struct store_replace_helper *helper; /* as store_replace_start's */
     /* The store is another: whoever keeps something of it reads it anew, within this call. */
     void (*on_replaced)(void *ctx);
     void *ctx;

@@ -267,12 +267,16 @@ struct backend_takeover {
     struct keyload_lease *leases; /* likewise */
     size_t lease_count;
     struct keyindex *old_index; /* set by SWITCHED: freed by a thread */
+    /* It was found sound; an error ends the request. Thread: copy. */
+    enum err (*prepare)(struct backend_takeover *takeover, struct conn *conn, struct why *why);
     void (*checked)(struct backend_takeover *takeover);
     /* The last word, on the loop, before anything is given up: false: not any more. */
     bool (*still)(struct backend_takeover *takeover);
     void (*switched)(struct backend_takeover *takeover);
     /* In the same turn: the new database can be read. COPY's cb comes later, with OK. */
     void (*settled)(struct backend_takeover *takeover);
+    /* Behind that: what is not needed any more may be freed. Thread: copy. */
+    void (*dispose)(struct backend_takeover *takeover);
 };
 void backend_take_over(struct backend *backend, struct backend_takeover *takeover,
                        void (*cb)(struct backend_copy *copy));

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 
 #include "storage/store_private.h"
+#include "storage/tables.h"
 
 struct replace {
     struct store *store;
-    struct store_replace_request *request; /* NULL: it was called back */
+    const struct store_replace_helper *helper; /* or NULL */
+    struct store_replace_request *request;     /* NULL: it was called back */
     struct backend_takeover takeover;
     struct queue held; /* struct store_wait.link */
     bool holding;      /* reads that take several turns wait */
@@ -82,6 +84,56 @@ void replace_on_unpin(struct store *store)
         env_timer_start(store->env, &replace->timer, 0);
     }
 }
+
+/* ---- reading it before ---- */
+
+struct store_reading {
+    struct conn *conn;
+    struct backend_takeover *takeover;
+};
+
+enum err store_reading_table(struct store_reading *reading, enum store_table table,
+                             enum err (*fn)(void *ctx, struct bytes key, struct bytes value),
+                             void *ctx, struct why *why)
+{
+    return tables_foreach(reading->conn, table, fn, ctx, NULL, why);
+}
+
+enum err store_reading_leases(struct store_reading *reading,
+                              enum err (*fn)(void *ctx, struct bytes key, int64_t lease), void *ctx)
+{
+    const struct backend_takeover *takeover = reading->takeover;
+    enum err err = OK;
+    for (size_t i = 0; i < takeover->lease_count && err == OK; i++) {
+        err = fn(ctx, keyload_lease_key(&takeover->leases[i]), takeover->leases[i].lease);
+    }
+    return err;
+}
+
+/* Thread: copy. */
+static enum err on_prepare(struct backend_takeover *takeover, struct conn *conn, struct why *why)
+{
+    const struct replace *replace = CONTAINER_OF(takeover, struct replace, takeover);
+    struct store_reading reading = {.conn = conn, .takeover = takeover};
+    if (replace->helper == NULL) {
+        return OK;
+    }
+    TRY(replace->helper->prepare(replace->helper->ctx, &reading, why));
+    free(TAKE(takeover->leases)); /* nobody asks for them any more */
+    takeover->lease_count = 0;
+    return OK;
+}
+
+/* Thread: copy. */
+static void on_dispose(struct backend_takeover *takeover)
+{
+    const struct replace *replace = CONTAINER_OF(takeover, struct replace, takeover);
+    if (replace->helper != NULL) {
+        replace->helper->dispose(replace->helper->ctx);
+    }
+}
+
+/* ---- the switch ---- */
 
 static void on_checked(struct backend_takeover *takeover)
 {
@@ -173,11 +225,14 @@ void store_replace_start(struct store *store, struct store_replace_request *requ
     }
     replace->store = store;
     replace->request = request;
+    replace->helper = request->helper;
     queue_init(&replace->held);
     env_timer_init(&replace->timer, on_timer);
     replace->takeover = (struct backend_takeover){
         .copy = {.path = request->path},
         .want = request->manifest,
+        .prepare = on_prepare,
+        .dispose = on_dispose,
         .checked = on_checked,
         .still = on_still,
         .switched = on_switched,

@@ -350,9 +350,29 @@ void store_defragment_start(struct store *store, struct store_copy_request *requ
  * Entries are applied meanwhile as ever. ERR_EXISTS: they have come as far as the state would.
  * ERR_FOREIGN, ERR_VERSION, ERR_CORRUPT: it is not what it should be. ERR_NO_SPACE. ERR_STOPPED:
  * the store closes. One at a time. */
+struct store_reading; /* of the new state, before it is in place. Thread: a helper's */
+MUST_CHECK enum err store_reading_table(struct store_reading *reading, enum store_table table,
+                                        enum err (*fn)(void *ctx, struct bytes key,
+                                                       struct bytes value),
+                                        void *ctx, struct why *why);
+MUST_CHECK enum err store_reading_leases(struct store_reading *reading,
+                                         enum err (*fn)(void *ctx, struct bytes key, int64_t lease),
+                                         void *ctx);
+
+/* Whoever keeps much of the store in memory makes it of the new state beside the traffic, so that
+ * in cb it has only to be exchanged. Both run on a helper thread, and may outlast cb. */
+struct store_replace_helper {
+    /* It was found sound. An error ends the request. */
+    enum err (*prepare)(void *ctx, struct store_reading *reading, struct why *why);
+    /* After a cb with OK: what is not needed any more may be freed. */
+    void (*dispose)(void *ctx);
+    void *ctx;
+};
+
 struct store_replace_request {
     const char *path;
     struct store_manifest manifest;
+    const struct store_replace_helper *helper; /* outlives the store; NULL: nobody */
     enum err status;
     struct why why;
     void (*cb)(struct store_replace_request *request);

@@ -109,6 +109,7 @@ static enum err check_file(struct takeover *t, struct why *why)
     TRY(conn_open(path_of(t), config->vfs, CONN_NEW, &conn, why));
     TRY(check_identity(t, conn, why));
     TRY(check_rows(t, conn, load, why));
+    TRY(t->request->prepare(t->request, conn, why));
     return adopt(t, conn, why);
 }
 
@@ -146,6 +147,7 @@ static void free_old_work(struct job *job)
     struct takeover *t = CONTAINER_OF(job, struct takeover, job);
     fs_close(TAKE(t->old));
     keyindex_free(TAKE(t->request->old_index));
+    t->request->dispose(t->request);
 }
 
 static void free_old_done(struct job *job)

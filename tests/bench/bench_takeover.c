@@ -26,6 +26,7 @@ static struct {
     struct store *stores[2];
     struct fsm *fsms[2];
     char paths[2][512];
+    struct leases *prepared;
     bool done;
     uint64_t reload_ns;
     uint64_t reload_cpu_ns;
@@ -110,6 +111,18 @@ static void apply_many(uint64_t count, uint64_t leases, bool grants)
     }
 }
 
+static enum err prepare(void *ctx, struct store_reading *reading, struct why *why)
+{
+    (void)ctx;
+    return leases_prepare((struct hash_seed){1, 2}, reading, &b.prepared, why);
+}
+
+static void dispose(void *ctx)
+{
+    (void)ctx;
+    leases_dispose(TAKE(b.prepared));
+}
+
 static void on_copied(struct store_copy_request *request)
 {
     check(request->status, &request->why, "copy");
@@ -122,7 +135,7 @@ static void on_replaced(struct store_replace_request *request)
     check(request->status, &request->why, "replace");
     uint64_t began = now_ns();
     uint64_t cpu_began = cpu_ns();
-    check(fsm_reload(b.fsms[1], &why), &why, "reload");
+    check(fsm_reload(b.fsms[1], b.prepared, &why), &why, "reload");
     b.reload_ns = now_ns() - began;
     b.reload_cpu_ns = cpu_ns() - cpu_began;
     b.done = true;
@@ -143,7 +156,9 @@ static void take_over(void)
     struct store_copy_request copy = {.path = path};
     store_copy_start(b.stores[0], &copy, on_copied);
     await();
-    struct store_replace_request replace = {.path = path, .manifest = copy.manifest};
+    static const struct store_replace_helper helper = {.prepare = prepare, .dispose = dispose};
+    struct store_replace_request replace = {
+        .path = path, .manifest = copy.manifest, .helper = &helper};
     b.longest_turn_ns = 0;
     uint64_t began = now_ns();
     store_replace_start(b.stores[1], &replace, on_replaced);

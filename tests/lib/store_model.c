@@ -624,6 +624,32 @@ enum err store_lease_foreach(struct store *store,
     return err;
 }
 
+/* ---- reading another state before it is in place ---- */
+
+struct store_reading {
+    struct store *store;
+};
+
+struct store_reading *store_model_reading(struct store *store)
+{
+    static struct store_reading reading;
+    reading.store = store;
+    return &reading;
+}
+
+enum err store_reading_table(struct store_reading *reading, enum store_table table,
+                             enum err (*fn)(void *ctx, struct bytes key, struct bytes value),
+                             void *ctx, struct why *why)
+{
+    return store_table_foreach(reading->store, table, fn, ctx, why);
+}
+
+enum err store_reading_leases(struct store_reading *reading,
+                              enum err (*fn)(void *ctx, struct bytes key, int64_t lease), void *ctx)
+{
+    return store_lease_foreach(reading->store, fn, ctx);
+}
+
 /* ---- what answers later ---- */
 
 static void answer_soon(struct store *store)

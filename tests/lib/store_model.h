@@ -52,4 +52,7 @@ uint64_t store_model_entry_count(const struct store *store);
 /* Rows of TABLE. */
 size_t store_model_row_count(const struct store *store, enum store_table table);
 
+/* STORE's state as it would be read before it takes another's place; one at a time. */
+struct store_reading *store_model_reading(struct store *store);
+
 #endif

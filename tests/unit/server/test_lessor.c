@@ -340,6 +340,44 @@ START_TEST(leases_of_before_the_start_are_counted)
 }
 END_TEST
 
+/* More of them than a turn looks at; and the member may lead before all of them were. */
+START_TEST(leases_of_another_state_are_counted)
+{
+    for (int64_t id = 1; id <= 2500; id++) {
+        grant(id, id == 2500 ? 5 : 500);
+    }
+    struct why why = {.text = ""};
+    ck_assert_int_eq(fsm_reload(members[0].fsm, NULL, &why), OK);
+    leases_check(members[0].leases);
+    if (_i == 0) {
+        pass(1000);
+    }
+    struct command revoke = {.kind = COMMAND_LEASE_REVOKE,
+                             .lease_revoke = {.ids = (int64_t[]){1, 1700}, .count = 2}};
+    ck_assert_int_eq(write_command(&revoke), OK); /* of those that were looked at, or were not */
+    ck_assert_int_eq(fsm_reload(members[0].fsm, NULL, &why), OK);
+    lead(0);
+    ck_ends(2500, 5000 + ELECTION_MS);
+    pass(500000);
+    ck_assert_uint_eq(leases_count(members[0].leases), 0);
+    ck_assert_uint_eq(leases_count(members[1].leases), 0);
+}
+END_TEST
+
+START_TEST(a_stop_ends_the_look_at_another_state)
+{
+    for (int64_t id = 1; id <= 2500; id++) {
+        grant(id, 500);
+    }
+    struct why why = {.text = ""};
+    ck_assert_int_eq(fsm_reload(members[0].fsm, NULL, &why), OK);
+    lessor_stop(members[0].lessor);
+    ck_assert_int_eq(fsm_reload(members[0].fsm, NULL, &why), OK);
+    env_fake_run(fake);
+    leases_check(members[0].leases);
+}
+END_TEST
+
 /* ---- revocations ---- */
 
 START_TEST(a_lost_revocation_is_made_again)
@@ -676,6 +714,8 @@ static Suite *lessor_suite(void)
     tcase_add_test(tc, a_new_leader_gives_the_whole_ttl_and_an_election);
     tcase_add_test(tc, a_leader_begins_with_its_first_entry);
     tcase_add_test(tc, leases_of_before_the_start_are_counted);
+    tcase_add_loop_test(tc, leases_of_another_state_are_counted, 0, 2);
+    tcase_add_test(tc, a_stop_ends_the_look_at_another_state);
     suite_add_tcase(suite, tc);
     tc = tcase_create("revoke");
     tcase_set_timeout(tc, 60); /* the model walks over all rows for each */

@@ -33,6 +33,12 @@ static struct fixture {
     uint64_t applied_in_cb; /* by the follower, when it was called back */
     unsigned table_rows_in_cb;
     uint64_t durable_index; /* of the follower, as told */
+    bool helped;            /* somebody keeps something of the store */
+    unsigned prepared;
+    unsigned rows_prepared;
+    unsigned leases_prepared;
+    unsigned disposed;
+    enum err prepare_status;
 } f;
 
 static const char leader_path[] = "/leader.db";
@@ -186,9 +192,29 @@ static void on_replaced(struct store_replace_request *request)
     }
 }
 
+static enum err prepare(void *ctx, struct store_reading *reading, struct why *why)
+{
+    ck_assert_ptr_eq(ctx, &f);
+    ck_assert_uint_eq(f.replaced, 0);
+    f.prepared++;
+    TRY(store_reading_table(reading, TABLE_LEASE, count_row, &f.rows_prepared, why));
+    TRY(store_reading_leases(reading, count_lease, &f.leases_prepared));
+    return f.prepare_status;
+}
+
+static void dispose(void *ctx)
+{
+    ck_assert_ptr_eq(ctx, &f);
+    ck_assert_uint_eq(f.replaced, 1);
+    f.disposed++;
+}
+
 static void start_replace(void)
 {
-    f.replace = (struct store_replace_request){.path = staged, .manifest = f.copy.manifest};
+    static const struct store_replace_helper helper = {
+        .prepare = prepare, .dispose = dispose, .ctx = &f};
+    f.replace = (struct store_replace_request){
+        .path = staged, .manifest = f.copy.manifest, .helper = f.helped ? &helper : NULL};
     f.replaced = 0;
     store_replace_start(f.follower, &f.replace, on_replaced);
 }
@@ -683,6 +709,36 @@ START_TEST(what_waited_for_room_is_in_it_already)
 }
 END_TEST
 
+START_TEST(who_keeps_something_of_it_reads_it_before)
+{
+    f.helped = true;
+    start_replace();
+    env_fake_run(f.fake);
+    ck_assert_uint_eq(f.replaced, 1);
+    ck_assert_int_eq(f.replace.status, OK);
+    ck_assert_uint_eq(f.prepared, 1);
+    ck_assert_uint_eq(f.disposed, 1);
+    ck_assert_uint_eq(f.rows_prepared, f.table_rows_in_cb);
+    ck_assert_uint_gt(f.leases_prepared, 0);
+    unsigned left = 0;
+    ck_assert_int_eq(store_lease_foreach(f.follower, count_lease, &left), OK);
+    ck_assert_uint_eq(left, 0); /* they were told */
+}
+END_TEST
+
+START_TEST(who_cannot_read_it_keeps_the_old_one)
+{
+    f.helped = true;
+    f.prepare_status = ERR_NOMEM;
+    start_replace();
+    env_fake_run(f.fake);
+    ck_assert_uint_eq(f.replaced, 1);
+    ck_assert_int_eq(f.replace.status, ERR_NOMEM);
+    ck_assert_uint_eq(f.disposed, 0);
+    ck_assert_uint_eq(store_applied_index(f.follower), BEHIND);
+}
+END_TEST
+
 static Suite *replace_suite(void)
 {
     Suite *suite = suite_create("replace");
@@ -699,6 +755,8 @@ static Suite *replace_suite(void)
     tcase_add_test(tc, only_one_at_a_time);
     tcase_add_test(tc, a_crash_leaves_the_old_state_or_the_new_one);
     tcase_add_test(tc, a_disk_that_fails_is_an_error_or_the_end);
+    tcase_add_test(tc, who_keeps_something_of_it_reads_it_before);
+    tcase_add_test(tc, who_cannot_read_it_keeps_the_old_one);
     tcase_add_loop_test(tc, closing_ends_it, 0, 24);
     tcase_add_test(tc, what_waited_for_room_is_in_it_already);
     suite_add_tcase(suite, tc);
