@@ -18,6 +18,8 @@
 #define store_table_foreach(...)         twin_table_foreach(__VA_ARGS__)
 #define store_observe(...)               twin_observe(__VA_ARGS__)
 #define store_lease_foreach(...)         twin_lease_foreach(__VA_ARGS__)
+#define store_reading_table(...)         twin_reading_table(__VA_ARGS__)
+#define store_reading_leases(...)        twin_reading_leases(__VA_ARGS__)
 #define store_range(...)                 twin_range(__VA_ARGS__)
 #define store_range_start(...)           twin_range_start(__VA_ARGS__)
 #define store_range_cancel(...)          twin_range_cancel(__VA_ARGS__)

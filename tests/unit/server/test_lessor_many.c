@@ -42,6 +42,21 @@ enum err store_lease_foreach(struct store *store,
     return OK;
 }
 
+enum err store_reading_table(struct store_reading *reading, enum store_table table,
+                             enum err (*fn)(void *ctx, struct bytes key, struct bytes value),
+                             void *ctx, struct why *why)
+{
+    (void)reading, (void)table, (void)fn, (void)ctx, (void)why;
+    return OK;
+}
+
+enum err store_reading_leases(struct store_reading *reading,
+                              enum err (*fn)(void *ctx, struct bytes key, int64_t lease), void *ctx)
+{
+    (void)reading, (void)fn, (void)ctx;
+    return OK;
+}
+
 void store_observe(struct store *store, void (*fn)(void *ctx, const struct record *record),
                    void *ctx)
 {
