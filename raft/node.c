@@ -383,6 +383,7 @@ static enum err open_io(struct node *node, const struct node_config *config, str
     struct raftio_config io_config = {
         .env = config->env,
         .log = config->log,
+        .metrics = config->metrics,
         .raftlog = config->raftlog,
         .transport = config->transport,
         .id = config->id,

@@ -104,6 +104,7 @@ static void on_put(struct raftlog_request *request)
     struct put *put = CONTAINER_OF(request, struct put, request);
     struct raftio *io = put->io;
     raftio_enter(io);
+    raftio_snapshot_work(io);
     put->core->cb(put->core, 0);
     raftio_leave(io);
     free(put);
@@ -199,6 +200,7 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     if (!io->snapshot_due || index <= r->log.snapshot.last_index || core_term_of(r, index) == 0) {
         return RAFT_BUSY;
     }
+    raftio_snapshot_work(io);
     struct buf manifest = {0};
     io->callbacks->manifest(io->ctx, index, &manifest);
     if (!buf_ok(&manifest)) {

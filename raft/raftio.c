@@ -33,6 +33,21 @@ static void learn_address(struct raftio *io)
     }
 }
 
+void raftio_snapshot_work(struct raftio *io)
+{
+    io->works_for_snapshot = true;
+    io->snapshot_work_ns = env_now_ns(io->env);
+}
+
+static void end_snapshot_work(struct raftio *io)
+{
+    if (io->works_for_snapshot) {
+        io->works_for_snapshot = false;
+        uint64_t ns = env_now_ns(io->env) - io->snapshot_work_ns;
+        histogram_observe(io->snapshot_pauses, (double)ns / 1e9);
+    }
+}
+
 void raftio_leave(struct raftio *io)
 {
     ASSERT(io->depth == 1);
@@ -46,6 +61,7 @@ void raftio_leave(struct raftio *io)
         learn_address(io);
     }
     flow_after(&io->flow);
+    end_snapshot_work(io);
     io->depth--;
     if (!io->closing) {
         io->callbacks->left(io->ctx);
@@ -383,6 +399,9 @@ enum err raftio_open(const struct raftio_config *config, const struct raftio_cal
                                          .held_entries = config->held_entries,
                                          .held_bytes = config->held_bytes};
     strncpy(io->address, config->address, sizeof io->address - 1);
+    io->snapshot_pauses =
+        metrics_histogram(config->metrics, "trivet_raft_snapshot_pause_seconds",
+                          "Time for which a Raft snapshot kept the loop.", NULL, 0.0000390625, 14);
     env_timer_init(&io->ticker, on_tick);
     env_task_init(&io->finish, PHASE_RAFT, on_finish);
     set_methods(io);

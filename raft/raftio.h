@@ -4,6 +4,7 @@
 
 #include "base/env.h"
 #include "base/logger.h"
+#include "base/metrics.h"
 #include "raft/abi.h"
 #include "raft/confhist.h"
 #include "raft/flow.h"
@@ -45,6 +46,7 @@ struct raftio_callbacks {
 struct raftio_config {
     struct env *env;
     struct logger *log;
+    struct metrics *metrics; /* may be NULL */
     struct raftlog *raftlog;
     struct transport *transport;
     uint64_t id;

@@ -52,6 +52,11 @@ struct raftio {
 
     bool sends_state;
     bool snapshot_due;
+    /* What a snapshot costs the loop: its making and, when it is stored, the log's shortening, each
+     * until the core is left. */
+    struct histogram *snapshot_pauses;
+    bool works_for_snapshot; /* since the core was entered, from then on: */
+    uint64_t snapshot_work_ns;
     uint64_t replicated_index; /* as the leader said last */
     uint64_t installing_index;
     uint64_t wants[MEMBERS_MAX]; /* members that need the state: to be told */
@@ -79,6 +84,9 @@ static inline struct raftio *io_of(struct raft_io *io)
  * applied; leaving, the guard looks what came of it. */
 void raftio_enter(struct raftio *io);
 void raftio_leave(struct raftio *io);
+
+/* What follows, until the core is left, is a snapshot's. */
+void raftio_snapshot_work(struct raftio *io);
 
 /* At the end of the turn. */
 void raftio_finish_later(struct raftio *io, struct finished one);

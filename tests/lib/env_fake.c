@@ -279,16 +279,27 @@ void env_fake_run(struct env_fake *fake)
     fatal("the code under test never comes to rest");
 }
 
+/* Unless more has been spent. */
+static void pass_until(struct env_fake *fake, uint64_t ns)
+{
+    fake->now_ns = ns > fake->now_ns ? ns : fake->now_ns;
+}
+
 void env_fake_advance(struct env_fake *fake, uint64_t ms)
 {
     uint64_t end_ns = fake->now_ns + ms * NS_PER_MS;
     env_fake_run(fake);
     struct heap_link *first;
     while ((first = heap_min(&fake->timers)) != NULL && first->key <= end_ns) {
-        fake->now_ns = first->key;
+        pass_until(fake, first->key);
         env_fake_run(fake);
     }
-    fake->now_ns = end_ns;
+    pass_until(fake, end_ns);
+}
+
+void env_fake_spend(struct env_fake *fake, uint64_t ns)
+{
+    fake->now_ns += ns;
 }
 
 void env_fake_hold_jobs(struct env_fake *fake, bool hold)

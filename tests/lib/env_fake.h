@@ -27,6 +27,9 @@ void env_fake_run(struct env_fake *fake);
 /* Let time pass, from timer to timer; at rest when it returns. */
 void env_fake_advance(struct env_fake *fake, uint64_t ms);
 
+/* Time passes in the middle of a turn: what is done takes so long. */
+void env_fake_spend(struct env_fake *fake, uint64_t ns);
+
 /* While held, jobs wait; worker_close runs them all the same. */
 void env_fake_hold_jobs(struct env_fake *fake, bool hold);
 

@@ -31,6 +31,7 @@ static void on_manifest(void *ctx, uint64_t index, struct buf *data)
     (void)ctx;
     ck_assert_uint_le(index, solo.durable_index);
     write_u64(data, index);
+    env_fake_spend(solo.env, solo.manifest_ns);
 }
 
 static enum err on_restore(void *ctx, uint64_t index, struct bytes manifest, struct why *why)
@@ -73,6 +74,7 @@ struct node_config solo_config(const struct node_member *members, size_t count)
 {
     return (struct node_config){
         .env = env_fake_env(solo.env),
+        .metrics = solo.metrics,
         .raftlog = log_fake_raftlog(solo.log),
         .transport = &solo.net->base,
         .id = 1,

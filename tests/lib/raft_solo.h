@@ -18,6 +18,8 @@ struct raft_solo {
     struct net_fake *net;
     struct node *node; /* NULL: closed */
 
+    struct metrics *metrics;   /* what it is opened with; NULL: none */
+    uint64_t manifest_ns;      /* that making one takes */
     uint64_t snapshot_entries; /* what it is opened with; never, at first */
     uint64_t held_bytes;       /* likewise; none */
     uint64_t durable_index;    /* what its store answers */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/codec.h"
 #include "base/limits.h"
 #include "raft/confhist.h"
@@ -352,6 +353,38 @@ START_TEST(the_log_is_compacted_up_to_what_is_durable)
 }
 END_TEST
 
+static void ck_metric(const char *line)
+{
+    CLEANUP(buf_fini) struct buf text = {0};
+    metrics_write(solo.metrics, &text);
+    write_u8(&text, 0);
+    ck_assert(buf_ok(&text));
+    ck_assert_msg(strstr((const char *)text.data, line) != NULL, "%s", (const char *)text.data);
+}
+
+START_TEST(what_a_snapshot_costs_the_loop_is_counted)
+{
+    solo.metrics = metrics_new();
+    solo.manifest_ns = 3000000;
+    solo.snapshot_entries = 4;
+    solo_open(solo_three, 3);
+    solo_lead(true);
+    put_many(8);
+    ck_metric("trivet_raft_snapshot_pause_seconds_count 0\n");
+    solo.durable_index = 7;
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
+    put_many(1);
+    ck_assert_uint_eq(solo.log->snapshot.index, 7);
+    /* Once when it was made, once when it was stored, which took no time. */
+    ck_metric("trivet_raft_snapshot_pause_seconds_bucket{le=\"0.0025\"} 1\n");
+    ck_metric("trivet_raft_snapshot_pause_seconds_bucket{le=\"0.005\"} 2\n");
+    ck_metric("trivet_raft_snapshot_pause_seconds_sum 0.003\n");
+    ck_metric("trivet_raft_snapshot_pause_seconds_count 2\n");
+    solo_close();
+    metrics_free(solo.metrics);
+}
+END_TEST
+
 START_TEST(a_store_that_is_behind_its_snapshot_does_not_start)
 {
     solo.snapshot_entries = 4;
@@ -586,6 +619,7 @@ static Suite *node_suite(void)
         who_joins_hears_everybody,
         entries_come_again_after_a_restart,
         the_log_is_compacted_up_to_what_is_durable,
+        what_a_snapshot_costs_the_loop_is_counted,
         a_store_that_is_behind_its_snapshot_does_not_start,
         a_damaged_log_does_not_start,
         a_learner_is_added_in_two_steps,
