@@ -399,6 +399,7 @@ static enum err open_io(struct node *node, const struct node_config *config, str
         .held_bytes = config->held_bytes,
         .guard_off_mask = config->unguarded ? GUARD_ALL_OFF : config->guard_off_mask,
         .sends_state = node->callbacks->want_state != NULL,
+        .head_start = config->head_start,
     };
     return raftio_open(&io_config, &callbacks, node, &node->io, why);
 }

@@ -58,6 +58,7 @@ void raftio_leave(struct raftio *io)
             raftnet_deliver(io, &held);
             guard_after(&io->guard);
         }
+        headstart_after(&io->headstart, &io->core);
         learn_address(io);
     }
     flow_after(&io->flow);
@@ -392,6 +393,7 @@ enum err raftio_open(const struct raftio_config *config, const struct raftio_cal
     io->ctx = ctx;
     io->bootstrap = config->bootstrap;
     io->sends_state = config->sends_state;
+    io->headstart.over = !config->head_start;
     io->limits = (struct compact_limits){.snapshot_entries = config->snapshot_entries,
                                          .snapshot_bytes = config->snapshot_bytes,
                                          .trailing_entries = config->trailing_entries,

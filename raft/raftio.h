@@ -62,6 +62,7 @@ struct raftio_config {
     uint64_t held_bytes;
     uint32_t guard_off_mask;
     bool sends_state; /* else who needs it is sent the manifest alone */
+    bool head_start;  /* headstart.h */
 };
 
 /* Load what is on disk and start. The callbacks restore and nothing else may come before it

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "raft/compact.h"
+#include "raft/headstart.h"
 #include "raft/raftio.h"
 
 /* Private to raftio.c, which brackets the core, raftdisk.c, its methods towards the log,
@@ -26,6 +27,7 @@ struct raftio {
     struct flow flow;
     struct confhist history;
     struct compact_limits limits;
+    struct headstart headstart;
 
     struct env *env;
     struct logger *log;

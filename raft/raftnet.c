@@ -73,8 +73,8 @@ enum err raftio_on_frame(struct raftio *io, uint64_t peer, struct bytes payload,
 
 void raftio_on_link(struct raftio *io, uint64_t peer, bool up)
 {
-    (void)up;
     raftio_enter(io);
+    headstart_on_link(&io->headstart, &io->core, peer, up);
     flow_on_link(&io->flow, peer);
     raftio_leave(io);
 }

@@ -308,6 +308,7 @@ static enum err open_node(struct server *server, struct why *why)
         .trailing_bytes = TRAILING_BYTES,
         .held_entries = held_entries,
         .held_bytes = HELD_BYTES,
+        .head_start = true,
     };
     return node_open(&node_config, &callbacks, server, &server->node, why);
 }

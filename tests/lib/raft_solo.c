@@ -87,6 +87,7 @@ struct node_config solo_config(const struct node_member *members, size_t count)
         .trailing_entries = 2,
         .trailing_bytes = 1000000,
         .held_bytes = solo.held_bytes,
+        .head_start = solo.head_start,
     };
 }
 

@@ -26,6 +26,7 @@ struct raft_solo {
     enum err restore_status;
     enum err may_restore_status;
     bool sends_state; /* the layer above has want_state */
+    bool head_start;
 
     uint64_t applied_index; /* what it was told */
     uint64_t applied_count;

@@ -35,6 +35,7 @@ struct sim_options {
     bool reads;  /* linearizable ones */
     bool states; /* members that fell behind are sent the state; else the manifest is all of it */
     bool losses; /* a crash may take a member's database, and not its log; with states */
+    bool head_start; /* raft/headstart.h */
     uint64_t faults_ms;
     uint64_t recovery_ms;
     bool verbose; /* every event of the trace to stderr */

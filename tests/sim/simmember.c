@@ -186,6 +186,7 @@ static void open_node(struct simmember *member)
         .trailing_bytes = 1024 * 1024,
         .held_entries = member->settings.held_entries,
         .held_bytes = UINT64_MAX,
+        .head_start = sim->options.head_start,
         .unguarded = sim->options.unguarded,
         .guard_off_mask = sim->options.guard_off_mask,
     };

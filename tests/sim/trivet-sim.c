@@ -30,6 +30,7 @@ static const char usage_text[] =
     "  --no-reads        writes only\n"
     "  --losses          a crash may take the database of a member and leave its log\n"
     "  --no-states       the manifest is all that a member that fell behind needs\n"
+    "  --head-start      elections after a start come early\n"
     "  --faults-ms MS    how long faults come (25000)\n"
     "  --recovery-ms MS  how long recovery may take (10000)\n"
     "  --show N          tell what happened for the first N that fail (3)\n"
@@ -169,7 +170,8 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         TAP,
         NO_READS,
         NO_STATES,
-        LOSSES
+        LOSSES,
+        HEAD_START
     };
     static const struct option options[] = {
         {"seed", required_argument, NULL, SEED},
@@ -186,6 +188,7 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         {"no-reads", no_argument, NULL, NO_READS},
         {"no-states", no_argument, NULL, NO_STATES},
         {"losses", no_argument, NULL, LOSSES},
+        {"head-start", no_argument, NULL, HEAD_START},
         {0},
     };
     uint64_t members = 3;
@@ -231,6 +234,9 @@ static bool parse(int argc, char **argv, struct arguments *ret)
             break;
         case LOSSES:
             ret->sim.losses = true;
+            break;
+        case HEAD_START:
+            ret->sim.head_start = true;
             break;
         case TAP:
             ret->tap = true;

@@ -191,12 +191,29 @@ START_TEST(the_wall_clock_follows_and_can_be_moved)
 }
 END_TEST
 
+START_TEST(what_was_spent_is_not_given_back)
+{
+    env_fake_spend(fixture.fake, 30 * 1000000);
+    ck_assert_uint_eq(elapsed_ms(), 30);
+    struct letter spender = {.letter = 'a'};
+    env_timer_init(&spender.timer, on_timer);
+    env_timer_start(fixture.env, &spender.timer, 10);
+    env_fake_spend(fixture.fake, 20 * 1000000); /* the timer is late */
+    ck_assert_str_eq(fixture.trail, "");
+    env_fake_advance(fixture.fake, 5);
+    ck_assert_str_eq(fixture.trail, "a");
+    ck_assert_uint_eq(spender.at_ms, 50);
+    ck_assert_uint_eq(elapsed_ms(), 55);
+}
+END_TEST
+
 static Suite *env_fake_suite(void)
 {
     Suite *suite = suite_create("env_fake");
     TCase *tc = tcase_create("env_fake");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, time_goes_from_timer_to_timer);
+    tcase_add_test(tc, what_was_spent_is_not_given_back);
     tcase_add_test(tc, a_turn_runs_tasks_by_phase);
     tcase_add_test(tc, jobs_run_in_a_turn_unless_held);
     tcase_add_test(tc, closing_a_worker_finishes_its_jobs);

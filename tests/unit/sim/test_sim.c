@@ -174,6 +174,18 @@ START_TEST(who_loses_its_database_is_sent_another)
 }
 END_TEST
 
+/* Elections that come early are as good. */
+START_TEST(who_has_a_head_start_does_no_harm)
+{
+    struct sim_options options = options_of(_i == 0 ? 3 : 5, _i == 1);
+    options.states = true;
+    options.head_start = true;
+    struct outcome outcome = {0};
+    sim_run_seeds(&options, 40, 1, on_done, &outcome);
+    ck_assert_uint_eq(outcome.good, 40);
+}
+END_TEST
+
 START_TEST(the_core_alone_is_not_enough)
 {
     struct sim_options options = options_of(5, true);
@@ -196,6 +208,7 @@ static Suite *sim_suite(void)
                         (int)(sizeof once_bad / sizeof once_bad[0]));
     tcase_add_loop_test(tc, who_falls_behind_is_sent_the_state, 0, 2);
     tcase_add_loop_test(tc, who_loses_its_database_is_sent_another, 0, 4);
+    tcase_add_loop_test(tc, who_has_a_head_start_does_no_harm, 0, 2);
     tcase_add_test(tc, the_core_alone_is_not_enough);
     suite_add_tcase(suite, tc);
     return suite;
