@@ -336,6 +336,7 @@ static void free_backend(struct backend *backend)
     drain_fini(&backend->drain);
     copier_fini(&backend->copier);
     defrag_fini(&backend->defrag);
+    compaction_fini(&backend->compaction);
     free(backend->path);
     free(backend->vfs);
     free(backend);

@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/compaction.h"
 
+#include <stdlib.h>
+
 #include "base/assert.h"
 #include "storage/rows.h"
 
-/* A slice ends after this many rows removed or looked at: well below a millisecond, so that writes
- * hardly notice. */
-#define SLICE_REMOVED_MAX 256u
-#define SLICE_VISITED_MAX 2048u
-
-/* What a slice does to the row it stands on. */
-struct slice {
-    struct drain *drain;
-    struct meta *meta;
-    unsigned removed;
-    revision_t doomed[SLICE_REMOVED_MAX + 2]; /* rows to remove */
-};
+/* A slice ends after so many rows: some milliseconds of the storage thread, for which a batch may
+ * have to wait, but nobody who put it. */
+#define SLICE_REMOVED_MAX 1024u
+#define SLICE_VISITED_MAX 8192u
+/* Then they are removed before the walk goes on: 4 MB. */
+#define DOOMED_MAX   (512u * 1024)
+#define DOOMED_FIRST 1024u
 
 /* Take the row out of the table and of the tally; one that is not there was removed before: by the
  * walk of an earlier compaction. */
@@ -50,31 +47,6 @@ static enum err remove_row(struct drain *drain, struct meta *meta, revision_t re
     return conn_run(drain->conn, s, "remove a row from", why);
 }
 
-/* Look at rows until the slice is full or the walk ends: which of them go? */
-static enum err find_doomed(struct slice *slice, struct rows *rows, bool *ended, struct why *why)
-{
-    for (unsigned visited = 0; visited < SLICE_VISITED_MAX; visited++) {
-        bool more;
-        struct backend_row row;
-        TRY(rows_next(rows, &more, &row, why));
-        if (!more) {
-            *ended = true;
-            return OK;
-        }
-        if (row.header.prev_rev != 0) {
-            slice->doomed[slice->removed++] = row.header.prev_rev;
-        }
-        if (row.header.tombstone && revision_main(row.rev) < slice->meta->walk_revision) {
-            slice->doomed[slice->removed++] = row.rev;
-        }
-        slice->meta->walk_at = row.rev;
-        if (slice->removed >= SLICE_REMOVED_MAX) {
-            return OK;
-        }
-    }
-    return OK;
-}
-
 /* Begin the next walk; the rows of the last compacted revision are looked at again. */
 static void begin_walk(struct meta *meta, int64_t target)
 {
@@ -89,28 +61,124 @@ static void end_walk(struct meta *meta)
     meta->walk_at = 0;
 }
 
-static enum err do_slice(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
+static enum err start_walk(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
 {
-    const int64_t *target = ctx;
-    if (meta->walk_revision < 0) {
-        begin_walk(meta, *target);
+    (void)drain;
+    (void)why;
+    const struct compaction *c = ctx;
+    begin_walk(meta, c->job_target);
+    return OK;
+}
+
+/* ---- what goes ---- */
+
+static bool doom(struct doomed *d, revision_t rev)
+{
+    if (d->count == d->cap) {
+        size_t cap = d->cap == 0 ? DOOMED_FIRST : d->cap * 2;
+        revision_t *revs = reallocarray(d->revs, cap, sizeof revs[0]);
+        if (revs == NULL) {
+            return false;
+        }
+        d->revs = revs;
+        d->cap = cap;
     }
-    struct slice slice = {.drain = drain, .meta = meta};
-    struct rows rows;
-    bool ended = false;
-    revision_t end = revision_pack(meta->walk_revision, REVISION_SUB_MAX);
-    TRY(rows_begin(&rows, drain->conn, meta->walk_at + 1, end, false, why));
-    enum err err = find_doomed(&slice, &rows, &ended, why);
-    rows_end(&rows);
-    TRY(err);
-    for (unsigned i = 0; i < slice.removed; i++) {
-        TRY(remove_row(drain, meta, slice.doomed[i], why));
+    d->revs[d->count++] = rev;
+    return true;
+}
+
+static void forget_doomed(struct doomed *d)
+{
+    free(d->revs);
+    *d = (struct doomed){0};
+}
+
+static int compare_revisions(const void *a, const void *b)
+{
+    revision_t left = *(const revision_t *)a;
+    revision_t right = *(const revision_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* Look at some more rows, until there are enough or the walk ends: which of them go? */
+static enum err look(struct doomed *d, struct rows *rows, int64_t walk_revision, struct why *why)
+{
+    for (unsigned visited = 0; visited < SLICE_VISITED_MAX && d->count < DOOMED_MAX; visited++) {
+        bool more;
+        struct backend_row row;
+        TRY(rows_next(rows, &more, &row, why));
+        if (!more) {
+            d->ends = true;
+            break;
+        }
+        if (row.header.prev_rev != 0 && !doom(d, row.header.prev_rev)) {
+            return ERR_NOMEM;
+        }
+        if (row.header.tombstone && revision_main(row.rev) < walk_revision && !doom(d, row.rev)) {
+            return ERR_NOMEM;
+        }
+        d->looked_at = row.rev;
     }
-    if (ended) {
-        end_walk(meta);
+    d->sorted = d->ends || d->count >= DOOMED_MAX;
+    if (d->sorted && d->count > 0) {
+        qsort(d->revs, d->count, sizeof d->revs[0], compare_revisions);
     }
     return OK;
 }
+
+/* Changes nothing, so that it is no transaction. */
+static void find_doomed(struct compaction *c)
+{
+    struct drain *drain = c->drain;
+    const struct meta *meta = &drain->meta;
+    struct why why = {.text = ""};
+    struct rows rows;
+    revision_t from = c->doomed.looked_at > meta->walk_at ? c->doomed.looked_at : meta->walk_at;
+    enum err err = rows_begin(&rows, drain->conn, from + 1,
+                              revision_pack(meta->walk_revision, REVISION_SUB_MAX), false, &why);
+    if (err == OK) {
+        err = look(&c->doomed, &rows, meta->walk_revision, &why);
+        rows_end(&rows);
+    }
+    if (err != OK) {
+        fatal("storage: look for what was compacted: %s: %s", err_text(err), why.text);
+    }
+}
+
+static size_t slice_end(const struct doomed *d)
+{
+    return d->count - d->removed > SLICE_REMOVED_MAX ? d->removed + SLICE_REMOVED_MAX : d->count;
+}
+
+/* With the last of them the walk has come as far as was looked. */
+static enum err remove_some(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
+{
+    const struct doomed *d = ctx;
+    size_t end = slice_end(d);
+    for (size_t i = d->removed; i < end; i++) {
+        TRY(remove_row(drain, meta, d->revs[i], why));
+    }
+    if (end == d->count) {
+        meta->walk_at = d->looked_at > meta->walk_at ? d->looked_at : meta->walk_at;
+        if (d->ends) {
+            end_walk(meta);
+        }
+    }
+    return OK;
+}
+
+static enum err remove_doomed(struct compaction *c)
+{
+    struct doomed *d = &c->doomed;
+    TRY(drain_transact(c->drain, "remove what was compacted", remove_some, d));
+    d->removed = slice_end(d);
+    if (d->removed == d->count) {
+        forget_doomed(d);
+    }
+    return OK;
+}
+
+/* ---- slices ---- */
 
 /* Is there anything to do, up to TARGET? Thread: any. */
 static bool is_due(int64_t walk_revision, int64_t removed_revision, int64_t target)
@@ -127,7 +195,14 @@ static void slice_work(struct job *job)
     uint64_t start_ns = env_now_ns(drain->env);
     uint64_t rows = drain->meta.rows.count;
     drain->report.write_ns = 0;
-    c->job_status = drain_transact(drain, "remove what was compacted", do_slice, &c->job_target);
+    if (drain->meta.walk_revision < 0) {
+        c->job_status = drain_transact(drain, "begin to remove what was compacted", start_walk, c);
+    } else if (c->doomed.sorted) {
+        c->job_status = remove_doomed(c);
+    } else {
+        find_doomed(c);
+        c->job_status = OK;
+    }
     c->job_report = drain->report;
     c->job_removed = rows - drain->meta.rows.count;
     c->job_ns = env_now_ns(drain->env) - start_ns;
@@ -156,6 +231,10 @@ static void start_slice(struct compaction *c)
         return;
     }
     c->running = true;
+    if (c->stale) {
+        c->stale = false;
+        forget_doomed(&c->doomed);
+    }
     if (c->began_ns == 0) {
         c->began_ns = env_now_ns(c->drain->env);
     }
@@ -214,6 +293,11 @@ void compaction_init(struct compaction *c, struct worker *storage, struct drain 
     queue_init(&c->pins);
 }
 
+void compaction_fini(struct compaction *c)
+{
+    forget_doomed(&c->doomed);
+}
+
 void compaction_stop(struct compaction *c)
 {
     c->stopped = true;
@@ -222,6 +306,7 @@ void compaction_stop(struct compaction *c)
 void compaction_resume(struct compaction *c)
 {
     c->stopped = false;
+    c->stale = true;
     start_slice(c);
 }
 

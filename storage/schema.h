@@ -36,7 +36,7 @@ struct meta {
     struct backend_state state;
     int64_t removed_revision; /* compactions up to here are gone from the log table; -1: none */
     int64_t walk_revision;    /* the compaction whose removal is under way; -1: none ... */
-    revision_t walk_at;       /* ... which has looked at the rows up to here */
+    revision_t walk_at;       /* ... which is done with what the rows up to here name */
     struct tally rows;
     struct tally tables; /* of the small tables together */
     bool clean;          /* backend_close wrote it, after everything else */

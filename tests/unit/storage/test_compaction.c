@@ -278,6 +278,58 @@ START_TEST(a_full_disk_delays_it)
 }
 END_TEST
 
+/* Keys that are put once, and then again the other way round: what goes is found from the last row
+ * on, and removed from the first. */
+#define TURNED_KEYS 3000
+
+static void write_turned(struct record **records)
+{
+    for (unsigned i = 0; i < 2 * TURNED_KEYS; i++) {
+        unsigned key = i < TURNED_KEYS ? i : 2 * TURNED_KEYS - 1 - i;
+        char text[16];
+        (void)snprintf(text, sizeof text, "%u", key);
+        records[i] = record_new(bytes_of_str(text), bytes_of_str(""));
+        ck_assert_ptr_nonnull(records[i]);
+        records[i]->rev = revision_pack(2 + i, 0);
+        records[i]->prev_rev = i < TURNED_KEYS ? 0 : revision_pack(2 + key, 0);
+        records[i]->create_revision = 2 + key;
+    }
+    fixture.batch = (struct backend_batch){
+        .records = records,
+        .record_count = 2 * TURNED_KEYS,
+        .state = {.applied_index = 1, .applied_term = 1, .revision = 10000},
+    };
+    backend_write(fixture.db.backend, &fixture.batch, on_written);
+    env_fake_run(fixture.db.fake);
+}
+
+START_TEST(rows_go_in_the_order_of_the_table)
+{
+    static struct record *records[2 * TURNED_KEYS];
+    write_turned(records);
+    fixture.batch.record_count = 0;
+    fixture.batch.state.applied_index = 2;
+    fixture.batch.state.compacted_revision = 10000;
+    backend_write(fixture.db.backend, &fixture.batch, on_written);
+    unsigned partly = 0;
+    while (fixture.db.compacted < 10000) {
+        env_fake_turn(fixture.db.fake);
+        struct record_list list = {0};
+        ck_assert_int_eq(backend_read(fixture.db.backend, 1, INT64_MAX, SIZE_MAX, &list, NULL), OK);
+        size_t gone = 2 * TURNED_KEYS - list.count;
+        partly += gone > 0 && gone < TURNED_KEYS;
+        for (size_t i = 0; i < list.count; i++) {
+            ck_assert_uint_eq(list.items[i]->rev, records[gone + i]->rev);
+        }
+        record_list_fini(&list);
+    }
+    ck_assert_uint_gt(partly, 0);
+    for (size_t i = 0; i < ARRAY_LEN(records); i++) {
+        record_unref(records[i]);
+    }
+}
+END_TEST
+
 static Suite *compaction_suite(void)
 {
     Suite *suite = suite_create("compaction");
@@ -295,6 +347,7 @@ static Suite *compaction_suite(void)
     tcase_add_test(tc, writes_go_between_slices);
     tcase_add_test(tc, a_crash_between_slices_goes_on_there);
     tcase_add_test(tc, a_full_disk_delays_it);
+    tcase_add_test(tc, rows_go_in_the_order_of_the_table);
     suite_add_tcase(suite, tc);
     return suite;
 }
