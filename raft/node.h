@@ -93,8 +93,8 @@ struct node_config {
     uint64_t held_entries;
     uint64_t held_bytes;
     bool head_start; /* the first election after a start comes early: see raft/headstart.h */
-    bool unguarded; /* the simulator's switch: rules of the guard off, see raft/guard.h for one by
-                       one */
+    bool unguarded;  /* the simulator's switch: rules of the guard off, see raft/guard.h for one by
+                        one */
     uint32_t guard_off_mask;
 };
 

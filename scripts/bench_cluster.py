@@ -82,6 +82,10 @@ class Cluster:
     def data(self, number):
         return f"{self.folder}/m{number}"
 
+    def token(self):
+        with open(f"{self.folder}/token", encoding="ascii") as file:
+            return file.read().strip()
+
     def take_down(self, how, *numbers):
         """HOW is "stop" (SIGTERM) or "kill" (SIGKILL); all at once."""
         self.each(how, numbers)

@@ -37,20 +37,25 @@ PROBE_RATE = 200    # of each kind beside the defragmentation
 PROBES = {"get_gap": "range-serializable", "read_gap": "range", "put_gap": "put"}
 PAUSE_METRIC = "trivet_raft_snapshot_pause_seconds"
 PAUSE_MS_MAX = 5    # for which a Raft snapshot may keep the loop
+ENVIRONMENT = {**os.environ, "ETCDCTL_API": "3"}
 PARTS = ("save", "restart", "catch-up", "compaction", "defrag", "large")
 
 
 def run(command):
     """A command that must succeed: what it printed and the seconds that it took."""
     began = time.time()
-    done = subprocess.run(command, env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, text=True)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode != 0:
         fail(f"failed: {' '.join(command)}\n{done.stderr}")
     return done.stdout, time.time() - began
 
 
+def etcdctl_command(options, endpoint, *arguments):
+    return [options.etcdctl, "--endpoints", endpoint, f"--command-timeout={PATIENCE_SECONDS}s", *arguments]
+
+
 def etcdctl(options, endpoint, *arguments):
-    return run([options.etcdctl, "--endpoints", endpoint, f"--command-timeout={PATIENCE_SECONDS}s", *arguments])
+    return run(etcdctl_command(options, endpoint, *arguments))
 
 
 # ---- calls ----
