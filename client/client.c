@@ -116,6 +116,12 @@ const char *client_last_error(const struct client *client, size_t slot)
     return client->slots[slot].last_error.text;
 }
 
+uint64_t client_slot_attempts(const struct client *client, size_t slot)
+{
+    ASSERT(slot < client->slot_count);
+    return client->slots[slot].attempts;
+}
+
 static size_t pick(struct client *client)
 {
     size_t first = client->next_slot;

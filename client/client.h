@@ -27,6 +27,8 @@ const char *client_slot_name(const struct client *client, size_t slot); /* "10.0
 bool client_is_connected(const struct client *client, size_t slot);
 /* Why the slot's last connection ended or was not made; "" when none did. */
 const char *client_last_error(const struct client *client, size_t slot);
+/* How often a connection was begun: the number of the slot's connection. */
+uint64_t client_slot_attempts(const struct client *client, size_t slot);
 
 /* Start a unary call (net/grpc_client.h) through the slot, or through the next one in turn that is
  * connected. While its connection is being made the call waits, and fails when it cannot be made;

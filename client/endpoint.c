@@ -84,6 +84,7 @@ static void connect_now(struct endpoint *endpoint)
     }
     endpoint->current = connection;
     endpoint->connected = false;
+    endpoint->attempts++;
     queue_push_back(&endpoint->connections, &connection->link);
 }
 

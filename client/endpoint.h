@@ -18,6 +18,7 @@ struct endpoint {
     bool connected;
     bool closing;
     uint64_t backoff_ms;
+    uint64_t attempts;
     struct env_timer timer;
     struct queue connections; /* that have not ended, the current one included */
     void (*on_closed)(struct endpoint *endpoint);
