@@ -16,52 +16,16 @@ import sys
 import threading
 import time
 
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # the commands that kill are processes; calls go on meanwhile
-# Calls that fail at once do not wait for the connection that they want; else nothing looks after it for five seconds.
-os.environ["GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS"] = "100"
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from cluster.calls import KV, Member, retry  # before grpc, which reads what it sets
 
 import grpc
 from etcd3.etcdrpc import rpc_pb2 as pb
 
-from kill_witness import Witness, retry
+from kill_witness import Witness
 
-KV = "/etcdserverpb.KV/"
-CALL_SECONDS = 3
 PATIENCE_SECONDS = 90  # for what must work when nobody is killed any more
-
-
-class Member:
-    """Calls to one endpoint."""
-
-    def __init__(self, endpoint):
-        self.endpoint = endpoint
-        options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 1000),
-                   ("grpc.max_reconnect_backoff_ms", 200)]
-        self.channel = grpc.insecure_channel(endpoint, options=options)
-
-    def call(self, method, request, answer_type, seconds=CALL_SECONDS):
-        return self.channel.unary_unary(method, request_serializer=lambda m: m.SerializeToString(),
-                                        response_deserializer=answer_type.FromString)(request, timeout=seconds)
-
-    def put(self, key, value):
-        return self.call(KV + "Put", pb.PutRequest(key=key, value=value), pb.PutResponse).header.revision
-
-    def get(self, key, seconds=CALL_SECONDS):
-        answer = self.call(KV + "Range", pb.RangeRequest(key=key), pb.RangeResponse, seconds)
-        return (answer.kvs[0] if answer.kvs else None), answer.header.revision
-
-    def swap(self, key, mod_revision, value):
-        compare = pb.Compare(key=key, target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=mod_revision)
-        put = pb.RequestOp(request_put=pb.PutRequest(key=key, value=value))
-        answer = self.call(KV + "Txn", pb.TxnRequest(compare=[compare], success=[put]), pb.TxnResponse)
-        return answer.succeeded, answer.header.revision
-
-    def hash(self, revision):
-        answer = self.call("/etcdserverpb.Maintenance/HashKV", pb.HashKVRequest(revision=revision), pb.HashKVResponse, 10)
-        return answer.hash, answer.compact_revision
-
-    def status(self):
-        return self.call("/etcdserverpb.Maintenance/Status", pb.StatusRequest(), pb.StatusResponse, 2)
 
 
 class Run:

@@ -13,8 +13,9 @@ import time
 import grpc
 from etcd3.etcdrpc import kv_pb2, rpc_pb2 as pb
 
+from cluster.calls import KV, retry
+
 LEASE = "/etcdserverpb.Lease/"
-KV = "/etcdserverpb.KV/"
 KEPT_TTL = 20
 SHORT_TTLS = (2, 3, 5)
 LATE_SECONDS = 15  # beyond its TTL when nobody is killed: a few seconds, and what a busy machine adds
@@ -206,15 +207,3 @@ class Witness:
         return (f"{len(self.watchers)} watchers were told of {len(self.watchers[0].told)} puts over "
                 f"{sum(w.broken for w in self.watchers)} broken streams; {len(self.kept)} leases were renewed {self.renewals} "
                 f"times, {len(self.gone)} others ended")
-
-
-def retry(action, seconds=90):
-    """The result of ACTION, tried until it works; the last error after SECONDS."""
-    limit = time.monotonic() + seconds
-    while True:
-        try:
-            return action()
-        except grpc.RpcError:
-            if time.monotonic() > limit:
-                raise
-            time.sleep(0.2)

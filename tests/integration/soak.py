@@ -20,15 +20,17 @@ import tempfile
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from cluster.calls import retry  # before grpc, which reads what it sets
+from cluster.binary import find_binary
+from cluster.members import Gone, Members
+
 import grpc
 
-import kill
-from kill_witness import retry
 import soak_backup
 from soak_load import Load
-from soak_members import Gone, Members
 
-TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 FLAGS = ["--heartbeat-interval=50", "--election-timeout=500", "--quota-backend-bytes=-1"]
 CATCHUP_ENTRIES = 100   # of the log, for who is behind: if there is such a flag, members are sent databases all the time
 CATCHUP_FLAGS = ["--snapshot-count=500", f"--snapshot-catchup-entries={CATCHUP_ENTRIES}"]
@@ -406,15 +408,6 @@ class Soak:
               f"of the members are in {self.options.dir}", flush=True)
 
 
-def find_binary(given):
-    build = os.environ.get("TRIVET_BUILD")
-    for path in [given, build and os.path.join(build, "trivetd"), os.path.join(TOP, "build/trivetd"),
-                 os.path.join(TOP, "build/check/trivetd"), shutil.which("trivetd")]:
-        if path and os.access(path, os.X_OK):
-            return os.path.realpath(path)
-    sys.exit("soak: no trivetd found: build it first (scripts/quickstart does), or give --binary")
-
-
 def parse_options():
     parser = argparse.ArgumentParser(prog="soak", description=__doc__.split("\n", maxsplit=1)[0],
                                      epilog="Arguments after -- are flags for each member.")
@@ -433,7 +426,7 @@ def parse_options():
     parser.add_argument("--binary", help="the server (default: as scripts/cluster finds it)")
     parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.binary = find_binary(options.binary)
+    options.binary = find_binary("soak", options.binary)
     told = subprocess.run([options.binary, "--help"], capture_output=True, text=True, check=True).stdout
     options.catchup = "--snapshot-catchup-entries" in told
     options.backup_program = soak_backup.can_be_made(options.binary)

@@ -14,10 +14,9 @@ import threading
 import grpc
 from etcd3.etcdrpc import rpc_pb2 as pb
 
-import kill
-from kill_witness import retry
+from cluster.calls import KV, Member, retry
+from cluster.members import PATIENCE_SECONDS, SLOTS
 from soak_load import WATCHED
-from soak_members import PATIENCE_SECONDS, SLOTS
 
 SAVE_SECONDS = 60
 
@@ -29,7 +28,7 @@ def read_state(member, revision=0, serializable=False):
     key = WATCHED[0]
     while True:
         request = pb.RangeRequest(key=key, range_end=WATCHED[1], limit=2000, revision=revision, serializable=serializable)
-        answer = retry(lambda r=request: member.call(kill.KV + "Range", r, pb.RangeResponse, 20))
+        answer = retry(lambda r=request: member.call(KV + "Range", r, pb.RangeResponse, 20))
         first = first or answer.header.revision
         revision = revision or first
         for kv in answer.kvs:
@@ -133,7 +132,7 @@ class Backups:
         process = self.cluster.spawn([self.cluster.binary, *flags, "--listen-client-urls", "http://" + client,
                                       "--advertise-client-urls", "http://" + client, "--listen-peer-urls", peer],
                                      os.path.join(self.folder, "restored.log"))
-        restored = kill.Member(client)
+        restored = Member(client)
         try:
             got, at = read_state(restored)
             if at != revision:

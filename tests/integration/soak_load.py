@@ -14,8 +14,8 @@ import time
 import grpc
 from etcd3.etcdrpc import kv_pb2, rpc_pb2 as pb
 
+from cluster.calls import KV, retry
 import kill_witness
-from kill import KV
 
 CALL_SECONDS = 2        # who had asked a leader that is lost has no answer for longer than that, with etcd, too
 AVOIDED_SECONDS = 1     # a member that did not answer is left alone for so long
@@ -226,7 +226,7 @@ class Load:
 
     def start(self):
         for key in self.registers:
-            kill_witness.retry(lambda k=key: self.create(k))
+            retry(lambda k=key: self.create(k))
         self.witness.finish = self.finish
         self.witness.kept = [self.witness.grant(self.witness.any_call, LEASE_TTL) for _ in range(LEASES)]
         self.pauses.last = time.monotonic()
@@ -383,7 +383,7 @@ class Load:
             return None
         marker = b"%d" % time.monotonic_ns()
         self.history.not_answered(b"s/end", marker)
-        revision = kill_witness.retry(lambda: random.choice(self.members).put(b"s/end", marker))
+        revision = retry(lambda: random.choice(self.members).put(b"s/end", marker))
         self.pauses.written()
         if not self.wait_told(revision, 90):
             self.violation(f"watchers were told up to {self.history.told_revision()}, not up to {revision}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The members of a soak: processes that are started, killed, stopped and made to stand still, and who shall be a member.
+"""The members of a cluster: processes that are started, killed, stopped and made to stand still, and who shall be a member.
 
 Changes of members are asked for with etcdctl, as an operator does, again and again until the list says that they have
 happened: an answer may be lost, and etcd's check wants members that have been connected for five seconds.
@@ -16,7 +16,7 @@ import time
 
 import grpc
 
-import kill
+from cluster import calls
 
 PATIENCE_SECONDS = 120  # for what must come when a majority is up, however busy the machine is
 REMOVED_STATUS = 0
@@ -29,16 +29,15 @@ class Gone(Exception):
 
 
 class Member:
-    """One place in the cluster: a slot has its ports, a number is never used twice."""
+    """One place in the cluster: a slot has its addresses, a number is never used twice."""
 
-    def __init__(self, folder, first_port, slot, number):
+    def __init__(self, folder, addresses, slot, number):
         self.slot = slot
         self.name = f"m{number}"
-        self.client = f"127.0.0.1:{first_port + 2 * slot}"
-        self.peer = f"http://127.0.0.1:{first_port + 2 * slot + 1}"
+        self.client, self.peer = addresses
         self.data = os.path.join(folder, self.name)
         self.log = os.path.join(folder, self.name + ".log")
-        self.calls = kill.Member(self.client)
+        self.calls = calls.Member(self.client)
         self.learner = False
         self.process = None
         self.up = False     # by our own doing; a member that stands still is not
@@ -96,13 +95,20 @@ class Members:
         taken = {m.slot for m in self.all}
         slot = min(s for s in range(SLOTS) if s not in taken)
         self.number += 1
-        return Member(self.folder, self.first_port, slot, self.number)
+        return Member(self.folder, self.addresses(slot), slot, self.number)
+
+    def addresses(self, slot):
+        """Of its clients, and of its peers."""
+        first = self.first_port + 2 * slot
+        return f"127.0.0.1:{first}", f"http://127.0.0.1:{first + 1}"
+
+    def command(self, member):
+        return [self.binary, "--name", member.name, "--data-dir", member.data,
+                "--listen-client-urls", "http://" + member.client, "--advertise-client-urls", "http://" + member.client,
+                "--listen-peer-urls", member.peer, "--initial-advertise-peer-urls", member.peer, *member.flags, *self.flags]
 
     def start(self, member):
-        command = [self.binary, "--name", member.name, "--data-dir", member.data,
-                   "--listen-client-urls", "http://" + member.client, "--advertise-client-urls", "http://" + member.client,
-                   "--listen-peer-urls", member.peer, "--initial-advertise-peer-urls", member.peer]
-        member.process = self.spawn(command + member.flags + self.flags, member.log)
+        member.process = self.spawn(self.command(member), member.log)
         member.up = True
 
     def spawn(self, command, log):
@@ -290,7 +296,7 @@ class Members:
             self.all.append(self.new_member())
         names = ",".join(f"{m.name}={m.peer}" for m in self.all)
         for member in self.all:
-            member.flags = ["--initial-cluster", names, "--initial-cluster-token", f"soak-{self.first_port}"]
+            member.flags = ["--initial-cluster", names, "--initial-cluster-token", f"members-{self.first_port}"]
             self.start(member)
         self.show_clients()
         self.settle()
