@@ -26,6 +26,19 @@ def read_state(member, revision):
         key = answer.kvs[-1].key + b"\0"
 
 
+def compacted(member, revision):
+    """Whether the state at REVISION is there no more."""
+    def ask():
+        try:
+            member.call(KV + "Range", pb.RangeRequest(key=b"\0", revision=revision), pb.RangeResponse)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.OUT_OF_RANGE:
+                raise
+            return True
+        return False
+    return retry(ask)
+
+
 class Check:
     def __init__(self, run):
         self.run = run
@@ -79,11 +92,9 @@ class Check:
             self.run.violation(f"{name} claims revision {revision} with hash {claimed}, and restores to {at} with {found}")
             return False
         member = self.run.cluster.voters()[0].calls
-        try:
-            wanted = read_state(member, revision)
-        except grpc.RpcError:
-            return True     # compacted since then
-        if read_state(restored, revision) != wanted:
+        if compacted(member, revision):
+            return True
+        if read_state(restored, revision) != read_state(member, revision):
             self.run.violation(f"{name}, restored, has other keys than {member.endpoint} at revision {revision}")
             return False
         return True

@@ -113,7 +113,7 @@ def main():
     from run import Run  # grpc has threads: only now, in the process that stays
     run = Run(options, no_sandbox)
     status = run.execute()
-    finish(run, keep or status != 0)
+    finish(run, keep or status != 0 and not run.interrupted)
     sys.stdout.flush()
     os._exit(status)  # channels that still connect would be waited for
 

@@ -80,7 +80,7 @@ class Corrupt(Wipe):
     def begin(self):
         member = self.somebody()
         self.cluster.kill(member)
-        what = self.flip(self.rng.choice(self.files(member)))
+        what = self.flip(self.files(member))
         slots = self.cluster.slots()
         self.cluster.network.put("corrupt", self.silence(slots, member.slot))
         try:
@@ -98,17 +98,19 @@ class Corrupt(Wipe):
     def silence(slots, slot):
         return {pair: Link(cut=1) for pair in grudges.alone(slots, slot)}
 
-    def flip(self, path):
-        """1 to 20 bits of what is not zero: a file may be longer than what was written."""
+    def flip(self, paths):
+        """1 to 20 bits of one file, of what is not zero: files may be longer than what was written."""
+        contents = {}
+        for path in paths:
+            with open(path, "rb") as file:
+                contents[path] = bytearray(file.read())
+        used = {path: [i for i, byte in enumerate(data) if byte] for path, data in contents.items()}
+        path = self.rng.choices(paths, [len(used[p]) for p in paths])[0]
+        count = self.rng.randint(1, 20)
+        for _ in range(count):
+            contents[path][self.rng.choice(used[path])] ^= 1 << self.rng.randrange(8)
         with open(path, "r+b") as file:
-            data = bytearray(file.read())
-            used = [i for i in range(len(data)) if data[i]]
-            count = self.rng.randint(1, 20)
-            for _ in range(count):
-                data[self.rng.choice(used)] ^= 1 << self.rng.randrange(8)
-            file.seek(0)
-            file.write(data)
-            file.flush()
+            file.write(contents[path])
             os.fsync(file.fileno())
         return f"{count} bits of {os.path.basename(path)}"
 

@@ -64,6 +64,7 @@ class Run:
         self.options = options
         self.began = time.monotonic()
         self.violations = []
+        self.interrupted = False
         self.guard = threading.Lock()
         self.backups = []
         self.backups_good = 0
@@ -108,7 +109,7 @@ class Run:
         except Gone:
             pass
         except (KeyboardInterrupt, SystemExit):
-            self.violation("the run was ended by a signal")
+            self.interrupted = True
         except (grpc.RpcError, OSError, subprocess.SubprocessError) as error:
             self.violation(f"the run failed: {error!r}")
         self.end()
@@ -167,7 +168,7 @@ class Run:
         parts = [os.path.join(self.options.dir, name) for name in ("clients.jsonl", "harness.jsonl")]
         history.merge([p for p in parts if os.path.exists(p)], self.history)
         self.operations, self.faults = history.read(self.history)
-        if self.violations:
+        if self.violations or self.interrupted:
             self.verdict = "not checked: the run was broken off"
         elif os.access(self.options.checker, os.X_OK):
             self.check_history()
@@ -185,6 +186,8 @@ class Run:
 
     def too_little(self):
         """Why nothing follows from the run; None: enough happened."""
+        if self.interrupted:
+            return "it was ended by a signal"
         answered = sum(o.type == "ok" for o in self.operations)
         if answered < self.options.ops_min:
             return f"{answered} operations were answered, {self.options.ops_min} are the least"
