@@ -45,7 +45,7 @@ class Nemesis:
         begun = []
         try:
             for kind, fault in faults:
-                self.tell(step.number, kind, "begin", fault.begin())
+                self.begin(step, kind, fault)
                 begun.append((kind, fault))
             limit = min(time.monotonic() + step.hold, max(end, time.monotonic() + 1))
             while any(f.lasts for _, f in begun) and time.monotonic() < limit and self.wait(TICK_SECONDS):
@@ -53,9 +53,19 @@ class Nemesis:
                     fault.tick()
         finally:
             for kind, fault in rng.sample(begun, len(begun)):
-                self.tell(step.number, kind, "end", fault.end())
+                text = fault.end()
+                if fault.lasts:
+                    self.tell(step.number, kind, "end", text)
                 self.counts[kind] += 1
         self.heal(step)
+
+    def begin(self, step, kind, fault):
+        """What does not last is over when it has begun."""
+        if fault.lasts:
+            self.tell(step.number, kind, "begin", fault.begin())
+            return
+        self.run.journal.fault(kind, "begin", "")
+        self.tell(step.number, kind, "end", fault.begin())
 
     def heal(self, step):
         """What was broken must be whole again by itself."""
@@ -64,7 +74,7 @@ class Nemesis:
         self.healing.append((time.monotonic() - began, "+".join(step.kinds)))
 
     def tell(self, number, kind, phase, text):
-        self.run.say(f"{number:4} {kind:20} {phase:5} {text or ''}")
+        self.run.say(f"{number:4} {kind:20} {phase:5} {text or ''}".rstrip())
         self.run.journal.fault(kind, phase, text or "")
 
     def repair(self):

@@ -188,7 +188,8 @@ class Picture:
 
     def draw_latency(self):
         top = self.latency_top
-        known = [v for found in self.series.latencies for v in found]
+        lines = [(self.series.percentiles(percent), colour) for percent, colour, _ in reversed(PERCENTILES)]
+        known = [v for values, _ in lines for v in values if v is not None]
         low = 10 ** math.floor(math.log10(max(min(known), 0.01))) if known else 0.1
         high = 10 ** math.ceil(math.log10(max(max(known), low * 10))) if known else 1000
 
@@ -200,8 +201,7 @@ class Picture:
             self.line(LEFT, y(ms), WIDTH - RIGHT, y(ms))
             self.text(LEFT - 8, y(ms) + 4, ms_text(ms), 11, "end")
             ms *= 10
-        for percent, colour, _ in reversed(PERCENTILES):
-            values = self.series.percentiles(percent)
+        for values, colour in lines:
             self.path([(self.middle(b), y(v)) if v is not None else None for b, v in enumerate(values)], colour, 1.5)
         self.frame(top, "Latency")
         self.legend(top, [(colour, name) for _, colour, name in PERCENTILES])

@@ -219,7 +219,7 @@ class Run:
         svg = self.options.svg or os.path.join(self.options.dir, "run.svg")
         kinds = sum(self.nemesis.counts.values())
         plot.write(svg, f"{self.options.workload.replace(',', ', ')}: {self.options.members} members, {kinds} faults",
-                   f"seed {self.options.seed}, {self.options.rate} operations a second asked for; history {self.verdict}",
+                   f"seed {self.options.seed}, {self.options.rate} operations a second asked for; history {self.verdict.partition(':')[0]}",
                    self.operations, self.faults)
         print_report(figures, svg)
         if self.violations:
