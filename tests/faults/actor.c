@@ -172,20 +172,26 @@ static void on_message(struct grpc_request *request, struct bytes message)
     actor->answered = true;
 }
 
-/* What etcd's API refuses with these was looked at and not carried out. Trivet promises the same of
- * "too many requests". All else says nothing about what has become of it. */
-static enum outcome outcome_of(const struct actor *actor, enum grpc_status status)
+/* What etcd's API refuses with these was looked at and not carried out; "too many requests"
+ * promises the same, but not "database space exceeded", which is told of what was applied, too. All
+ * else says nothing about what has become of it. */
+static enum outcome outcome_of(const struct actor *actor, enum grpc_status status,
+                               struct bytes text)
 {
+    static const char too_many[] = "too many requests";
     switch (status) {
     case GRPC_OK:
         return actor->answered ? OUTCOME_DONE : OUTCOME_UNKNOWN;
     case GRPC_INVALID_ARGUMENT:
     case GRPC_NOT_FOUND:
-    case GRPC_RESOURCE_EXHAUSTED:
     case GRPC_FAILED_PRECONDITION:
     case GRPC_OUT_OF_RANGE:
     case GRPC_DATA_LOSS:
         return OUTCOME_DEFINITELY_NOT;
+    case GRPC_RESOURCE_EXHAUSTED:
+        return memmem(text.data, text.len, too_many, sizeof too_many - 1) != NULL
+                   ? OUTCOME_DEFINITELY_NOT
+                   : OUTCOME_UNKNOWN;
     default:
         return OUTCOME_UNKNOWN;
     }
@@ -197,7 +203,7 @@ static void on_end(struct grpc_request *request, enum grpc_status status, struct
     char why[ERROR_SIZE];
     snprintf(why, sizeof why, "%s: %.*s", grpc_status_name(status), (int)text.len,
              (const char *)text.data);
-    const struct reply reply = {.outcome = outcome_of(actor, status),
+    const struct reply reply = {.outcome = outcome_of(actor, status, text),
                                 .status = status,
                                 .text = why,
                                 .message = buf_bytes(&actor->answer)};

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A member's disk: a file system of its own in a file, which can be full, slow, failing, or lose its power."""
+import errno
 import fcntl
 import os
 import stat
@@ -9,7 +10,6 @@ import subprocess
 SIZE_MIB = 384
 EXT4_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 NO_LOG_FLUSH = 2                # what was not synced is gone
-FULL_LEAVES = 256 << 10
 
 
 def run(*command):
@@ -58,10 +58,18 @@ class Disk:
         self.mount()
 
     def fill(self):
+        """To the last block."""
         free = os.statvfs(self.path)
-        size = free.f_bavail * free.f_frsize - FULL_LEAVES
+        offset, size = 0, free.f_bavail * free.f_frsize
         with open(self.balloon, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(size, 4096))
+            while size >= free.f_frsize:
+                try:
+                    os.posix_fallocate(file.fileno(), offset, size)
+                    offset += size
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    size //= 2
 
     def empty(self):
         os.unlink(self.balloon)

@@ -3,8 +3,14 @@
 import subprocess
 import time
 
+from cluster.calls import KV
+
+import grpc
+from etcd3.etcdrpc import rpc_pb2 as pb
+
 from fault import Fault, names
 
+FILLER = bytes(1 << 20)
 END_SECONDS = 5     # for a member whose disk has failed, to find out and end
 
 
@@ -71,10 +77,26 @@ class DiskFault(Fault):
 
 
 class DiskFull(DiskFault):
+    """Meanwhile the log is filled, which soon needs room: by transactions that put much, and never come to it."""
+
     def begin(self):
         self.choose()
         self.disk.fill()
+        self.refused = 0
+        self.next = 0
         return str(self.victim)
+
+    def tick(self):
+        if time.monotonic() < self.next:
+            return
+        compare = pb.Compare(key=b"nobody/has/this", target=pb.Compare.VERSION, result=pb.Compare.GREATER, version=0)
+        put = pb.RequestOp(request_put=pb.PutRequest(key=b"nobody/has/this", value=FILLER))
+        try:
+            member = self.rng.choice(self.up() or self.cluster.voters())
+            member.calls.call(KV + "Txn", pb.TxnRequest(compare=[compare], success=[put]), pb.TxnResponse, 1)
+        except grpc.RpcError:
+            self.refused += 1
+            self.next = time.monotonic() + 0.5
 
     def end(self):
         self.disk.empty()
@@ -86,7 +108,7 @@ class DiskFull(DiskFault):
             text = self.judge_end(status) if self.was_up else "it was down"
             if self.was_up:
                 self.cluster.start(self.victim)
-        return text
+        return text + (f"; {self.refused} writes were refused or lost meanwhile" if self.refused else "")
 
 
 class DiskFailing(DiskFault):

@@ -47,7 +47,7 @@ struct own {
         size_t which;
         unsigned number;
         int64_t mod_revision; /* as read */
-        bool written;
+        size_t written;       /* by part I - 1 first; 0: not */
         char list[LIST_MAX];
     } keys[PARTS_MAX];
 };
@@ -111,7 +111,7 @@ static void play_append(struct own *own)
             int added = snprintf(key->list + len, sizeof key->list - len, "%s%" PRId64,
                                  len == 0 ? "" : ",", part->number);
             ASSERT(added > 0 && (size_t)added < sizeof key->list - len); /* APPENDS_MAX */
-            key->written = true;
+            key->written = key->written == 0 ? i + 1 : key->written;
         }
     }
 }
@@ -146,7 +146,11 @@ static void write_guarded(struct actor *actor)
     for (size_t i = 0; i < own->key_count; i++) {
         const struct own_key *key = &own->keys[i];
         msg_txn_if_mod(&txn, text_bytes(&key->name), key->mod_revision);
-        if (key->written) {
+    }
+    /* In the order of the parts: watchers are told so. */
+    for (size_t i = 0; i < own->part_count; i++) {
+        const struct own_key *key = &own->keys[own->parts[i].key];
+        if (key->written == i + 1) {
             msg_txn_put(&txn, MSG_THEN, text_bytes(&key->name), bytes_of_str(key->list));
         }
     }
@@ -162,7 +166,7 @@ static bool take_lists(struct own *own, const Etcdserverpb__TxnResponse *answer)
         if (!msg_txn_read(answer, i, &kv)) {
             return false;
         }
-        key->written = false;
+        key->written = 0;
         key->mod_revision = kv == NULL ? 0 : kv->mod_revision;
         size_t len = kv == NULL ? 0 : kv->value.len;
         if (len >= sizeof key->list) {
@@ -194,7 +198,7 @@ static void on_lists(struct actor *actor, const struct reply *reply)
     etcdserverpb__txn_response__free_unpacked(answer, NULL);
     play_append(own);
     for (size_t i = 0; i < own->key_count; i++) {
-        if (own->keys[i].written) {
+        if (own->keys[i].written != 0) {
             write_guarded(actor);
             return;
         }
@@ -317,7 +321,8 @@ static void on_wr(struct actor *actor, const struct reply *reply)
     }
 }
 
-/* A key is written once in a transaction: the store refuses more. */
+/* A key is written once in a transaction: the store refuses more. One of nothing but comparisons
+ * asks for no key, and etcd's API lets any member answer it from what it has: none begins so. */
 static void choose_wr(struct actor *actor, struct part *part)
 {
     struct stage *stage = actor_stage(actor);
@@ -328,13 +333,13 @@ static void choose_wr(struct actor *actor, struct part *part)
     struct txn_key *shared = &txns->keys[key->which];
     part->found = false;
     part->number = 0;
-    if (stage_chance(stage, 15) && shared->number == key->number) {
+    if (part != own->parts && stage_chance(stage, 20) && shared->number == key->number) {
         part->f = 'c';
         part->number = shared->seen;
-    } else if (stage_chance(stage, 50) && !key->written) {
+    } else if (stage_chance(stage, 50) && key->written == 0) {
         part->f = 'w';
         part->number = ++stage->next_unique;
-        key->written = true;
+        key->written = 1;
         shared->uses++;
     } else {
         part->f = 'r';
