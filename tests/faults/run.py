@@ -200,6 +200,8 @@ class Run:
         """Why nothing follows from the run; None: enough happened."""
         if self.interrupted:
             return "it was ended by a signal"
+        if not os.access(self.options.checker, os.X_OK):
+            return f"there is no {self.options.checker} to check the history"
         answered = sum(o.type == "ok" for o in self.operations)
         if answered < self.options.ops_min:
             return f"{answered} operations were answered, {self.options.ops_min} are the least"
