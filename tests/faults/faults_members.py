@@ -6,10 +6,11 @@ import time
 
 import grpc
 
-from fault import Fault
+from fault import Fault, names
 import grudges
 from network import Link
 
+CRASH_PROBABILITY = 0.4
 START_SECONDS = 60  # for a member with damaged data, to refuse or to answer
 HASH_SECONDS = 20
 
@@ -21,11 +22,24 @@ class Replace(Fault):
     def grown(self, learner, again=None):
         member = self.cluster.add(self.rng, learner, again)
         self.cluster.start(member)
+        self.maybe_crash()
         self.cluster.join(member)
         self.cluster.settle()
         return member
 
+    def maybe_crash(self):
+        """Somebody, while members change: down and up again at once."""
+        if self.rng.random() < CRASH_PROBABILITY and self.cluster.can_lose() >= 1:
+            victim = self.rng.choice(self.up())
+            self.cluster.kill(victim)
+            self.cluster.start(victim)
+            self.crashed.append(victim)
+
+    def told(self, text):
+        return text + (f", {names(self.crashed)} crashes meanwhile" if self.crashed else "")
+
     def begin(self):
+        self.crashed = []
         old = self.somebody()
         remove_first = self.rng.random() < 0.5
         if remove_first:
@@ -33,29 +47,32 @@ class Replace(Fault):
         new = self.grown(False)
         if not remove_first:
             self.cluster.remove(self.rng, old)
-        return f"{old} by {new}, {'removed' if remove_first else 'added'} first"
+        return self.told(f"{old} by {new}, {'removed' if remove_first else 'added'} first")
 
 
 class Learner(Replace):
     """A learner comes, is promoted, and another one goes."""
 
     def begin(self):
+        self.crashed = []
         new = self.grown(True)
         self.cluster.promote(self.rng, new)
         self.cluster.settle()
         old = self.somebody()
         self.cluster.remove(self.rng, old)
-        return f"{new} is promoted, {old} goes"
+        self.maybe_crash()
+        return self.told(f"{new} is promoted, {old} goes")
 
 
 class Wipe(Replace):
     """Its data is lost: it is removed and added again under its name, at its place."""
 
     def begin(self):
+        self.crashed = []
         member = self.somebody()
         self.cluster.kill(member)
         self.wipe(member)
-        return str(member)
+        return self.told(str(member))
 
     def wipe(self, member):
         shutil.rmtree(member.data)
@@ -78,6 +95,7 @@ class Corrupt(Wipe):
         raise NotImplementedError
 
     def begin(self):
+        self.crashed = []
         member = self.somebody()
         self.cluster.kill(member)
         what = self.flip(self.files(member))
@@ -92,7 +110,7 @@ class Corrupt(Wipe):
         finally:
             self.cluster.network.drop("corrupt")
         self.wipe(member)
-        return f"{member}, {what}: {came}"
+        return self.told(f"{member}, {what}: {came}")
 
     @staticmethod
     def silence(slots, slot):

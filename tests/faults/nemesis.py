@@ -42,6 +42,7 @@ class Nemesis:
     def one(self, step, end):
         rng = random.Random(step.seed)
         faults = [(kind, KINDS[kind](self.run, rng)) for kind in step.kinds]
+        faults.sort(key=lambda fault: not fault[1].lasts)   # what takes its time happens while the other lasts
         begun = []
         try:
             for kind, fault in faults:

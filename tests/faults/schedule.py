@@ -22,8 +22,9 @@ GROUPS = {
     "backup": ["backup-save"],
     "corrupt": ["corrupt-log", "corrupt-database"],
 }
-# They count on a majority that nothing else is done to.
+# They count on a majority to which nothing else is done but what is gentle.
 ALONE = {"member", "corrupt", "restart"}
+GENTLE = {"delay-all", "loss-disorder", "clock-jump", "clock-strobe", "backup-save"}
 # Of these only one at a time: each expects to find members as it left them.
 PROCESSES = {"kill", "pause", "disk", "power"}
 TOGETHER_PROBABILITY = 0.25
@@ -55,7 +56,8 @@ def parse(text):
 
 def fits(first, second):
     groups = {group_of(first), group_of(second)}
-    return len(groups) == 2 and not groups & ALONE and len(groups & PROCESSES) < 2
+    gentle = first in GENTLE or second in GENTLE
+    return len(groups) == 2 and (gentle or not groups & ALONE) and len(groups & PROCESSES) < 2
 
 
 def steps(seed, kinds, pace=1):
