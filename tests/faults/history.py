@@ -54,10 +54,11 @@ def time_of(line):
 
 
 def merge(paths, into):
-    """In the order of time: files that are each in order."""
+    """In the order of time: files that are each in order. Who was killed may have left half a line at the end."""
     files = [open(path, encoding="utf-8") for path in paths]
+    whole = [(line for line in file if line.endswith("\n")) for file in files]
     with open(into, "w", encoding="utf-8") as out:
-        out.writelines(heapq.merge(*files, key=time_of))
+        out.writelines(heapq.merge(*whole, key=time_of))
     for file in files:
         file.close()
 

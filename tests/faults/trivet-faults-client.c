@@ -12,7 +12,8 @@
 /* trivet-faults-client: clients under faults, and the history of what they asked and were told.
  *
  * It asks until its standard input ends, waits for what is under way and until every watcher was
- * told of everything, and prints one line: `ok N fail N info N invoke N told yes|no`. */
+ * told of everything, and prints one line: `ok N fail N info N invoke N newest REVISION told
+ * REVISION`, the highest that was answered, and up to which every watcher was told. */
 
 #define ACTORS_MAX    256u
 #define LOADS_MAX     8u
@@ -78,7 +79,6 @@ struct program {
     uv_poll_t input;
     struct env_timer timer; /* flushes; then ends the waiting for watchers */
     uint64_t deadline_ms;   /* 0: not yet */
-    bool told;
     bool done;
 };
 
@@ -132,17 +132,22 @@ static enum err parse(struct program *program, int argc, char **argv, struct why
 
 /* ---- the end ---- */
 
+static int64_t all_told(const struct program *program)
+{
+    int64_t told = INT64_MAX;
+    for (size_t i = 0; i < program->watcher_count; i++) {
+        int64_t one = watcher_told(program->watchers[i]);
+        told = one < told ? one : told;
+    }
+    return told;
+}
+
 static void finish_if_told(struct program *program)
 {
-    uint64_t now_ms = env_now_ms(program->stage.env);
-    bool told = true;
-    for (size_t i = 0; i < program->watcher_count; i++) {
-        told = told && watcher_told(program->watchers[i]) >= program->stage.newest;
-    }
-    if (!told && now_ms < program->deadline_ms) {
+    if (all_told(program) < program->stage.newest &&
+        env_now_ms(program->stage.env) < program->deadline_ms) {
         return;
     }
-    program->told = told;
     for (size_t i = 0; i < program->watcher_count; i++) {
         watcher_stop(program->watchers[i]);
     }
@@ -235,10 +240,11 @@ static enum err run(struct program *program, struct why *why)
         uv_run(&program->loop, UV_RUN_ONCE);
     }
     const struct recorder *recorder = program->stage.recorder;
-    printf("ok %" PRIu64 " fail %" PRIu64 " info %" PRIu64 " invoke %" PRIu64 " told %s\n",
+    printf("ok %" PRIu64 " fail %" PRIu64 " info %" PRIu64 " invoke %" PRIu64 " newest %" PRId64
+           " told %" PRId64 "\n",
            recorder_count(recorder, RECORD_OK), recorder_count(recorder, RECORD_FAIL),
            recorder_count(recorder, RECORD_INFO), recorder_count(recorder, RECORD_INVOKE),
-           program->told ? "yes" : "no");
+           program->stage.newest, all_told(program));
     return recorder_close(TAKE(program->stage.recorder), why);
 }
 
