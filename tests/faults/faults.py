@@ -14,7 +14,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..")]
 
-from cluster.binary import TOP, find_binary
+from cluster.binary import find_binary
 
 import sandbox
 import schedule
