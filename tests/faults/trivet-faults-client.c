@@ -13,7 +13,7 @@
  *
  * It asks until its standard input ends, waits for what is under way and until every watcher was
  * told of everything, and prints one line: `ok N fail N info N invoke N newest REVISION told
- * REVISION`, the highest that was answered, and up to which every watcher was told. */
+ * REVISION`, the highest that anybody was told, and up to which every watcher was told. */
 
 #define ACTORS_MAX    256u
 #define LOADS_MAX     8u
@@ -79,6 +79,8 @@ struct program {
     uv_poll_t input;
     struct env_timer timer; /* flushes; then ends the waiting for watchers */
     uint64_t deadline_ms;   /* 0: not yet */
+    int64_t newest;         /* revision that was told to anybody */
+    int64_t told;           /* to every watcher */
     bool done;
 };
 
@@ -132,20 +134,28 @@ static enum err parse(struct program *program, int argc, char **argv, struct why
 
 /* ---- the end ---- */
 
-static int64_t all_told(const struct program *program)
+/* Up to which revision every watcher was told, and the one that was told most. */
+static void measure_told(const struct program *program, int64_t *all, int64_t *most)
 {
-    int64_t told = INT64_MAX;
+    *all = INT64_MAX;
+    *most = 0;
     for (size_t i = 0; i < program->watcher_count; i++) {
-        int64_t one = watcher_told(program->watchers[i]);
-        told = one < told ? one : told;
+        int64_t told = watcher_told(program->watchers[i]);
+        *all = told < *all ? told : *all;
+        *most = told > *most ? told : *most;
     }
-    return told;
 }
 
+/* They end at one revision, so that what the members have there can be compared with it: leases end
+ * when nobody asks any more, too. */
 static void finish_if_told(struct program *program)
 {
-    if (all_told(program) < program->stage.newest &&
-        env_now_ms(program->stage.env) < program->deadline_ms) {
+    int64_t all;
+    int64_t most;
+    measure_told(program, &all, &most);
+    program->told = all;
+    program->newest = most > program->stage.newest ? most : program->stage.newest;
+    if (all < program->newest && env_now_ms(program->stage.env) < program->deadline_ms) {
         return;
     }
     for (size_t i = 0; i < program->watcher_count; i++) {
@@ -244,7 +254,7 @@ static enum err run(struct program *program, struct why *why)
            " told %" PRId64 "\n",
            recorder_count(recorder, RECORD_OK), recorder_count(recorder, RECORD_FAIL),
            recorder_count(recorder, RECORD_INFO), recorder_count(recorder, RECORD_INVOKE),
-           program->stage.newest, all_told(program));
+           program->newest, program->told);
     return recorder_close(TAKE(program->stage.recorder), why);
 }
 
