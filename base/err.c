@@ -42,7 +42,6 @@ void why_prefix(struct why *why, const char *format, ...)
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof why->text) {
         size_t room = sizeof why->text - (size_t)n;
-        int rest_len = snprintf(why->text + n, room, ": %s", rest);
-        (void)rest_len; /* a text that is too long is cut */
+        snprintf(why->text + n, room, ": %.*s", (int)room, rest); /* too long a text is cut */
     }
 }

@@ -66,7 +66,7 @@ static void fill(void)
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 20; i++) {
             char key[16];
-            char value[32];
+            char value[40];
             (void)snprintf(key, sizeof key, "k%02d", i);
             (void)snprintf(value, sizeof value, "value %d of %d", round, i);
             stored_put(key, value, 0);
