@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/raft_solo.h"
 
-#include <check.h>
+#include "tests/lib/runner.h"
 #include <stdlib.h>
 #include <string.h>
 

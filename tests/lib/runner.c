@@ -22,6 +22,7 @@
 /* Check's own limit of 4 s is soon over on a machine that is busy with something else. */
 #define CASE_TIMEOUT_S "60"
 #define PATIENCE_MS    30000u
+#define MARKED_PLACES  16u
 
 struct run {
     TestResult **results;
@@ -36,6 +37,24 @@ void runner_skip(const char *reason)
 {
     ck_abort_msg(SKIP_MARK "%s", reason);
     abort();
+}
+
+void runner_mark(const char *file, int line)
+{
+    static struct {
+        const char *file;
+        int line;
+    } places[MARKED_PLACES];
+    static unsigned next;
+    for (unsigned i = 0; i < MARKED_PLACES; i++) {
+        if (places[i].line == line && places[i].file == file) {
+            return;
+        }
+    }
+    places[next].file = file;
+    places[next].line = line;
+    next = (next + 1) % MARKED_PLACES;
+    (_mark_point)(file, line);
 }
 
 unsigned runner_patience_ms(void)

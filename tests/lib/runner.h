@@ -4,6 +4,11 @@
 
 #include <check.h>
 
+/* Check writes the place of every assertion that holds into a file, so that it can tell which was
+ * the last before a crash. In a loop that costs many times what is tested; there a place is written
+ * once, not each time: see runner_mark. */
+#define _mark_point(file, line) runner_mark(file, line)
+
 /* Runs a Check suite and prints TAP for automake, so that `make check` counts every case by name.
  *
  *     static Suite *segment_suite(void) { ... }
@@ -24,6 +29,10 @@ int runner_main(Suite *(*make_suite)(void));
 /* End this case as skipped: the machine lacks what it needs, and REASON says what. Does not return.
  */
 void runner_skip(const char *reason) __attribute__((noreturn));
+
+/* For Check's macros. The place is passed on unless it is one of the last few that were: what a
+ * crash shows is then an assertion of the loop, if not the very last. */
+void runner_mark(const char *file, int line);
 
 /* How long to wait, in ms of real time, for something that must come before a case gives up and
  * says what it waited for: 30 s, times CK_TIMEOUT_MULTIPLIER. */

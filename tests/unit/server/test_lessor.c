@@ -189,12 +189,13 @@ static void lead(unsigned who)
     env_fake_run(fake);
 }
 
-/* Let MS pass, committing what is proposed at once unless it is held. */
+/* Let MS pass, committing what is proposed at once unless it is held; an hour in longer steps. */
 static void pass(uint64_t ms)
 {
     uint64_t until = now() + ms;
+    uint64_t step = ms > 600000 ? 200 : 10;
     while (now() < until) {
-        env_fake_advance(fake, until - now() < 10 ? until - now() : 10);
+        env_fake_advance(fake, until - now() < step ? until - now() : step);
         while (!hold && pending_count > 0) {
             commit(0);
             env_fake_run(fake);

@@ -5,11 +5,13 @@
 
 #include "base/cleanup.h"
 #include "fsm/command.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/node_fake.h"
 #include "tests/lib/runner.h"
 
-#define LEASES      1000000
+#define LEASES_ALL  1000000u
+#define LEASES_FEW  20000u
 #define TURN_MAX    1024u
 #define TTL_S       600
 #define ELECTION_MS 1000u
@@ -88,6 +90,7 @@ static struct node *node;
 static struct leases *leases;
 static struct lessor *lessor;
 static struct queue ops;
+static unsigned lease_count; /* of the test: all, or fewer under valgrind */
 static size_t entries;
 static size_t turn_work; /* leases in what a turn proposed */
 static bool checkpoints;
@@ -162,7 +165,7 @@ static void set_up(void)
                                    .propose = propose,
                                    .on_settled = on_settled};
     ck_assert_int_eq(lessor_new(&config, &lessor), OK);
-    for (int64_t id = 1; id <= LEASES; id++) {
+    for (int64_t id = 1; id <= lease_count; id++) {
         ck_assert_int_eq(leases_grant(leases, id, TTL_S), OK);
     }
 }
@@ -199,8 +202,8 @@ START_TEST(a_leader_begins_in_small_steps)
     env_fake_advance(fake, 3600000); /* all their times in the heap have passed */
     lead();
     size_t taken = turns();
-    ck_assert_uint_ge(taken, LEASES / TURN_MAX);
-    ck_assert_uint_le(taken, 2 * LEASES / TURN_MAX);
+    ck_assert_uint_ge(taken, lease_count / TURN_MAX);
+    ck_assert_uint_le(taken, 2 * lease_count / TURN_MAX);
     ck_assert_uint_eq(entries, 0);
     ck_assert_uint_eq(turns(), 0);
 }
@@ -223,19 +226,20 @@ START_TEST(all_end_in_time_together)
     checkpoints = true;
     uint64_t end_ms = TTL_S * 1000 + ELECTION_MS;
     pass(end_ms / 2);
-    ck_assert_uint_eq(leases_count(leases), LEASES);
+    ck_assert_uint_eq(leases_count(leases), lease_count);
     pass(end_ms - end_ms / 2 - 200);
-    ck_assert_uint_eq(leases_count(leases), LEASES);
+    ck_assert_uint_eq(leases_count(leases), lease_count);
     entries = 0;
     pass(1200);
     ck_assert_uint_eq(leases_count(leases), 0);
-    ck_assert_uint_le(entries, 2 * LEASES / TURN_MAX);
+    ck_assert_uint_le(entries, 2 * lease_count / TURN_MAX);
 }
 END_TEST
 
 static Suite *lessor_many_suite(void)
 {
     Suite *suite = suite_create("lessor_many");
+    lease_count = effort_count(LEASES_ALL, LEASES_FEW, "leases");
     TCase *tc = tcase_create("many");
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, set_up, tear_down);

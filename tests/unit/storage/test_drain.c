@@ -175,6 +175,7 @@ static const struct sweep sweeps[] = {
 };
 
 static unsigned chances; /* looks at what a crash may have left */
+static unsigned sweep_batches;
 static const struct sweep *sweep;
 static uint64_t sweep_k;
 
@@ -224,15 +225,15 @@ static void live_with_fault(void)
     fatal_set_hook(on_fatal);
     fs_fault_arm(fixture.db.disk, sweep->kinds, sweep_k, sweep->err, sweep->for_good);
     if (database_open(&fixture.db) == OK) {
-        write_some(0, BATCHES / 2);
+        write_some(0, sweep_batches / 2);
         backend_sync(fixture.db.backend);
         env_fake_advance(fixture.db.fake, 1500);
         if (fs_fault_fired(fixture.db.disk)) {
             fs_fault_disarm(fixture.db.disk); /* room again */
         }
-        write_some(BATCHES / 2, BATCHES);
+        write_some(sweep_batches / 2, sweep_batches);
         env_fake_advance(fixture.db.fake, 1500);
-        if (sweep->err == ERR_NO_SPACE && batches_written(fixture.batches) != BATCHES &&
+        if (sweep->err == ERR_NO_SPACE && batches_written(fixture.batches) != sweep_batches &&
             !fixture.db.full) {
             give_up("batches are stuck", "");
         }
@@ -269,6 +270,7 @@ END_TEST
 static Suite *drain_suite(void)
 {
     Suite *suite = suite_create("drain");
+    sweep_batches = effort_count(BATCHES, 20, "batches with a fault among them");
     chances = effort_count(4, 1, "outcomes of each crash");
     TCase *tc = tcase_create("drain");
     tcase_add_checked_fixture(tc, setup, teardown);

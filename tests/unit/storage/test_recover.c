@@ -178,7 +178,7 @@ START_TEST(a_turned_bit_never_shows)
     make_database();
     uint64_t size = database_file_size(&fixture.db, "/db");
     unsigned noticed = 0;
-    unsigned trials = effort_count(400, 40, "bits");
+    unsigned trials = effort_count(400, 16, "bits");
     for (uint64_t trial = 0; trial < trials; trial++) {
         uint64_t chance = mix64((uint64_t)_i << 32 | trial);
         uint64_t offset = trial < trials / 4 ? trial : chance % size;
@@ -214,7 +214,8 @@ START_TEST(a_truncated_file_is_refused)
 {
     make_database();
     uint64_t size = database_file_size(&fixture.db, "/db");
-    for (uint64_t keep = size - 1; keep > 0; keep = keep > 700 ? keep - 700 : keep - 1) {
+    uint64_t step = 700 / effort_count(700, 14, "lengths below 700 bytes");
+    for (uint64_t keep = size - 1; keep >= step; keep = keep > 700 ? keep - 700 : keep - step) {
         struct database after;
         uint64_t op_count = fs_fault_op_count(fixture.db.disk);
         database_init(&after, fs_fault_crash(fixture.db.disk, op_count, 1));
@@ -252,7 +253,7 @@ END_TEST
 /* More rows than the chunks that are read at a time, with gaps of very different width. */
 START_TEST(many_rows_come_in_order)
 {
-    unsigned count = effort_count(3000, 1000, "batches");
+    unsigned count = effort_count(3000, 400, "batches");
     teardown();
     setup_with(&(struct batches_config){.seed = 22,
                                         .count = count,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "proto/rpc.pb-c.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/runner.h"
 #include "tests/lib/tmpdir.h"
@@ -483,7 +484,7 @@ static Suite *hub_model_suite(void)
     Suite *suite = suite_create("hub model");
     TCase *tc = tcase_create("random");
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, watchers_are_told_what_happened, 0, 12);
+    tcase_add_loop_test(tc, watchers_are_told_what_happened, 0, (int)effort_count(12, 1, "runs"));
     suite_add_tcase(suite, tc);
     return suite;
 }
