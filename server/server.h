@@ -14,6 +14,7 @@
  * op->cb server_read    ─▶ node_read_index ─▶ cb, then store_range (or store_range_start)
  */
 struct server;
+struct fs;
 
 struct server_config {
     struct env *env;
@@ -23,6 +24,7 @@ struct server_config {
                                 on failure */
     struct transport *transport; /* likewise */
     struct store *store;         /* likewise */
+    struct fs *fs;               /* what the store's database lies on; NULL: the system's */
     uint64_t cluster_id;
     uint64_t member_id;
     const char *name;

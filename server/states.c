@@ -147,13 +147,14 @@ static void register_gauges(struct server *server)
 
 void states_open(struct server *server)
 {
+    struct fs *fs = server->config.fs != NULL ? server->config.fs : fs_real();
     const struct statesend_config send = {
         .env = server->env,
         .log = server->log,
         .metrics = server->config.metrics,
         .node = server->node,
         .store = server->store,
-        .fs = fs_real(),
+        .fs = fs,
     };
     server->prepared_seed = env_hash_seed(server->env);
     server->state_helper =
@@ -163,7 +164,7 @@ void states_open(struct server *server)
         .log = server->log,
         .node = server->node,
         .store = server->store,
-        .fs = fs_real(),
+        .fs = fs,
         .helper = &server->state_helper,
         .on_replaced = on_replaced,
         .ctx = server,

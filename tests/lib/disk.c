@@ -52,6 +52,7 @@ struct disk {
     unsigned node_count;
     unsigned node_cap;
     uint64_t seq;
+    void (*release)(const struct disk_op *op); /* may be NULL */
 };
 
 static void *must(void *memory)
@@ -290,7 +291,14 @@ static void add_pending(struct disk *disk, struct node *node, const struct disk_
     node->pending[node->pending_count++] = (struct pending){.op = op, .seq = disk->seq};
 }
 
-static void sync_node(struct node *node)
+static void release(const struct disk *disk, const struct disk_op *op)
+{
+    if (disk->release != NULL) {
+        disk->release(op);
+    }
+}
+
+static void sync_node(struct disk *disk, struct node *node)
 {
     size_t kept = 0;
     for (size_t i = 0; i < node->pending_count; i++) {
@@ -299,6 +307,7 @@ static void sync_node(struct node *node)
             node->pending[kept++] = node->pending[i];
         } else {
             state_apply(&node->durable, node->pending[i].op);
+            release(disk, node->pending[i].op);
         }
     }
     node->pending_count = kept;
@@ -313,11 +322,13 @@ void disk_apply(struct disk *disk, const struct disk_op *op)
     }
     struct node *node = &disk->nodes[op->node];
     if (op->kind == DISK_SYNC) {
-        sync_node(node);
+        sync_node(disk, node);
+        release(disk, op);
     } else if (op->kind == DISK_SYNC_FAILED) {
         for (size_t i = 0; i < node->pending_count; i++) {
             node->pending[i].poisoned = true;
         }
+        release(disk, op);
     } else {
         state_apply(&node->seen, op);
         add_pending(disk, node, op);
@@ -436,12 +447,23 @@ static void forget_unreachable(struct disk *disk)
 {
     bool *reached = reachable(disk, true);
     for (unsigned n = 0; n < disk->node_count; n++) {
+        struct node *node = &disk->nodes[n];
         if (!reached[n]) {
-            content_fini(&disk->nodes[n].durable.content);
-            names_fini(&disk->nodes[n].durable.names);
+            content_fini(&node->durable.content);
+            names_fini(&node->durable.names);
+            content_fini(&node->seen.content);
+            names_fini(&node->seen.names);
         }
     }
     free(reached);
+}
+
+static void drop_pending(struct disk *disk, struct node *node)
+{
+    for (size_t i = 0; i < node->pending_count; i++) {
+        release(disk, node->pending[i].op);
+    }
+    node->pending_count = 0;
 }
 
 void disk_crash(struct disk *disk, uint64_t seed)
@@ -455,18 +477,19 @@ void disk_crash(struct disk *disk, uint64_t seed)
     struct chance chance = chance_of(seed, seq_min, disk->seq);
     for (unsigned n = 0; n < disk->node_count; n++) {
         struct node *node = &disk->nodes[n];
+        if (node->pending_count == 0) {
+            continue; /* seen and durable are the same */
+        }
         if (node->is_dir) {
             crash_dir(node, &chance);
         } else {
             crash_file(node, &chance);
         }
-        node->pending_count = 0;
+        drop_pending(disk, node);
+        content_copy(&node->seen.content, &node->durable.content);
+        names_copy(&node->seen.names, &node->durable.names);
     }
     forget_unreachable(disk);
-    for (unsigned n = 0; n < disk->node_count; n++) {
-        content_copy(&disk->nodes[n].seen.content, &disk->nodes[n].durable.content);
-        names_copy(&disk->nodes[n].seen.names, &disk->nodes[n].durable.names);
-    }
 }
 
 /* Making, copying, looking. */
@@ -489,6 +512,7 @@ void disk_free(struct disk *disk)
         content_fini(&node->durable.content);
         names_fini(&node->seen.names);
         names_fini(&node->durable.names);
+        drop_pending(disk, node);
         free(node->pending);
     }
     free(disk->nodes);
@@ -508,6 +532,26 @@ struct disk *disk_copy(const struct disk *disk)
         names_copy(&to->seen.names, &from->durable.names);
     }
     return copy;
+}
+
+void disk_on_release(struct disk *disk, void (*fn)(const struct disk_op *op))
+{
+    disk->release = fn;
+}
+
+static void content_flip(struct content *c, uint64_t offset, uint8_t mask)
+{
+    uint8_t byte;
+    if (content_read(c, offset, &byte, 1) == 1) {
+        byte ^= mask;
+        content_write(c, offset, &byte, 1);
+    }
+}
+
+void disk_flip(struct disk *disk, unsigned node, uint64_t offset, uint8_t mask)
+{
+    content_flip(&disk->nodes[node].seen.content, offset, mask);
+    content_flip(&disk->nodes[node].durable.content, offset, mask);
 }
 
 unsigned disk_lookup(const struct disk *disk, unsigned dir, const char *name)

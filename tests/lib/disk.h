@@ -52,6 +52,13 @@ struct disk *disk_copy(const struct disk *disk);
 /* Do OP, which must be possible. It is kept by reference until a sync has made it durable. */
 void disk_apply(struct disk *disk, const struct disk_op *op);
 
+/* From now on FN is told of every operation that is kept no more; it may free it. */
+void disk_on_release(struct disk *disk, void (*fn)(const struct disk_op *op));
+
+/* Turn the bits of MASK in the byte at OFFSET, behind everybody's back: in what programs see and in
+ * what is durable. Beyond the end, nothing happens. */
+void disk_flip(struct disk *disk, unsigned node, uint64_t offset, uint8_t mask);
+
 /* What is durable after a crash now, chosen by SEED; programs see just that afterwards.
  *
  *   0          nothing that was not synced

@@ -20,6 +20,9 @@ struct fs_fault {
     size_t op_cap;
     struct queue files; /* struct fault_file.link */
     uint64_t capacity;
+    bool live; /* ops are the disk's */
+    uint64_t live_op_count;
+    struct fs_fault_judge judge;
 
     unsigned armed_kinds;
     uint64_t armed_count; /* operations until it fires */
@@ -78,6 +81,11 @@ static void change(struct fs_fault *f, struct disk_op op)
         kept->data = must(malloc(op.len));
         memcpy(kept->data, op.data, op.len);
     }
+    if (f->live) {
+        f->live_op_count++;
+        disk_apply(f->disk, kept);
+        return;
+    }
     if (f->op_count == f->op_cap) {
         f->op_cap = f->op_cap == 0 ? 64 : f->op_cap * 2;
         f->ops = must(reallocarray(f->ops, f->op_cap, sizeof(struct disk_op *)));
@@ -87,8 +95,16 @@ static void change(struct fs_fault *f, struct disk_op op)
 }
 
 /* Is it this operation's turn to fail? */
-static enum err injected(struct fs_fault *f, unsigned kind, const char *path, struct why *why)
+static enum err injected(struct fs_fault *f, unsigned kind, const char *path, size_t len,
+                         struct why *why)
 {
+    if (f->judge.fn != NULL) {
+        enum err err = f->judge.fn(f->judge.ctx, kind, path, len);
+        if (err != OK) {
+            why_set(why, "'%s': made to fail: %s", path, err_text(err));
+            return err;
+        }
+    }
     if ((f->armed_kinds & kind) == 0 || f->armed_count == 0) {
         return OK;
     }
@@ -185,14 +201,14 @@ static enum err find_or_make(struct fs_fault *f, const char *path, enum fs_mode 
         return refused(path, "is a directory", why);
     }
     if (node != DISK_NONE) {
-        TRY(injected(f, FS_FAULT_READ, path, why));
+        TRY(injected(f, FS_FAULT_READ, path, 0, why));
         *ret = node;
         return OK;
     }
     if (mode == FS_READ || mode == FS_WRITE) {
         return no_such(path, why);
     }
-    TRY(injected(f, FS_FAULT_NAMES, path, why));
+    TRY(injected(f, FS_FAULT_NAMES, path, 0, why));
     *ret = disk_next_node(f->disk);
     link_new(f, dir, name, false);
     return OK;
@@ -249,7 +265,7 @@ static enum err fault_read(struct fs_file *file, uint64_t offset, void *data, si
 {
     struct fs_fault *f = fault_of(file->fs);
     HOLD(f);
-    TRY(injected(f, FS_FAULT_READ, file_of(file)->path, why));
+    TRY(injected(f, FS_FAULT_READ, file_of(file)->path, len, why));
     *ret = disk_read(f->disk, file_of(file)->node, offset, data, len);
     return OK;
 }
@@ -286,8 +302,13 @@ static enum err fault_writev(struct fs_file *file, uint64_t offset, const struct
     ASSERT(buf_ok(&all));
     enum err err = check_room(f, ff, offset, all.len, why);
     if (err == OK) {
-        err = injected(f, FS_FAULT_WRITE, ff->path, why);
-        size_t len = err == OK ? all.len : (size_t)(mix64(f->op_count) % (all.len + 1));
+        err = injected(f, FS_FAULT_WRITE, ff->path, all.len, why);
+        if (err == ERR_STOPPED) {
+            buf_fini(&all);
+            return err;
+        }
+        size_t len =
+            err == OK ? all.len : (size_t)(mix64(f->op_count + f->live_op_count) % (all.len + 1));
         change(f, (struct disk_op){.kind = DISK_WRITE,
                                    .node = ff->node,
                                    .offset = offset,
@@ -302,7 +323,10 @@ static enum err fault_sync(struct fs_file *file, struct why *why)
 {
     struct fs_fault *f = fault_of(file->fs);
     HOLD(f);
-    enum err err = injected(f, FS_FAULT_SYNC, file_of(file)->path, why);
+    enum err err = injected(f, FS_FAULT_SYNC, file_of(file)->path, 0, why);
+    if (err == ERR_STOPPED) {
+        return err;
+    }
     change(f, (struct disk_op){.kind = err == OK ? DISK_SYNC : DISK_SYNC_FAILED,
                                .node = file_of(file)->node});
     return err;
@@ -314,7 +338,7 @@ static enum err fault_allocate(struct fs_file *file, uint64_t size, struct why *
     HOLD(f);
     TRY(check_writable(file_of(file), why));
     TRY(check_room(f, file_of(file), 0, size, why));
-    TRY(injected(f, FS_FAULT_ALLOCATE, file_of(file)->path, why));
+    TRY(injected(f, FS_FAULT_ALLOCATE, file_of(file)->path, 0, why));
     change(f, (struct disk_op){.kind = DISK_ALLOCATE, .node = file_of(file)->node, .offset = size});
     return OK;
 }
@@ -324,7 +348,7 @@ static enum err fault_truncate(struct fs_file *file, uint64_t size, struct why *
     struct fs_fault *f = fault_of(file->fs);
     HOLD(f);
     TRY(check_writable(file_of(file), why));
-    TRY(injected(f, FS_FAULT_TRUNCATE, file_of(file)->path, why));
+    TRY(injected(f, FS_FAULT_TRUNCATE, file_of(file)->path, 0, why));
     change(f, (struct disk_op){.kind = DISK_TRUNCATE, .node = file_of(file)->node, .offset = size});
     return OK;
 }
@@ -333,7 +357,7 @@ static enum err fault_size(struct fs_file *file, uint64_t *ret, struct why *why)
 {
     struct fs_fault *f = fault_of(file->fs);
     HOLD(f);
-    TRY(injected(f, FS_FAULT_READ, file_of(file)->path, why));
+    TRY(injected(f, FS_FAULT_READ, file_of(file)->path, 0, why));
     *ret = disk_size(f->disk, file_of(file)->node);
     return OK;
 }
@@ -352,7 +376,7 @@ static enum err fault_rename(struct fs *fs, const char *from, const char *to, st
     if (node == DISK_NONE) {
         return no_such(from, why);
     }
-    TRY(injected(f, FS_FAULT_NAMES, from, why));
+    TRY(injected(f, FS_FAULT_NAMES, from, 0, why));
     if (from_dir == to_dir) {
         change(f, (struct disk_op){
                       .kind = DISK_RENAME, .node = to_dir, .name = from_name, .to_name = to_name});
@@ -378,7 +402,7 @@ static enum err fault_unlink(struct fs *fs, const char *path, struct why *why)
     if (disk_is_dir(f->disk, node)) {
         return refused(path, "is a directory", why);
     }
-    TRY(injected(f, FS_FAULT_NAMES, path, why));
+    TRY(injected(f, FS_FAULT_NAMES, path, 0, why));
     change(f, (struct disk_op){.kind = DISK_UNLINK, .node = dir, .name = name});
     return OK;
 }
@@ -394,7 +418,7 @@ static enum err fault_mkdir(struct fs *fs, const char *path, struct why *why)
         why_set(why, "'%s': exists", path);
         return ERR_EXISTS;
     }
-    TRY(injected(f, FS_FAULT_NAMES, path, why));
+    TRY(injected(f, FS_FAULT_NAMES, path, 0, why));
     link_new(f, dir, name, true);
     return OK;
 }
@@ -411,7 +435,10 @@ static enum err fault_sync_dir(struct fs *fs, const char *path, struct why *why)
     HOLD(f);
     unsigned dir;
     TRY(find_dir(f, path, &dir, why));
-    enum err err = injected(f, FS_FAULT_SYNC_DIR, path, why);
+    enum err err = injected(f, FS_FAULT_SYNC_DIR, path, 0, why);
+    if (err == ERR_STOPPED) {
+        return err;
+    }
     change(f, (struct disk_op){.kind = err == OK ? DISK_SYNC : DISK_SYNC_FAILED, .node = dir});
     return err;
 }
@@ -422,7 +449,7 @@ static enum err fault_list(struct fs *fs, const char *path, struct fs_names *ret
     HOLD(f);
     unsigned dir;
     TRY(find_dir(f, path, &dir, why));
-    TRY(injected(f, FS_FAULT_READ, path, why));
+    TRY(injected(f, FS_FAULT_READ, path, 0, why));
     size_t count = disk_name_count(f->disk, dir);
     ret->names = must(calloc(count + 1, sizeof(char *)));
     ret->count = count;
@@ -438,7 +465,7 @@ static enum err fault_free_bytes(struct fs *fs, const char *path, uint64_t *ret,
     HOLD(f);
     unsigned node;
     TRY(find(f, path, &node, why));
-    uint64_t used = disk_used_bytes(f->disk);
+    uint64_t used = f->capacity == 0 ? 0 : disk_used_bytes(f->disk);
     *ret =
         f->capacity == 0 ? UINT64_MAX / 2 : f->capacity - (used < f->capacity ? used : f->capacity);
     return OK;
@@ -478,6 +505,53 @@ struct fs_fault *fs_fault_new(void)
     return fault_on(disk_new());
 }
 
+static void free_op(const struct disk_op *op)
+{
+    struct disk_op *mine = (struct disk_op *)op;
+    free(mine->name);
+    free(mine->to_name);
+    free(mine->data);
+    free(mine);
+}
+
+struct fs_fault *fs_fault_new_live(const struct fs_fault_judge *judge)
+{
+    struct fs_fault *f = fault_on(disk_new());
+    f->live = true;
+    f->judge = *judge;
+    disk_on_release(f->disk, free_op);
+    return f;
+}
+
+void fs_fault_lose_power(struct fs_fault *fault, uint64_t seed)
+{
+    HOLD(fault);
+    ASSERT(fault->live);
+    struct queue *link;
+    while ((link = queue_pop_front(&fault->files)) != NULL) {
+        free(QUEUE_ELEM(link, struct fault_file, link));
+    }
+    disk_crash(fault->disk, seed);
+}
+
+bool fs_fault_flip(struct fs_fault *fault, const char *path, uint64_t offset, uint8_t mask)
+{
+    HOLD(fault);
+    unsigned node;
+    if (find(fault, path, &node, NULL) != OK || disk_is_dir(fault->disk, node) ||
+        offset >= disk_size(fault->disk, node)) {
+        return false;
+    }
+    disk_flip(fault->disk, node, offset, mask);
+    return true;
+}
+
+uint64_t fs_fault_used_bytes(struct fs_fault *fault)
+{
+    HOLD(fault);
+    return disk_used_bytes(fault->disk);
+}
+
 struct fs *fs_fault_fs(struct fs_fault *fault)
 {
     return &fault->fs;
@@ -490,10 +564,7 @@ void fs_fault_free(struct fs_fault *fault)
     }
     ASSERT(queue_empty(&fault->files));
     for (size_t i = 0; i < fault->op_count; i++) {
-        free(fault->ops[i]->name);
-        free(fault->ops[i]->to_name);
-        free(fault->ops[i]->data);
-        free(fault->ops[i]);
+        free_op(fault->ops[i]);
     }
     free(fault->ops);
     disk_free(fault->disk);
@@ -532,6 +603,12 @@ void fs_fault_set_capacity(struct fs_fault *fault, uint64_t bytes)
     fault->capacity = bytes;
 }
 
+bool fs_fault_is_bounded(struct fs_fault *fault)
+{
+    HOLD(fault);
+    return fault->capacity != 0;
+}
+
 unsigned fs_fault_made_count(struct fs_fault *fault)
 {
     pthread_mutex_lock(&fault->mutex);
@@ -543,7 +620,7 @@ unsigned fs_fault_made_count(struct fs_fault *fault)
 uint64_t fs_fault_op_count(struct fs_fault *fault)
 {
     HOLD(fault);
-    return fault->op_count;
+    return fault->op_count + fault->live_op_count;
 }
 
 uint64_t fs_fault_file_id(struct fs_file *file)
@@ -554,6 +631,7 @@ uint64_t fs_fault_file_id(struct fs_file *file)
 struct fs_fault *fs_fault_crash(struct fs_fault *fault, uint64_t op_count, uint64_t seed)
 {
     HOLD(fault);
+    ASSERT(!fault->live);
     ASSERT(op_count <= fault->op_count);
     struct disk *disk = disk_copy(fault->base);
     for (size_t i = 0; i < op_count; i++) {

@@ -20,10 +20,30 @@
  *         }
  *     }
  *
+ * Lives. One that was made by fs_fault_new_live forgets what is durable, so that it can be used for
+ * long; it crashes in place (fs_fault_lose_power) and goes on with what is left. Whoever made it is
+ * asked before each operation whether it shall fail, and so also hears how much is done.
+ *
  * Any thread, as of every fs. What cannot be allocated ends the process (fatal). */
 struct fs_fault;
 
 struct fs_fault *fs_fault_new(void);
+
+/* Asked before an operation of KIND on PATH, of LEN bytes where it has some: not OK, and it fails
+ * with that, as if armed for it; ERR_STOPPED, and nothing happens at all: who asks is dead. */
+struct fs_fault_judge {
+    enum err (*fn)(void *ctx, unsigned kind, const char *path, size_t len);
+    void *ctx;
+};
+struct fs_fault *fs_fault_new_live(const struct fs_fault_judge *judge);
+/* The crash: open files are gone, must not be used any more, not even closed; and of what was not
+ * synced SEED chooses, as for fs_fault_crash. */
+void fs_fault_lose_power(struct fs_fault *fault, uint64_t seed);
+/* Turn bits of a file behind everybody's back: false when there is no such file, or it ends before.
+ */
+bool fs_fault_flip(struct fs_fault *fault, const char *path, uint64_t offset, uint8_t mask);
+/* Bytes that files hold or have reserved. */
+uint64_t fs_fault_used_bytes(struct fs_fault *fault);
 struct fs *fs_fault_fs(struct fs_fault *fault);
 void fs_fault_free(struct fs_fault *fault); /* every file must be closed; NULL allowed */
 
@@ -51,6 +71,8 @@ bool fs_fault_fired(struct fs_fault *fault); /* since it was armed */
 /* The disk holds this many bytes, in pages of 4096; beyond that ERR_NO_SPACE and nothing is
  * written. 0: no bound. */
 void fs_fault_set_capacity(struct fs_fault *fault, uint64_t bytes);
+
+bool fs_fault_is_bounded(struct fs_fault *fault);
 
 /* Operations that changed something, or synced, since it was made. */
 uint64_t fs_fault_op_count(struct fs_fault *fault);

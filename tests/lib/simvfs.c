@@ -271,6 +271,16 @@ static void sim_shm_barrier(sqlite3_file *file)
     (void)file;
 }
 
+static void free_regions(struct shared *s)
+{
+    for (int i = 0; i < s->region_count; i++) {
+        free(s->regions[i]);
+    }
+    free(s->regions);
+    s->regions = NULL;
+    s->region_count = 0;
+}
+
 static int sim_shm_unmap(sqlite3_file *file, int delete)
 {
     (void)delete;
@@ -281,12 +291,7 @@ static int sim_shm_unmap(sqlite3_file *file, int delete)
     f->has_shm = false;
     struct shared *s = f->shared;
     if (--s->shm_refs == 0) {
-        for (int i = 0; i < s->region_count; i++) {
-            free(s->regions[i]);
-        }
-        free(s->regions);
-        s->regions = NULL;
-        s->region_count = 0;
+        free_regions(s);
     }
     return SQLITE_OK;
 }
@@ -507,6 +512,17 @@ void simvfs_free(struct simvfs *sim)
     int rc = sqlite3_vfs_unregister(&sim->vfs);
     ASSERT(rc == SQLITE_OK);
     free(sim);
+}
+
+void simvfs_forget(struct simvfs *sim)
+{
+    struct queue *link;
+    while ((link = queue_pop_front(&sim->databases)) != NULL) {
+        struct shared *s = QUEUE_ELEM(link, struct shared, link);
+        free_regions(s);
+        free(s);
+    }
+    simvfs_free(sim);
 }
 
 void simvfs_set_lying(struct simvfs *sim, bool lying)

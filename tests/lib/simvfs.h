@@ -20,6 +20,10 @@ const char *simvfs_name(const struct simvfs *sim);
 /* Every connection must be closed. NULL allowed. */
 void simvfs_free(struct simvfs *sim);
 
+/* The process that used it has crashed: its connections and files are gone, and are neither used
+ * nor closed any more. */
+void simvfs_forget(struct simvfs *sim);
+
 /* From now on syncs do nothing and say that they did. */
 void simvfs_set_lying(struct simvfs *sim, bool lying);
 
