@@ -271,11 +271,12 @@ static void on_removed(void *ctx)
     }
 }
 
-/* It cannot know who the members are before the configuration that it knows has it in it. */
+/* Who is not in the configuration that it knows, or hears of no leader, may have missed the coming
+ * of whoever calls: of the leader, say, which alone could tell. */
 static bool on_is_joining(void *ctx)
 {
     struct node *node = ctx;
-    return core_server(core_of(node), node_id(node)) == NULL;
+    return core_server(core_of(node), node_id(node)) == NULL || node_leader(node) == 0;
 }
 
 static void on_describe(void *ctx, struct buf *ret)

@@ -279,7 +279,8 @@ START_TEST(a_leader_knows_how_far_the_others_are)
 }
 END_TEST
 
-/* Until its configuration has it in it, it cannot know who is of the cluster. */
+/* Until its configuration has it in it, it cannot know who is of the cluster; nor, for certain, as
+ * long as it hears of no leader: the one there is may have come when it was away. */
 START_TEST(who_joins_hears_everybody)
 {
     const struct transport_callbacks *callbacks;
@@ -291,6 +292,8 @@ START_TEST(who_joins_hears_everybody)
     solo_setup();
     solo_open(solo_three, 3);
     callbacks = solo.net->callbacks;
+    ck_assert(callbacks->is_joining(solo.net->ctx)); /* nobody leads that it knows */
+    solo_follow(2, 1);
     ck_assert(!callbacks->is_joining(solo.net->ctx));
 }
 END_TEST
