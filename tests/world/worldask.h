@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_WORLD_WORLDASK_H
+#define TESTS_WORLD_WORLDASK_H
+
+#include "tests/history/history.h"
+#include "tests/world/worldmember.h"
+
+/* One thing that a client has asked of a member and has not been told yet: what of it is noted in
+ * the history, and who goes on when it has ended. It ends once: with the member's answer, or
+ * without one when the member dies or stops; whatever the member says after it has begun to die
+ * counts for nothing. */
+#define ASK_ITEMS_MAX 8
+
+struct ask {
+    struct queue link; /* in world->clients->open */
+    struct world *world;
+    struct worldmember *member; /* NULL: it is not open */
+    struct worldmember *asked;  /* last */
+    uint64_t life;
+    int64_t *process; /* the client's: another one after an outcome that nobody knows */
+    struct history_event event;
+    struct history_item items[ASK_ITEMS_MAX];
+    bool is_unnoted; /* it is not in the history */
+    /* On the member, some time after ask_begin. */
+    void (*begin)(struct ask *ask);
+    /* After the answer is noted. */
+    void (*ended)(struct ask *ask, enum history_type type);
+};
+
+/* EVENT and items say what is asked. */
+void ask_begin(struct ask *ask, struct worldmember *member);
+
+/* Is it still open, and may its answer count? Else the callback of the member does nothing. */
+bool ask_is_open(const struct ask *ask);
+
+/* The answer: EVENT and items may have been completed meanwhile. */
+void ask_end(struct ask *ask, enum history_type type, int64_t revision);
+
+/* What a write's status says: done, not done for sure, or unknown. */
+enum history_type ask_outcome(enum err status);
+
+/* For members: everything that is open at MEMBER ends without an answer. */
+void ask_end_all(struct worldmember *member);
+
+/* A symbol of some bytes, and its bytes. */
+uint32_t ask_symbol(struct world *world, struct bytes text);
+struct bytes ask_bytes(struct world *world, uint32_t symbol);
+
+#endif

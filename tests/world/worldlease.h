@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_WORLD_WORLDLEASE_H
+#define TESTS_WORLD_WORLDLEASE_H
+
+#include "tests/world/world.h"
+
+/* Clients with leases: one is granted, keys are put with it, it is renewed for a while, asked for
+ * what is left of it, and revoked, or left to its end. As api/rpc_lease.c asks the server. */
+void worldlease_init(struct world *world);
+
+/* Note the end of those leases that MEMBER has no more, though nobody may have seen it. */
+struct worldmember;
+void worldlease_note_ends(struct worldmember *member);
+
+#endif
