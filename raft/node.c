@@ -272,11 +272,15 @@ static void on_removed(void *ctx)
 }
 
 /* Who is not in the configuration that it knows, or hears of no leader, may have missed the coming
- * of whoever calls: of the leader, say, which alone could tell. */
-static bool on_is_joining(void *ctx)
+ * of whoever calls: of the leader, say, which alone could tell. Not of one that was removed: it
+ * would stay connected, and must call again to hear of that. */
+static bool on_is_joining(void *ctx, uint64_t peer_id)
 {
     struct node *node = ctx;
-    return core_server(core_of(node), node_id(node)) == NULL || node_leader(node) == 0;
+    bool was_removed =
+        node->callbacks->is_removed != NULL && node->callbacks->is_removed(node->ctx, peer_id);
+    return core_server(core_of(node), node_id(node)) == NULL ||
+           (node_leader(node) == 0 && !was_removed);
 }
 
 static void on_describe(void *ctx, struct buf *ret)

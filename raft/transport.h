@@ -34,9 +34,9 @@ struct transport_callbacks {
     /* The link to PEER came up or went down (both may be NULL). */
     void (*on_link)(void *ctx, uint64_t peer_id, bool up);
 
-    /* The rest may be NULL, too. May this member know too little to tell who is of the cluster?
-     * Then whoever says that it is may call. */
-    bool (*is_joining)(void *ctx);
+    /* The rest may be NULL, too. May this member know too little to tell whether PEER is of the
+     * cluster? Then it may call when it says that it is. */
+    bool (*is_joining)(void *ctx, uint64_t peer_id);
     /* Was PEER removed from the cluster? It is told so when it calls; and so is this member. */
     bool (*is_removed)(void *ctx, uint64_t peer_id);
     void (*on_removed)(void *ctx);

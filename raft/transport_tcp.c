@@ -306,7 +306,7 @@ static bool is_member(void *ctx, uint64_t peer_id)
         return true;
     }
     return t->callbacks->is_joining != NULL && t->member_count < LANE_COUNT * MEMBERS_MAX &&
-           t->callbacks->is_joining(t->ctx);
+           t->callbacks->is_joining(t->ctx, peer_id);
 }
 
 static bool is_removed(void *ctx, uint64_t peer_id)

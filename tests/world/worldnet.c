@@ -202,7 +202,7 @@ static bool may_call(struct world *world, unsigned a, unsigned b)
         return false;
     }
     return knows(called, id_at(world, a)) ||
-           (callbacks->is_joining != NULL && callbacks->is_joining(called->ctx));
+           (callbacks->is_joining != NULL && callbacks->is_joining(called->ctx, id_at(world, a)));
 }
 
 static void look_at_broken(struct world *world, unsigned a, unsigned b)

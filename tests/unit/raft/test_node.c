@@ -286,15 +286,15 @@ START_TEST(who_joins_hears_everybody)
     const struct transport_callbacks *callbacks;
     solo_open(NULL, 0);
     callbacks = solo.net->callbacks;
-    ck_assert(callbacks->is_joining(solo.net->ctx));
+    ck_assert(callbacks->is_joining(solo.net->ctx, 9));
     solo_close();
     solo_teardown();
     solo_setup();
     solo_open(solo_three, 3);
     callbacks = solo.net->callbacks;
-    ck_assert(callbacks->is_joining(solo.net->ctx)); /* nobody leads that it knows */
+    ck_assert(callbacks->is_joining(solo.net->ctx, 9)); /* nobody leads that it knows */
     solo_follow(2, 1);
-    ck_assert(!callbacks->is_joining(solo.net->ctx));
+    ck_assert(!callbacks->is_joining(solo.net->ctx, 9));
 }
 END_TEST
 

@@ -68,8 +68,9 @@ static void on_link(void *ctx, uint64_t peer_id, bool up)
     m->downs += !up;
 }
 
-static bool is_joining(void *ctx)
+static bool is_joining(void *ctx, uint64_t peer_id)
 {
+    (void)peer_id;
     const struct member *m = ctx;
     return m->joining;
 }
