@@ -326,6 +326,28 @@ static const char *complaint_of(const struct worldmember *member)
     return server_leader(member->now->server) == 0 ? "knows no leader" : "knows a leader";
 }
 
+/* What the leader has of the configuration. */
+static void describe_configuration(struct world *world, struct buf *text)
+{
+    static const char *const roles[] = {"votes", "learns", "is spare"};
+    struct worldmember *leader = worldmember_leader(world);
+    if (leader == NULL) {
+        buf_append_str(text, "; nobody leads");
+        return;
+    }
+    const struct node *node = server_node(leader->now->server);
+    const struct node_member *members;
+    size_t count = node_members(node, &members);
+    buf_printf(text, "; %u leads", leader->place);
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(text, ", %u %s, has %llu of %llu, connected for %llu ms",
+                   worldmember_place_of(world, members[i].id), roles[members[i].role],
+                   (unsigned long long)node_match_index(node, members[i].id),
+                   (unsigned long long)node_last_index(node),
+                   (unsigned long long)node_connected_ms(node, members[i].id));
+    }
+}
+
 void worldend_say_why_stuck(struct world *world)
 {
     struct worldend *end = end_of(world);
@@ -350,6 +372,7 @@ void worldend_say_why_stuck(struct world *world)
             }
         }
     }
+    describe_configuration(world, &text);
     buf_append(&text, "", 1);
     world_fail(world, "liveness", "%s%s", steps[end->step], (const char *)text.data);
 }
