@@ -327,6 +327,12 @@ static enum err world_add_peer(struct transport *base, uint64_t peer_id, const c
     if (!knows(transport, peer_id)) {
         ASSERT(transport->known_count < WORLD_KNOWN_MAX);
         transport->known[transport->known_count++] = peer_id;
+        /* It has called before it was known: nobody heard then that the link is up. */
+        unsigned place = worldmember_place_of(transport->world, peer_id);
+        if (place != 0 && place != transport->place &&
+            connection_of(transport->world, transport->place, place)->up) {
+            tell(transport->world, transport->place, peer_id, true);
+        }
     }
     return OK;
 }
