@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (fsm_new(&config, &fsm, &why) == OK) {
         check_members(fsm);
         revoke_and_publish(fsm);
-        CLAIM(fsm_reload(fsm, &why) == OK);
+        CLAIM(fsm_reload(fsm, NULL, &why) == OK);
         check_members(fsm);
         fsm_free(fsm);
     }
