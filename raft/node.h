@@ -159,6 +159,10 @@ bool node_has_left(const struct node *node, uint64_t member_id);
  * what was said before; this member's own is what it tells its peers. Role is not looked at. */
 void node_set_addresses(struct node *node, const struct node_member *members, size_t count);
 
+/* is_removed, or node_has_left, may have become true of somebody. Who was let in before that was
+ * known is told now. */
+void node_review_peers(struct node *node);
+
 /* For how long there has been a connection to PEER, in ms and at least 1; 0: there is none. */
 uint64_t node_connected_ms(const struct node *node, uint64_t peer_id);
 

@@ -126,6 +126,11 @@ void node_set_addresses(struct node *node, const struct node_member *members, si
     }
 }
 
+void node_review_peers(struct node *node)
+{
+    node->transport->ops->review(node->transport);
+}
+
 static void remove_gone_peers(struct node *node)
 {
     size_t kept = 0;

@@ -53,6 +53,10 @@ struct transport_ops {
     enum err (*add_peer)(struct transport *transport, uint64_t peer_id, const char *address);
     void (*remove_peer)(struct transport *transport, uint64_t peer_id);
 
+    /* is_removed may have become true of somebody: the connections of such end, and they are told
+     * when they call again. */
+    void (*review)(struct transport *transport);
+
     /* Queue PAYLOAD (shared, not copied) for PEER. False when it was dropped: unknown peer, not
      * connected, or queue over its cap. */
     bool (*send)(struct transport *transport, uint64_t peer_id, enum transport_lane lane,

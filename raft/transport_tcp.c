@@ -251,6 +251,24 @@ static void close_conns_of(struct transport_tcp *t, uint64_t peer_id)
     }
 }
 
+static bool is_removed(void *ctx, uint64_t peer_id)
+{
+    const struct transport_tcp *t = ctx;
+    return !t->closing && t->callbacks->is_removed != NULL &&
+           t->callbacks->is_removed(t->ctx, peer_id);
+}
+
+static void tcp_review(struct transport *transport)
+{
+    struct transport_tcp *t = tcp_of(transport);
+    QUEUE_FOREACH (link, &t->members) {
+        struct peerconn *conn = QUEUE_ELEM(link, struct peerconn, link);
+        if (is_removed(t, conn->peer_id)) {
+            peerconn_close(conn);
+        }
+    }
+}
+
 static void peer_leave(struct peer *peer)
 {
     struct transport_tcp *t = peer->transport;
@@ -307,13 +325,6 @@ static bool is_member(void *ctx, uint64_t peer_id)
     }
     return t->callbacks->is_joining != NULL && t->member_count < LANE_COUNT * MEMBERS_MAX &&
            t->callbacks->is_joining(t->ctx, peer_id);
-}
-
-static bool is_removed(void *ctx, uint64_t peer_id)
-{
-    const struct transport_tcp *t = ctx;
-    return !t->closing && t->callbacks->is_removed != NULL &&
-           t->callbacks->is_removed(t->ctx, peer_id);
 }
 
 static void describe(void *ctx, struct buf *ret)
@@ -476,6 +487,7 @@ static const struct transport_ops ops = {
     .start = tcp_start,
     .add_peer = tcp_add_peer,
     .remove_peer = tcp_remove_peer,
+    .review = tcp_review,
     .send = tcp_send,
     .connected = tcp_connected,
     .close = tcp_close,

@@ -330,6 +330,7 @@ static void look(struct membership *m)
     bool leads = node_role(m->node) == NODE_LEADER;
     uint64_t next_ms = LOOK_MS;
     tell_addresses(m);
+    node_review_peers(m->node);
     if (leads) {
         next_ms = node_ready(m->node) ? lead(m) : m->heartbeat_ms;
     }

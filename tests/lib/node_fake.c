@@ -563,6 +563,11 @@ uint64_t node_match_index(const struct node *node, uint64_t member_id)
     return peer_of((struct node *)(uintptr_t)node, member_id)->match_index;
 }
 
+void node_review_peers(struct node *node)
+{
+    (void)node;
+}
+
 void node_set_addresses(struct node *node, const struct node_member *members, size_t count)
 {
     (void)node;

@@ -229,6 +229,11 @@ static enum err fake_add_peer(struct transport *base, uint64_t peer_id, const ch
     return OK;
 }
 
+static void fake_review(struct transport *transport)
+{
+    (void)transport;
+}
+
 static void fake_remove_peer(struct transport *base, uint64_t peer_id)
 {
     net_of(base)->known[peer_id] = false;
@@ -265,6 +270,7 @@ struct net_fake *net_fake_new(void)
         .start = fake_start,
         .add_peer = fake_add_peer,
         .remove_peer = fake_remove_peer,
+        .review = fake_review,
         .send = fake_send,
         .connected = fake_connected,
         .close = fake_net_close,

@@ -33,7 +33,7 @@ static const char usage_text[] =
     "  --members M       members, 1 to 7 (0: each seed chooses)\n"
     "  --faults LIST     only these, by name; \"all\", \"none\"; \"-NAME\" leaves one out (all)\n"
     "  --faults-ms MS    how long faults come (20000)\n"
-    "  --recovery-ms MS  how long recovery may take (10000)\n"
+    "  --recovery-ms MS  how long recovery may take, the end of a replacement included (20000)\n"
     "  --jobs N          seeds at a time (1 for each core)\n"
     "  --show N          tell what happened for the first N that fail (1)\n"
     "  --trace           tell everything that happens\n"
@@ -326,7 +326,7 @@ int main(int argc, char **argv)
         .world = {.seed = 1,
                   .fault_mask = WORLD_FAULT_ALL,
                   .faults_ms = 20000,
-                  .recovery_ms = 10000},
+                  .recovery_ms = 20000},
         .seeds = 1,
         .jobs = cores > 0 ? (uint64_t)cores : 1,
         .shown = 1,

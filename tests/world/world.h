@@ -123,6 +123,7 @@ struct world {
     uint64_t now_us;
     uint64_t chance; /* the generator's state */
     struct heap events;
+    uint64_t events_made;
     struct trace *trace;
     struct world_stats stats;
     uint64_t faults; /* those that this seed likes: bits of enum world_fault */

@@ -14,7 +14,8 @@
 
 #define RAFT_DIR   "data/raft"
 #define STORE_PATH "data/store.db"
-#define TURN_US    2 /* what a turn takes beside the disk */
+#define TURN_US    2             /* what a turn takes beside the disk */
+#define IO_US_MAX  (3 * WORLD_S) /* of a turn, a start included: a slow disk is slow for a while */
 
 /* The member that runs: whose fatal() it is. One at a time in the process. */
 static struct {
@@ -117,6 +118,14 @@ static void do_turn(struct worldmember *member, void *ctx)
     }
 }
 
+static void pay_for_io(struct worldmember *member)
+{
+    uint64_t io_us = member->now->env.io_us;
+    member->now->env.io_us = 0;
+    member->busy_until_us =
+        member->world->now_us + (io_us < IO_US_MAX ? io_us : IO_US_MAX) + TURN_US;
+}
+
 void worldmember_run(struct worldmember *member, const struct world_event *event)
 {
     struct world *world = member->world;
@@ -130,8 +139,7 @@ void worldmember_run(struct worldmember *member, const struct world_event *event
         worldmember_crash(member);
         return;
     }
-    member->busy_until_us = world->now_us + member->now->env.io_us + TURN_US;
-    member->now->env.io_us = 0;
+    pay_for_io(member);
     if (member->now->server == NULL) { /* it has stopped in order */
         world_note(world, "member: has stopped", member->place, member->life);
         worlddisk_end(&member->disk);
@@ -329,8 +337,7 @@ bool worldmember_start(struct worldmember *member)
         worldmember_crash(member);
         return false;
     }
-    member->busy_until_us = world->now_us + now->env.io_us + TURN_US;
-    now->env.io_us = 0;
+    pay_for_io(member);
     worldcheck_born(member);
     worldcheck_member(member);
     return true;

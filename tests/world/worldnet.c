@@ -48,6 +48,8 @@ static uint64_t id_at(const struct world *world, unsigned place)
 
 /* ---- frames ---- */
 
+static bool world_connected(struct transport *base, uint64_t peer_id);
+
 struct world_frame {
     unsigned from;
     unsigned to;
@@ -159,11 +161,19 @@ static bool world_send(struct transport *base, uint64_t peer_id, enum transport_
 
 /* ---- connections ---- */
 
+/* News that come late, to who stood still, do not hide what is the case by then. */
 static void on_link_news(struct world *world, const struct world_event *event)
 {
     struct worldtransport *transport = living(world, event->place);
-    if (transport != NULL && transport->callbacks->on_link != NULL) {
-        transport->callbacks->on_link(transport->ctx, event->a, event->b != 0);
+    if (transport == NULL || transport->callbacks->on_link == NULL) {
+        return;
+    }
+    bool is_up = world_connected(&transport->base, event->a);
+    if (event->b == 0 || !is_up) {
+        transport->callbacks->on_link(transport->ctx, event->a, false);
+    }
+    if (is_up) {
+        transport->callbacks->on_link(transport->ctx, event->a, true);
     }
 }
 
@@ -218,6 +228,8 @@ static void look_at_broken(struct world *world, unsigned a, unsigned b)
         return;
     }
     struct worldconnection *connection = connection_of(world, a, b);
+    memset(net->links[a][b].last_at_us, 0, sizeof net->links[a][b].last_at_us);
+    memset(net->links[b][a].last_at_us, 0, sizeof net->links[b][a].last_at_us);
     *connection = (struct worldconnection){.up = true,
                                            .number = connection->number + 1,
                                            .life_a = world->members[a]->life,
@@ -351,6 +363,19 @@ static void world_remove_peer(struct transport *base, uint64_t peer_id)
     }
 }
 
+static void world_review(struct transport *base)
+{
+    struct worldtransport *transport = transport_of(base);
+    const struct transport_callbacks *callbacks = transport->callbacks;
+    for (unsigned place = 1; callbacks != NULL && place <= transport->world->places; place++) {
+        uint64_t id = id_at(transport->world, place);
+        if (place != transport->place && id != 0 && callbacks->is_removed != NULL &&
+            callbacks->is_removed(transport->ctx, id)) {
+            worldnet_reset(transport->world, transport->place, place);
+        }
+    }
+}
+
 static bool world_connected(struct transport *base, uint64_t peer_id)
 {
     struct worldtransport *transport = transport_of(base);
@@ -386,6 +411,7 @@ void worldtransport_init(struct worldtransport *transport, struct world *world, 
         .start = world_start,
         .add_peer = world_add_peer,
         .remove_peer = world_remove_peer,
+        .review = world_review,
         .send = world_send,
         .connected = world_connected,
         .close = world_close,

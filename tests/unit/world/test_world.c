@@ -13,7 +13,7 @@ static struct world_options options_of(uint64_t seed, unsigned members, uint64_t
                                   .members = members,
                                   .fault_mask = fault_mask,
                                   .faults_ms = 8000,
-                                  .recovery_ms = 10000};
+                                  .recovery_ms = 20000};
 }
 
 static struct world_stats run(const struct world_options *options)
@@ -69,9 +69,9 @@ static const struct {
       .members = 2,
       .fault_mask = WORLD_FAULT_ALL,
       .faults_ms = 20000,
-      .recovery_ms = 10000}},
+      .recovery_ms = 20000}},
     {"who was cut off when a member came does not let that one call, and it leads",
-     {.seed = 2224, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 10000}},
+     {.seed = 2224, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 20000}},
 };
 
 START_TEST(what_was_found_stays_mended)
