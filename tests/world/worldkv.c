@@ -53,8 +53,12 @@ static void on_written(struct op *op, enum err status)
         return;
     }
     const struct result *result = op->result;
+    if (result->status != OK) { /* an alarm, say: nothing was compared */
+        ask_end(ask, HISTORY_FAIL, 0);
+        return;
+    }
     int64_t revision = result->revision;
-    bool refused = result->status != OK || (result->kind == COMMAND_TXN && !result->txn.succeeded);
+    bool refused = result->kind == COMMAND_TXN && !result->txn.succeeded;
     if (result->kind == COMMAND_DELETE_RANGE && result->delete_range.deleted == 0) {
         ask->event.flags |= HISTORY_UNCHANGED;
     }

@@ -60,7 +60,8 @@ static void do_change(struct world *world, const struct world_event *event)
 {
     struct change *change = event->ptr;
     struct server *server = world->members[event->place]->now->server;
-    enum err err = server_check_change(server, &change->command);
+    bool is_alarm = change->command.kind == COMMAND_ALARM;
+    enum err err = is_alarm ? OK : server_check_change(server, &change->command);
     if (err != OK) {
         operator_of(world)->is_asking = false;
         world_note(world, "operator: is refused", (uint64_t)change->command.kind, err);
@@ -80,7 +81,12 @@ static void ask(struct world *world, enum command_kind kind, uint64_t id)
     ASSERT(change != NULL);
     change->world = world;
     change->url = bytes_of_str(op->place->url);
-    change->command = (struct command){.kind = kind, .member = {.id = id}};
+    if (kind == COMMAND_ALARM) {
+        change->command = (struct command){
+            .kind = kind, .alarm = {.type = ALARM_CORRUPT, .member_id = id, .is_clear = true}};
+    } else {
+        change->command = (struct command){.kind = kind, .member = {.id = id}};
+    }
     if (kind == COMMAND_MEMBER_ADD) {
         change->command.member.learner = op->learner;
         change->command.member.peer_urls = &change->url;
@@ -177,10 +183,30 @@ static void look_at_newcomer(struct world *world)
     }
 }
 
+/* Whoever was called damaged, and is gone, is a reason to refuse writes no more. */
+static void look_at_alarms(struct world *world)
+{
+    struct worldmember *leader = worldmember_leader(world);
+    if (leader == NULL || operator_of(world)->place == NULL) {
+        return;
+    }
+    const struct alarm *alarms;
+    size_t count = alarm_list(fsm_alarms(server_fsm(leader->now->server)), &alarms);
+    for (size_t i = 0; i < count; i++) {
+        bool known;
+        if (alarms[i].type == ALARM_CORRUPT &&
+            find_member(world, alarms[i].member_id, &known) == NULL && known) {
+            ask(world, COMMAND_ALARM, alarms[i].member_id);
+            return;
+        }
+    }
+}
+
 static void on_look(struct world *world, const struct world_event *event)
 {
     switch (operator_of(world)->step) {
     case OPERATOR_IDLE:
+        look_at_alarms(world);
         break;
     case OPERATOR_REMOVING:
         look_at_removal(world);
