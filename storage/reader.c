@@ -39,17 +39,23 @@ enum err readers_init(struct readers *readers, struct env *env, const char *path
     return open_conns(readers, path, vfs, why);
 }
 
+static void start_job(struct readers *readers, struct job *job);
+static void end_job(struct job *job);
+
+/* While a file takes the place of another one requests wait, and a close may come before it is
+ * there. */
 void readers_fini(struct readers *readers)
 {
     if (readers->worker != NULL) {
         worker_close(readers->worker);
         readers->worker = NULL;
-        ASSERT(queue_empty(&readers->waiting));
+        struct queue *link;
+        while ((link = queue_pop_front(&readers->waiting)) != NULL) {
+            end_job(QUEUE_ELEM(link, struct job, link));
+        }
     }
     close_conns(readers);
 }
-
-static void start_job(struct readers *readers, struct job *job);
 
 /* The connection of a request that has ended goes to the next. */
 static void give_back(struct readers *readers, struct conn *conn)
@@ -243,4 +249,23 @@ static void start_job(struct readers *readers, struct job *job)
         CONTAINER_OF(job, struct backend_check, job)->conn = conn;
     }
     worker_submit(readers->worker, job);
+}
+
+/* It has not run, and does not any more. */
+static void end_job(struct job *job)
+{
+    if (job->work == fetch_work) {
+        struct backend_fetch *fetch = CONTAINER_OF(job, struct backend_fetch, job);
+        fetch->status = ERR_STOPPED;
+        fetch->cb(fetch);
+    } else if (job->work == scan_work) {
+        struct backend_scan *scan = CONTAINER_OF(job, struct backend_scan, job);
+        scan->status = ERR_STOPPED;
+        scan->cb(scan);
+    } else {
+        ASSERT(job->work == check_work);
+        struct backend_check *check = CONTAINER_OF(job, struct backend_check, job);
+        check->status = ERR_STOPPED;
+        check->cb(check);
+    }
 }

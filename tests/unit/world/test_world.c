@@ -106,8 +106,8 @@ START_TEST(a_smaller_run_fails_as_the_large_one)
         worldrun_one(&options, true, &outcome);
     }
     ck_assert(!outcome.is_good);
-    struct world_options smaller = worldshrink(&options, &outcome, 3);
-    ck_assert_uint_lt(smaller.faults_ms, options.faults_ms);
+    struct world_options smaller = worldshrink(&options, &outcome, 60);
+    ck_assert(smaller.faults_ms < options.faults_ms || smaller.fault_mask != outcome.faults);
     struct worldrun_outcome again;
     worldrun_one(&smaller, true, &again);
     ck_assert(!again.is_good);
