@@ -575,7 +575,8 @@ START_TEST(a_crash_leaves_the_old_state_or_the_new_one)
     unsigned olds = 0;
     unsigned news = 0;
     struct fixture whole = f;
-    for (uint64_t op = first; op <= last; op = first + effort_next(op - first, 8)) {
+    for (uint64_t next, op = first; op <= last; op = op < last && next > last ? last : next) {
+        next = first + effort_next(op - first, 8); /* the last one is always tried */
         for (uint64_t chance = 0; chance < chances; chance++) {
             f.fake = env_fake_new(3);
             f.disk = fs_fault_crash(whole.disk, op, chance * 1000 + chance);
