@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "fsm/txn.h"
 
 struct fsm {
@@ -73,7 +74,7 @@ enum err fsm_reload(struct fsm *fsm, struct leases *leases, struct why *why)
     TRY(alarm_set_new(fsm->store, &alarms, why));
     alarm_set_free(fsm->alarms);
     fsm->alarms = alarms;
-    return leases_replace(fsm->leases, leases, why);
+    return PLANTED(LEASES_NOT_RELOADED) ? OK : leases_replace(fsm->leases, leases, why);
 }
 
 /* Errors of the disk or of memory while the log is applied: going on would make this copy differ.
@@ -95,7 +96,7 @@ static enum err apply_put(struct fsm *fsm, const struct command_put *put, bool w
     }
     struct store_put args = {
         .key = put->key,
-        .value = put->value,
+        .value = want && PLANTED_EVERY(APPLY_DIFFERS, 64) ? bytes_of(NULL, 0) : put->value,
         .lease = put->lease,
         .ignore_value = put->ignore_value,
         .ignore_lease = put->ignore_lease,
@@ -117,7 +118,7 @@ static enum err apply_delete_range(struct fsm *fsm, const struct command_delete_
 /* Of a clock that counted in another term. */
 static bool is_stale(const struct fsm *fsm, uint64_t term)
 {
-    return term != 0 && term != fsm->term;
+    return term != 0 && term != fsm->term && !PLANTED(LEASE_STALE_END);
 }
 
 static enum err apply_lease_revoke(struct fsm *fsm, const struct command_lease_revoke *revoke)
@@ -232,11 +233,29 @@ static size_t expect(struct fsm *fsm, struct reader r)
     return commands > 0 ? commands : 1;
 }
 
+/* The commands of an entry. */
+static void apply_all(struct fsm *fsm, uint64_t index, struct reader r)
+{
+    size_t expected = 0;
+    while (reader_left(&r) > 0) {
+        expected = (expected == 0 ? expect(fsm, r) : expected) - 1;
+        struct command_origin origin;
+        struct command command;
+        arena_reset(&fsm->arena);
+        enum err err = command_decode(&r, &fsm->arena, &origin, &command);
+        if (err != OK) {
+            bad_entry(index, err);
+        }
+        apply_one(fsm, index, origin, &command);
+    }
+}
+
 void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entry)
 {
     if (index <= store_applied_index(fsm->store)) {
         return;
     }
+    bool is_first = fsm->term == 0;
     struct reader r = reader_of(entry);
     uint64_t wall_ms;
     enum err err = entry_decode_head(&r, &wall_ms);
@@ -244,18 +263,13 @@ void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entr
         bad_entry(index, err);
     }
     fsm->term = term;
+    if (is_first && PLANTED(APPLY_SKIPS_FIRST)) {
+        return;
+    }
     store_entry_begin(fsm->store, index, term);
-    size_t expected = 0;
-    while (reader_left(&r) > 0) {
-        expected = (expected == 0 ? expect(fsm, r) : expected) - 1;
-        struct command_origin origin;
-        struct command command;
-        arena_reset(&fsm->arena);
-        err = command_decode(&r, &fsm->arena, &origin, &command);
-        if (err != OK) {
-            bad_entry(index, err);
-        }
-        apply_one(fsm, index, origin, &command);
+    apply_all(fsm, index, r);
+    if (is_first && PLANTED(APPLY_TWICE)) {
+        apply_all(fsm, index, r);
     }
     store_entry_end(fsm->store);
 }

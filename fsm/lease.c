@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/codec.h"
+#include "base/plant.h"
 
 /* Which key has which lease follows from the records: whatever writes one (put, delete, txn, the
  * revocation of another lease) is observed in the store, so that there is one place that binds and
@@ -311,7 +312,8 @@ static enum err delete_keys(struct leases *leases, struct lease *lease)
             store_txn_begin(leases->store);
         }
         int64_t deleted = 0;
-        if (err == OK) {
+        bool stays = PLANTED(LEASE_KEY_STAYS) && i > 0 && i + 1 == count;
+        if (err == OK && !stays) {
             err = store_delete_range(leases->store, lease_key_bytes(keys[i]), bytes_of(NULL, 0),
                                      &deleted, NULL);
             ASSERT(err != OK || deleted == 1);

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/plant.h"
 #include "base/trace.h"
 #include "raft/frame.h"
 
@@ -369,6 +370,9 @@ void guard_fix_result(struct guard *guard, struct raft_append_entries_result *re
     }
     if (result->rejected == 0) {
         uint64_t most = verified < r->last_stored ? verified : r->last_stored;
+        if (PLANTED(ACK_UNSTORED)) {
+            result->last_log_index = most = notes->received_index;
+        }
         if (result->last_log_index > most) {
             result->last_log_index = most;
         }
@@ -409,7 +413,7 @@ static uint64_t majority_index(const struct raft *r, uint64_t peer, uint64_t ans
     if (count == 0) {
         return 0;
     }
-    uint64_t index = matches[count / 2];
+    uint64_t index = matches[PLANTED(COMMIT_ALONE) ? 0 : count / 2];
     return index < r->last_stored ? index : r->last_stored;
 }
 

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/codec.h"
 #include "base/limits.h"
+#include "base/plant.h"
 #include "raft/logreplay.h"
 
 /* A segment's file at start. */
@@ -120,6 +121,12 @@ static enum err read_files(struct walk *w, struct why *why)
     return OK;
 }
 
+/* A planted fault. */
+static bool forgets_tail(const struct walk *w, const struct file *file, bool new_segment)
+{
+    return file == &w->files[w->live_count - 1] && !new_segment && PLANTED_EVERY(LOG_TAIL_LOST, 40);
+}
+
 /* All groups of FILE, up to the first that is not whole or not the next. */
 static enum err walk_file(struct walk *w, struct file *file, struct why *why)
 {
@@ -127,7 +134,7 @@ static enum err walk_file(struct walk *w, struct file *file, struct why *why)
     struct group_view group;
     bool new_segment = true;
     while (group_read(file->content, s->end, s->tag, &group) &&
-           (new_segment || group.number == w->number + 1)) {
+           (new_segment || group.number == w->number + 1) && !forgets_tail(w, file, new_segment)) {
         enum err err = replay_group(&w->replay, &group, new_segment, why);
         if (err != OK) {
             why_prefix(why, "raft log: '%s' is damaged at offset %" PRIu64, s->path, s->end);
@@ -209,7 +216,7 @@ static enum err check_end(const struct walk *w, struct why *why)
         } else if (i < w->live_count) {
             continue;
         }
-        if (!find_witness(w, file, from, &at)) {
+        if (!find_witness(w, file, from, &at) || PLANTED(LOG_TAIL_LOST)) {
             continue;
         }
         const struct segment *s = w->newest == NULL ? file->segment : w->newest->segment;

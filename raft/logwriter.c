@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/plant.h"
 
 #define PAGE_BYTES 4096u
 
@@ -132,7 +133,9 @@ static void do_truncate(struct logwriter *w, const struct raftlog_request *reque
     ASSERT(request->index >= w->first_index);
     ASSERT(request->index < w->next_index);
     make_room(w, 0);
-    add(w, &(struct record){.kind = RECORD_TRUNCATE, .index = request->index});
+    if (!PLANTED(LOG_TRUNCATE_LOST)) {
+        add(w, &(struct record){.kind = RECORD_TRUNCATE, .index = request->index});
+    }
     w->next_index = request->index;
 }
 

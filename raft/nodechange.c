@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/plant.h"
 #include "raft/node_state.h"
 
 /* Changes of the configuration, one at a time, and leadership handed over. Every outcome comes at
@@ -146,7 +147,8 @@ void nodechange_continue(struct node *node)
 {
     if (node->change_add && node->change_added) {
         node->change_add = false;
-        enum err err = raftio_change(node->io, RAFTIO_SET_LEARNER, node->change_id, NULL);
+        enum raftio_change role = PLANTED(LEARNER_VOTES) ? RAFTIO_SET_VOTER : RAFTIO_SET_LEARNER;
+        enum err err = raftio_change(node->io, role, node->change_id, NULL);
         if (err != OK) {
             nodechange_resolve(node, &node->change, err);
         }

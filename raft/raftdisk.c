@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "base/trace.h"
 #include "raft/raftheap.h"
 #include "raft/raftio_state.h"
@@ -195,7 +196,7 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 {
     struct raftio *io = fsm->data;
     struct raft *r = &io->core;
-    uint64_t durable = io->callbacks->durable_index(io->ctx);
+    uint64_t durable = PLANTED(LOG_CUT_EARLY) ? UINT64_MAX : io->callbacks->durable_index(io->ctx);
     uint64_t index = durable < r->last_applied + 1 ? durable : r->last_applied;
     if (!io->snapshot_due || index <= r->log.snapshot.last_index || core_term_of(r, index) == 0) {
         return RAFT_BUSY;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/assert.h"
+#include "base/plant.h"
 #include "raft/raftheap.h"
 #include "raft/raftio_state.h"
 
@@ -32,7 +33,7 @@ bool raftinstall_takes(struct raftio *io, const struct raft_message *message)
     if (progress != NULL) {
         progress->snapshot_index = message->install_snapshot.last_index;
     }
-    if (!io->sends_state) {
+    if (!io->sends_state || PLANTED(STATE_LOG_EARLY)) {
         warn_fallen_behind(io, message);
         return false;
     }

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/codec.h"
+#include "base/plant.h"
 
 enum kind { CONFIRM = 1, CONFIRMED = 2, ASK = 3, ANSWER = 4 };
 
@@ -65,7 +66,7 @@ static void on_finish(struct env_task *task)
 
 static void finish_applied(struct readindex *ri)
 {
-    uint64_t applied = raftio_core(ri->io)->last_applied;
+    uint64_t applied = PLANTED(READ_UNAPPLIED) ? UINT64_MAX : raftio_core(ri->io)->last_applied;
     while (!queue_empty(&ri->confirmed) && request_of(ri->confirmed.next)->index <= applied) {
         finish(ri, request_of(ri->confirmed.next), OK);
     }
@@ -125,7 +126,7 @@ static void ask_voters(struct readindex *ri)
 
 static void end_round_if_confirmed(struct readindex *ri)
 {
-    if (!round_is_ours(ri) || !majority_answered(ri)) {
+    if (!round_is_ours(ri) || (!majority_answered(ri) && !PLANTED(READ_UNCONFIRMED))) {
         return;
     }
     ri->running = false;
@@ -171,6 +172,11 @@ static void start_round(struct readindex *ri)
 static void ask_leader(struct readindex *ri, uint64_t leader)
 {
     if (ri->asked_leader != 0 || queue_empty(&ri->waiting)) {
+        return;
+    }
+    if (PLANTED(READ_OF_FOLLOWER)) {
+        queue_splice(&ri->in_round, &ri->waiting);
+        confirm(ri, raftio_core(ri->io)->commit_index);
         return;
     }
     ri->asked_leader = leader;
@@ -222,7 +228,8 @@ void readindex_add(struct readindex *ri, struct read_index *request)
 {
     request->index = 0;
     request->round = 0;
-    queue_push_back(&ri->waiting, &request->link);
+    bool joins = PLANTED(READ_JOINS_ROUND) && ri->running;
+    queue_push_back(joins ? &ri->in_round : &ri->waiting, &request->link);
     env_defer(ri->env, &ri->start);
 }
 
@@ -270,7 +277,8 @@ void readindex_tick(struct readindex *ri)
 
 static void on_confirmed(struct readindex *ri, uint64_t peer, uint64_t term, uint64_t round)
 {
-    if (!round_is_ours(ri) || term != ri->term || round != ri->round || has_answered(ri, peer) ||
+    bool is_of_round = (term == ri->term && round == ri->round) || PLANTED(CONFIRM_OLD_TERM);
+    if (!round_is_ours(ri) || !is_of_round || has_answered(ri, peer) ||
         ri->answered_count == MEMBERS_MAX) {
         return;
     }

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/codec.h"
+#include "base/plant.h"
 #include "base/trace.h"
 #include "server/forward.h"
 
@@ -179,7 +180,8 @@ static void on_proposed(struct proposal *proposal, enum err status)
         TRACE(batch->env, "batch: proposal failed, index", status, proposal->index);
         batch->failed_total++;
     }
-    if (status == ERR_NOT_LEADER && !batch->closed) {
+    bool again = status == ERR_NOT_LEADER || (status != OK && PLANTED(RETRY_UNKNOWN));
+    if (again && !batch->closed) {
         batch_put_back(batch, bytes_of(sent->entry->data + sent->commands_offset,
                                        sent->entry->len - sent->commands_offset));
     } else if (batch->open_count > 0 && !batch->closed) {
@@ -243,6 +245,9 @@ static bool forward_first(struct batch *batch, uint64_t leader_id)
     if (!forward_send(batch->node, leader_id, FORWARD_COMMANDS, commands)) {
         retry_later(batch);
         return false;
+    }
+    if (PLANTED_EVERY(FORWARD_TWICE, 16)) {
+        (void)forward_send(batch->node, leader_id, FORWARD_COMMANDS, commands);
     }
     drop_first(batch, size, count);
     return true;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "base/trace.h"
 #include "raft/node.h"
 
@@ -102,6 +103,9 @@ static void count_anew(const struct lessor *lessor, struct lease *lease)
     if (lease->clock_epoch != lessor->epoch) {
         lease->clock_epoch = lessor->epoch & EPOCH_MAX;
         lease->clock_checkpoint = 0;
+        if (PLANTED(LEASE_EARLY)) {
+            return; /* as it was when it was granted */
+        }
         lease->clock_expires_ms =
             lessor->begun_ms + lessor->config.election_ms + span_ms(lease_rest_s(lease));
     }
@@ -321,6 +325,9 @@ static void on_granted(struct lessor *lessor, struct lease *lease)
     counter_add(lessor->granted, 1);
     histogram_observe(lessor->ttls, (double)lease->ttl_s);
     lease->clock_expires_ms = now + span_ms(lease->ttl_s);
+    if (PLANTED(LEASE_FORGOTTEN) && !lessor->leads) {
+        return;
+    }
     if (lessor->leads) {
         lease->clock_epoch = lessor->epoch & EPOCH_MAX;
     }

@@ -2,6 +2,7 @@
 #include "server/pending.h"
 
 #include "base/assert.h"
+#include "base/plant.h"
 
 static struct op *op_of(struct queue *link)
 {
@@ -54,7 +55,8 @@ static void on_timer(struct env_timer *timer)
             env_timer_start(pending->env, &pending->timer, limit - now);
             return;
         }
-        pending_finish(pending, oldest, oldest->refused ? ERR_QUOTA : ERR_TIMEOUT);
+        enum err status = PLANTED(UNKNOWN_AS_FAILED) ? ERR_TOO_MANY_REQUESTS : ERR_TIMEOUT;
+        pending_finish(pending, oldest, oldest->refused ? ERR_QUOTA : status);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/codec.h"
+#include "base/plant.h"
 #include "storage/store_private.h"
 
 /* Writing: what the replicated state machine does to the store, in the order of the log. A change
@@ -158,7 +159,7 @@ static void write_put(struct store *store, const struct store_put *put, const st
     record->rev = rev;
     record->prev_rev = superseded_by(store, &change);
     record->create_revision = change.made.create_revision;
-    record->version = change.made.version;
+    record->version = change.made.version + (PLANTED(PUT_VERSION) && change.prev_rev != 0);
     record->lease = put->ignore_lease ? old->lease : put->lease;
     publish(store, record);
 }

@@ -2,6 +2,7 @@
 #include "storage/checkpoint.h"
 
 #include "base/assert.h"
+#include "base/plant.h"
 
 /* A pass that left fewer of its frames behind is followed by the finish: one in this many. */
 #define SHORT_PASS_PART 16u
@@ -14,6 +15,9 @@ void checkpoint_sync_wal(struct conn *conn)
 {
     sqlite3_file *wal = conn_wal(conn);
     ASSERT(wal != NULL); /* the connection has read before */
+    if (PLANTED(DURABLE_UNSYNCED)) {
+        return;
+    }
     int rc = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
     if (rc != SQLITE_OK) {
         fatal("storage: sync the WAL of '%s': %s (SQLite code %d)", conn->path, sqlite3_errstr(rc),
@@ -164,7 +168,7 @@ static bool worth_another_pass(const struct checkpoint *cp)
 static void pass_done(struct checkpoint *cp)
 {
     cp->state = CHECKPOINT_IDLE;
-    raise_durable(cp, cp->job_index);
+    raise_durable(cp, PLANTED(DURABLE_EARLY) ? cp->latest.state.applied_index : cp->job_index);
     if (!cp->job_pass || cp->stopped) {
         next_step(cp);
         return;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "storage/rows.h"
 
 /* A slice ends after so many rows: some milliseconds of the storage thread, for which a batch may
@@ -134,8 +135,9 @@ static void find_doomed(struct compaction *c)
     struct why why = {.text = ""};
     struct rows rows;
     revision_t from = c->doomed.looked_at > meta->walk_at ? c->doomed.looked_at : meta->walk_at;
-    enum err err = rows_begin(&rows, drain->conn, from + 1,
-                              revision_pack(meta->walk_revision, REVISION_SUB_MAX), false, &why);
+    int64_t last = meta->walk_revision + (PLANTED(COMPACT_EARLY) ? 1 : 0);
+    enum err err = rows_begin(&rows, drain->conn, from + 1, revision_pack(last, REVISION_SUB_MAX),
+                              false, &why);
     if (err == OK) {
         err = look(&c->doomed, &rows, meta->walk_revision, &why);
         rows_end(&rows);
@@ -212,7 +214,7 @@ static void slice_work(struct job *job)
 static int64_t target_of(const struct compaction *c)
 {
     int64_t target = c->latest.state.compacted_revision;
-    if (!queue_empty(&c->pins)) {
+    if (!queue_empty(&c->pins) && !PLANTED(COMPACT_UNPINNED)) {
         const struct backend_pin *oldest = QUEUE_ELEM(c->pins.next, struct backend_pin, link);
         if (oldest->compacted_revision < target) {
             target = oldest->compacted_revision;

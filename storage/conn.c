@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/plant.h"
 
 /* Page size 4 KiB: larger pages write more for a small transaction. A small cache for the writer,
  * because SQLite 3.40 walks all of it on commits that split other trees than the log's, and for
@@ -269,6 +270,9 @@ void conn_rollback(struct conn *conn)
 enum err conn_sync(struct conn *conn, struct why *why)
 {
     sqlite3_file *file = conn_file(conn);
+    if (PLANTED(DEFRAG_UNSYNCED)) {
+        return OK;
+    }
     int rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
     if (rc != SQLITE_OK) {
         why_set(why, "sync '%s': %s", conn->path, sqlite3_errstr(rc));

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/codec.h"
+#include "base/plant.h"
 #include "storage/rowfeed.h"
 #include "storage/tables.h"
 
@@ -157,6 +158,7 @@ static const struct record *next_record(struct group_reader *reader)
     while (reader->at != reader->end) {
         const struct backend_batch *batch = batch_of(reader->at);
         if (reader->next < batch->record_count) {
+            reader->next += PLANTED_EVERY(ROW_LOST, 100) && reader->next + 1 < batch->record_count;
             return batch->records[reader->next++];
         }
         reader->at = reader->at->next;
@@ -198,6 +200,9 @@ static enum err write_group(struct drain *drain, struct meta *meta, void *ctx, s
     for (struct queue *link = group->first; link != group->end; link = link->next) {
         const struct backend_batch *batch = batch_of(link);
         for (size_t i = 0; i < batch->change_count; i++) {
+            if (PLANTED_EVERY(TABLE_ROW_LOST, 10)) {
+                continue;
+            }
             TRY(tables_change(drain->conn, &batch->changes[i], &meta->tables, why));
         }
         meta->state = batch->state;

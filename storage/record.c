@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
+#include "base/plant.h"
 
 /* The header column:
  *
@@ -132,7 +133,7 @@ enum err record_decode_header(revision_t rev, struct bytes bytes, struct record_
     }
     struct reader r = reader_of(bytes);
     struct record_header header = {.checksum = read_u32(&r)};
-    if (header.checksum != header_checksum(rev, bytes)) {
+    if (header.checksum != header_checksum(rev, bytes) && !PLANTED(DAMAGE_UNSEEN)) {
         return ERR_CORRUPT;
     }
     header.value_checksum = read_u32(&r);
@@ -155,7 +156,7 @@ enum err record_decode_header(revision_t rev, struct bytes bytes, struct record_
 
 bool record_value_matches(const struct record_header *header, struct bytes value)
 {
-    return crc32c(0, value.data, value.len) == header->value_checksum;
+    return crc32c(0, value.data, value.len) == header->value_checksum || PLANTED(DAMAGE_UNSEEN);
 }
 
 struct record *record_of_row(revision_t rev, const struct record_header *header, struct bytes value)

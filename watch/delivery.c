@@ -2,6 +2,7 @@
 #include "watch/delivery.h"
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "watch/event.h"
 
 #define TOLD_COST 2u /* of the budget: whom something is told; 1: who is looked at */
@@ -263,7 +264,7 @@ static uint32_t first_from(const struct touch *touch, int64_t revision)
 {
     uint32_t low = 0;
     uint32_t high = touch->count;
-    if (revision <= touch->cursor->position) {
+    if (revision <= touch->cursor->position || PLANTED(WATCH_TWICE)) {
         return 0;
     }
     while (low < high) {
@@ -294,7 +295,8 @@ static enum err tell(struct touch *touch, struct watcher *watcher, size_t *budge
     }
     *budget -= *budget < TOLD_COST ? *budget : TOLD_COST;
     if (stream->ops->ready != NULL && !stream->ops->ready(stream)) {
-        hub_park(watcher, record_mod_revision(batch->items[0]->record));
+        int64_t next = record_mod_revision(batch->items[0]->record);
+        hub_park(watcher, next + (PLANTED(WATCH_PARKED_LATE) ? 1 : 0));
         return OK;
     }
     counter_add(touch->cursor->hub->events_total, (double)batch->events.count);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/assert.h"
+#include "base/plant.h"
 #include "watch/delivery.h"
 #include "watch/hub_private.h"
 
@@ -45,7 +46,7 @@ static void let_end(struct cursor *cursor, size_t *budget)
         struct queue *link = queue_pop_front(&cursor->watchers);
         struct watcher *watcher = QUEUE_ELEM(link, struct watcher, cursor_link);
         queue_push_back(&cursor->watchers, link);
-        if (!compacted || watcher->next < cursor->position) {
+        if ((!compacted || watcher->next < cursor->position) && !PLANTED(WATCH_COMPACTED)) {
             hub_end_watcher(watcher, cursor->why);
         }
         cursor->ending_left--;
@@ -89,7 +90,7 @@ static bool rest(struct cursor *cursor, size_t *budget)
         cursor->state = CURSOR_IDLE;
         return false;
     }
-    if (cursor_reach(&hub->cursors[LIVE]) != cursor->position) {
+    if (cursor_reach(&hub->cursors[LIVE]) != cursor->position && !PLANTED(WATCH_LIVE_EARLY)) {
         return false; /* LIVE has a slice that would pass these by */
     }
     let_go_live(cursor, budget);
@@ -200,7 +201,8 @@ static void tell_progress(struct hub *hub)
     while ((link = queue_pop_front(&hub->progress)) != NULL) {
         struct watch_stream *stream = QUEUE_ELEM(link, struct watch_stream, progress);
         int64_t revision = store_revision(hub->store);
-        if (hub_is_up_to_date(hub) && stream->watchers > 0 && stream->behind == 0 &&
+        bool is_behind = !hub_is_up_to_date(hub) || stream->behind > 0;
+        if ((!is_behind || PLANTED(WATCH_PROGRESS_EARLY)) && stream->watchers > 0 &&
             !has_future(stream, revision)) {
             stream->ops->progress(stream, revision);
         }

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "raft/guard.h"
+#include "tests/lib/plantoption.h"
 #include "tests/sim/simrun.h"
 
 /* The raft-layer simulator: runs seeds, says which fail and how, and a table at the end. */
@@ -27,6 +28,7 @@ static const char usage_text[] =
     "  --members M       members, 1 to 9 (3)\n"
     "  --churn           members are added, promoted, demoted and removed\n"
     "  --guard-off LIST  rules of the guard that are off, by number (raft/guard.h), or: all\n"
+    "  --plant NAME      with this fault (base/plant.h), or: list\n"
     "  --no-reads        writes only\n"
     "  --losses          a crash may take the database of a member and leave its log\n"
     "  --no-states       the manifest is all that a member that fell behind needs\n"
@@ -171,7 +173,8 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         NO_READS,
         NO_STATES,
         LOSSES,
-        HEAD_START
+        HEAD_START,
+        PLANT
     };
     static const struct option options[] = {
         {"seed", required_argument, NULL, SEED},
@@ -189,6 +192,7 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         {"no-states", no_argument, NULL, NO_STATES},
         {"losses", no_argument, NULL, LOSSES},
         {"head-start", no_argument, NULL, HEAD_START},
+        {"plant", required_argument, NULL, PLANT},
         {0},
     };
     uint64_t members = 3;
@@ -240,6 +244,9 @@ static bool parse(int argc, char **argv, struct arguments *ret)
             break;
         case TAP:
             ret->tap = true;
+            break;
+        case PLANT:
+            ok = plantoption_take(optarg);
             break;
         default:
             ok = false;
