@@ -189,11 +189,12 @@ static void lead(unsigned who)
     env_fake_run(fake);
 }
 
-/* Let MS pass, committing what is proposed at once unless it is held; an hour in longer steps. */
+/* Let MS pass, committing what is proposed at once unless it is held; a long time in longer steps.
+ */
 static void pass(uint64_t ms)
 {
     uint64_t until = now() + ms;
-    uint64_t step = ms > 600000 ? 200 : 10;
+    uint64_t step = ms < 20000 ? 10 : ms < 400000 ? ms / 2000 : 200;
     while (now() < until) {
         env_fake_advance(fake, until - now() < step ? until - now() : step);
         while (!hold && pending_count > 0) {
