@@ -413,7 +413,7 @@ static uint64_t majority_index(const struct raft *r, uint64_t peer, uint64_t ans
     if (count == 0) {
         return 0;
     }
-    uint64_t index = matches[PLANTED(COMMIT_ALONE) ? 0 : count / 2];
+    uint64_t index = matches[count / 2];
     return index < r->last_stored ? index : r->last_stored;
 }
 
@@ -437,6 +437,9 @@ static void before_answer(struct guard *guard, uint64_t peer,
     }
     if (guard->bare) {
         candidate = r->commit_index;
+    }
+    if (PLANTED(COMMIT_ALONE) && r->commit_index < r->last_stored) {
+        r->commit_index = r->last_stored;
     }
     guard->true_last_stored = r->last_stored;
     r->last_stored = candidate > r->commit_index ? candidate : r->commit_index;
