@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "tests/lib/plantoption.h"
 #include "tests/world/worldshrink.h"
 
 #define SHRINK_SECONDS 60
@@ -41,6 +42,7 @@ static const char usage_text[] =
     "  --history FILE    what clients saw, when it was wrong\n"
     "  --no-shrink       do not look for a smaller run that fails as the first one did\n"
     "  --no-sync         members do not sync their logs: what loses power loses writes\n"
+    "  --plant NAME      with this fault (base/plant.h), or: list\n"
     "  --twice           run each seed twice and compare\n"
     "  --tap             print a line of TAP for each seed\n"
     "faults:";
@@ -242,6 +244,7 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         {"history", required_argument, NULL, 'h'},
         {"no-shrink", no_argument, NULL, 'n'},
         {"no-sync", no_argument, NULL, 'y'},
+        {"plant", required_argument, NULL, 'p'},
         {"twice", no_argument, NULL, '2'},
         {"tap", no_argument, NULL, 'T'},
         {0},
@@ -277,6 +280,9 @@ static bool parse(int argc, char **argv, struct arguments *ret)
             break;
         case 'w':
             ok = parse_number(optarg, UINT32_MAX, &ret->shown);
+            break;
+        case 'p':
+            ok = plantoption_take(optarg);
             break;
         case 'h':
             ret->world.history_path = optarg;

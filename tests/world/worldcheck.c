@@ -224,6 +224,25 @@ static void check_leader(struct worldmember *member, struct node *node)
     }
 }
 
+/* Who leads has applied that somebody is no learner any more before it makes a voter of it. */
+static void check_voters(struct worldmember *member, struct node *node)
+{
+    if (node_role(node) != NODE_LEADER || !node_ready(node)) {
+        return;
+    }
+    const struct cluster *cluster = server_cluster(member->now->server);
+    const struct node_member *members;
+    size_t count = node_members(node, &members);
+    for (size_t i = 0; i < count; i++) {
+        const struct cluster_member *known = cluster_member(cluster, members[i].id);
+        if (known != NULL && known->learner && members[i].role == MEMBER_VOTER) {
+            world_fail(member->world, "voters",
+                       "the leader at %u counts the learner %llx as a voter", member->place,
+                       (ull)members[i].id);
+        }
+    }
+}
+
 /* ---- states ---- */
 
 static void check_state(struct worldmember *member, const struct store *store)
@@ -308,6 +327,7 @@ void worldcheck_member(struct worldmember *member)
     const struct store *store = server_store(server);
     check_commits(member, node);
     check_leader(member, node);
+    check_voters(member, node);
     check_state(member, store);
     check_tables(member, store);
     check_durable(member, store);

@@ -9,6 +9,7 @@
  *
  *   leader   at most one in a term; who begins to lead has all that is committed
  *   vote     nobody votes twice in a term, and no term goes back, over all lives of a member
+ *   voters   no learner of the cluster has a vote
  *   log      an index and a term name one entry, and one entry before it, in all logs
  *   commit   a commit index never goes back, and what is committed at an index stays that;
  *            nothing is applied before
