@@ -320,7 +320,9 @@ const char *store_path(const struct store *store); /* of the database file */
 /* ---- Upkeep ---- */
 
 /* A consistent copy of all that is applied now, or a little later, in a new file at PATH, made by a
- * helper thread while writes go on. */
+ * helper thread while writes go on. Beside the database only a temporary one may be put: a sync of
+ * the directory that has failed, which for a copy is an error like another, leaves every later one
+ * in doubt, and with it the renames of the database. */
 struct store_copy_request {
     const char *path;
     bool is_temporary;      /* it need not outlive a crash, and is not synced */

@@ -208,7 +208,7 @@ static void do_copy(struct world *world, const struct world_event *event)
     remove_copy(member);
     member->is_copying = true;
     copying->member = member;
-    copying->request = (struct store_copy_request){.path = COPY_PATH};
+    copying->request = (struct store_copy_request){.path = COPY_PATH, .is_temporary = true};
     store_copy_start(server_store(member->now->server), &copying->request, on_copied);
 }
 
