@@ -139,7 +139,9 @@ void worldadmin_defragment(struct world *world)
 
 /* ---- copies ---- */
 
-#define COPY_PATH "data/copy.db"
+/* Not beside the database: what fails when the copy is opened would leave the syncs of its
+ * directory in doubt, and nobody would end of it. */
+#define COPY_PATH "copies/copy.db"
 
 struct copying {
     struct store_copy_request request;

@@ -275,6 +275,7 @@ static enum err open_all(struct worldmember *member, struct why *why)
 {
     struct worldlife *now = member->now;
     TRY(fs_make_dirs(fs_fault_fs(member->disk.files), RAFT_DIR, why));
+    TRY(fs_make_dirs(fs_fault_fs(member->disk.files), "copies", why));
     now->metrics = metrics_new();
     if (member->world->options.logs) {
         char name[16];
