@@ -94,7 +94,8 @@ static void on_readable(struct read_op *read, enum err status)
     struct server *server = ask->member->now->server;
     bool is_gone = client->answer == LEASE_GONE ||
                    leases_find(fsm_leases(server_fsm(server)), client->id) == NULL;
-    ask->event.number = is_gone ? -1 : client->answer / 1000;
+    int64_t left_ms = client->answer < 0 ? 0 : client->answer; /* over, and not revoked yet */
+    ask->event.number = is_gone ? -1 : left_ms / 1000;
     ask_end(ask, HISTORY_OK, store_revision(server_store(server)));
 }
 
