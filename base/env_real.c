@@ -13,6 +13,9 @@
 #define NOT_ARMED UINT64_MAX
 /* Tasks that keep deferring tasks get this many rounds a turn; then I/O has its turn. */
 #define TASK_ROUNDS_MAX 64
+/* A timer this late means that the loop stood still: the process was stopped, the machine slept, or
+ * a turn was far too long. */
+#define STALL_NS (500ull * NS_PER_MS)
 
 /* One libuv timer stands for all of ours: it is armed for the earliest of a heap. Tasks run twice a
  * turn, so that those made by timers do not wait for I/O, and those made by I/O not for the next
@@ -23,7 +26,10 @@
  *
  * While tasks wait, an idle handle is active, so that the loop neither sleeps nor ends. So it is
  * for timers without a delay, which mean the next turn: libuv counts in milliseconds, and would let
- * them wait for the next one; they fire when the idle handle is called. */
+ * them wait for the next one; they fire when the idle handle is called.
+ *
+ * After a loop has stood still, sockets come first: a timer that waits for bytes must not say that
+ * none came when they have only not been read. It fires in the check of the same turn. */
 struct env_real {
     struct env env;
     uv_loop_t *loop;
@@ -32,6 +38,7 @@ struct env_real {
     struct queue tasks[PHASE_COUNT];
     bool idle_active;  /* tasks wait, or a timer without a delay */
     bool timer_is_due; /* it was started without a delay */
+    bool io_first;     /* the loop stood still: timers wait until sockets were polled */
     bool closing;
     unsigned handle_count; /* libuv has not given back yet */
     struct worker_set workers;
@@ -116,6 +123,7 @@ static void arm(struct env_real *real)
 static void fire_timers(struct env_real *real)
 {
     real->timer_is_due = false;
+    real->io_first = false;
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
     uint64_t seq_end = real->timers.next_seq; /* those started meanwhile wait for the next turn */
     struct heap_link *first;
@@ -129,26 +137,39 @@ static void fire_timers(struct env_real *real)
     }
 }
 
-static void on_timer(uv_timer_t *handle)
-{
-    struct env_real *real = CONTAINER_OF(handle, struct env_real, timer);
-    real->armed_ms = NOT_ARMED;
-    fire_timers(real);
-}
-
-static void on_idle(uv_idle_t *handle)
-{
-    struct env_real *real = CONTAINER_OF(handle, struct env_real, idle);
-    if (real->timer_is_due) {
-        fire_timers(real);
-    }
-}
+static void on_idle(uv_idle_t *handle);
 
 static void start_idle(struct env_real *real)
 {
     if (!real->idle_active && !real->closing) {
         must(uv_idle_start(&real->idle, on_idle));
         real->idle_active = true;
+    }
+}
+
+static bool has_stalled(const struct env_real *real)
+{
+    struct heap_link *first = heap_min(&real->timers);
+    return first != NULL && clock_ns(CLOCK_MONOTONIC) > first->key + STALL_NS;
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+    struct env_real *real = CONTAINER_OF(handle, struct env_real, timer);
+    real->armed_ms = NOT_ARMED;
+    if (has_stalled(real)) {
+        real->io_first = true;
+        start_idle(real);
+        return;
+    }
+    fire_timers(real);
+}
+
+static void on_idle(uv_idle_t *handle)
+{
+    struct env_real *real = CONTAINER_OF(handle, struct env_real, idle);
+    if (real->timer_is_due && !real->io_first) {
+        fire_timers(real);
     }
 }
 
@@ -222,7 +243,7 @@ static void run_tasks(struct env_real *real)
             ran |= run_phase(&real->tasks[phase]);
         }
         if (!ran) {
-            if (real->idle_active && !real->timer_is_due && !real->closing) {
+            if (real->idle_active && !real->timer_is_due && !real->io_first && !real->closing) {
                 must(uv_idle_stop(&real->idle));
                 real->idle_active = false;
             }
@@ -238,7 +259,11 @@ static void on_prepare(uv_prepare_t *handle)
 
 static void on_check(uv_check_t *handle)
 {
-    run_tasks(CONTAINER_OF(handle, struct env_real, check));
+    struct env_real *real = CONTAINER_OF(handle, struct env_real, check);
+    if (real->io_first) {
+        fire_timers(real);
+    }
+    run_tasks(real);
 }
 
 /* Making and ending. */

@@ -312,20 +312,61 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
 }
 
+static void pipe_open(struct pipe_io *io, struct letter_task *task)
+{
+    io->task = task;
+    ck_assert_int_eq(uv_pipe(io->fds, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE), 0);
+    ck_assert_int_eq(uv_pipe_init(&fixture.loop, &io->read_end, 0), 0);
+    ck_assert_int_eq(uv_pipe_open(&io->read_end, io->fds[0]), 0);
+    ck_assert_int_eq(uv_read_start((uv_stream_t *)&io->read_end, on_alloc, on_read), 0);
+}
+
+static void pipe_close(struct pipe_io *io)
+{
+    uv_close((uv_handle_t *)&io->read_end, NULL);
+    close(io->fds[1]);
+    run();
+}
+
 START_TEST(tasks_made_by_io_run_in_the_same_turn)
 {
     TASK(task, PHASE_FLUSH, 'f');
-    struct pipe_io io = {.task = &task};
-    ck_assert_int_eq(uv_pipe(io.fds, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE), 0);
-    ck_assert_int_eq(uv_pipe_init(&fixture.loop, &io.read_end, 0), 0);
-    ck_assert_int_eq(uv_pipe_open(&io.read_end, io.fds[0]), 0);
-    ck_assert_int_eq(uv_read_start((uv_stream_t *)&io.read_end, on_alloc, on_read), 0);
+    struct pipe_io io;
+    pipe_open(&io, &task);
     ck_assert_int_eq(write(io.fds[1], "x", 1), 1);
     ck_assert_int_ne(uv_run(&fixture.loop, UV_RUN_ONCE), 0);
     ck_assert_str_eq(fixture.trail, "if");
-    uv_close((uv_handle_t *)&io.read_end, NULL);
-    close(io.fds[1]);
+    pipe_close(&io);
+}
+END_TEST
+
+START_TEST(a_loop_that_stood_still_reads_before_timers_fire)
+{
+    TASK(task, PHASE_FLUSH, 'f');
+    struct pipe_io io;
+    pipe_open(&io, &task);
+    struct letter_timer timers[2] = {0};
+    start(&timers[0], 'a', 1);
+    start(&timers[1], 'b', 1);
+    ck_assert_int_eq(write(io.fds[1], "x", 1), 1);
+    ck_assert_int_eq(usleep(700000), 0);
+    ck_assert_int_ne(uv_run(&fixture.loop, UV_RUN_ONCE), 0);
+    ck_assert_str_eq(fixture.trail, "iabf");
+    pipe_close(&io);
+}
+END_TEST
+
+/* Nothing else keeps such a loop awake. */
+START_TEST(a_loop_that_stood_still_fires_without_io)
+{
+    struct letter_timer timers[2] = {0};
+    start(&timers[0], 'a', 1);
+    start(&timers[1], 'b', 900);
+    ck_assert_int_eq(usleep(700000), 0);
+    ck_assert_int_ne(uv_run(&fixture.loop, UV_RUN_ONCE), 0);
+    ck_assert_str_eq(fixture.trail, "a");
     run();
+    ck_assert_str_eq(fixture.trail, "ab");
 }
 END_TEST
 
@@ -392,6 +433,8 @@ static Suite *env_real_suite(void)
     tcase_add_test(tc, a_task_may_cancel_one_of_its_own_phase);
     tcase_add_test(tc, a_task_that_defers_itself_leaves_room_for_the_rest);
     tcase_add_test(tc, tasks_made_by_io_run_in_the_same_turn);
+    tcase_add_test(tc, a_loop_that_stood_still_reads_before_timers_fire);
+    tcase_add_test(tc, a_loop_that_stood_still_fires_without_io);
     tcase_add_test(tc, closing_runs_what_is_deferred);
     tcase_add_test(tc, the_clocks_are_the_systems);
     tcase_add_test(tc, random_fills_all_of_it);
