@@ -211,6 +211,18 @@ bool guard_take_held(struct guard *guard, struct raft_message *ret)
     return true;
 }
 
+/* A candidate that asks beforehand takes a term above the one it asked for as ours, and adopts it.
+ */
+void guard_fix_vote(const struct guard *guard, struct raft_request_vote_result *result)
+{
+    const struct raft *r = guard->core;
+    if (guard_on(guard, GUARD_PRE_VOTE_TERM) && result->pre_vote == raft_tribool_true &&
+        result->term < r->current_term) {
+        ASSERT(!result->vote_granted);
+        result->term = r->current_term;
+    }
+}
+
 /* ---- the follower's log ---- */
 
 void guard_drop_entries(struct raft_append_entries *append)

@@ -14,7 +14,7 @@
  *
  * Every message, tick and completion passes the guard on its way into the core and out of it:
  *
- *     frame ─▶ guard_before_recv ─▶ core ─▶ guard_fix_result ─▶ frame
+ *     frame ─▶ guard_before_recv ─▶ core ─▶ guard_fix_result, guard_fix_vote ─▶ frame
  *                                    │
  *                              guard_after: what changed?
  *
@@ -91,6 +91,11 @@ enum guard_rule {
      * whole tail prepared for a peer that is down: see flow.h. Not safety. */
     GUARD_FLOW = 19,
 
+    /* A pre-vote is refused in the term that it asked for, so that a candidate never hears of a
+     * later one: when only members of an old term have the newest log, nobody is elected again. A
+     * refusal that comes of a later term names it. Not safety. */
+    GUARD_PRE_VOTE_TERM = 20,
+
     GUARD_RULE_COUNT
 };
 
@@ -161,6 +166,8 @@ bool guard_commit_first(const struct guard *guard, const struct raft_append_entr
 /* Out of it: an answer to an append on its way to the leader, and what goes with it. */
 void guard_fix_result(struct guard *guard, struct raft_append_entries_result *result,
                       struct frame_notes *notes);
+/* And an answer to who asks for a vote. */
+void guard_fix_vote(const struct guard *guard, struct raft_request_vote_result *result);
 
 /* What is left of the message is a heartbeat: its entries have to come again. */
 void guard_drop_entries(struct raft_append_entries *append);

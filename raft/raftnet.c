@@ -105,6 +105,11 @@ static int send_message(struct raftio *io, const struct raft_message *message)
         guard_fix_result(&io->guard, &fixed.append_entries_result, &notes);
         sent = raftnet_send_frame(io, peer, LANE_URGENT, &fixed, &notes);
         break;
+    case RAFT_IO_REQUEST_VOTE_RESULT:
+        fixed = *message;
+        guard_fix_vote(&io->guard, &fixed.request_vote_result);
+        sent = raftnet_send_frame(io, peer, LANE_URGENT, &fixed, &notes);
+        break;
     case RAFT_IO_INSTALL_SNAPSHOT:
         sent = raftinstall_takes(io, message) ||
                raftnet_send_frame(io, peer, LANE_BULK, message, &notes);

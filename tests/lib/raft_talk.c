@@ -43,6 +43,16 @@ void talk_result(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t re
     net_fake_say(net, peer, &message, &notes);
 }
 
+void talk_received(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t stored,
+                   uint64_t received)
+{
+    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
+    message.append_entries_result =
+        (struct raft_append_entries_result){.term = term, .last_log_index = stored};
+    struct frame_notes notes = {.received_index = received};
+    net_fake_say(net, peer, &message, &notes);
+}
+
 void talk_refuse(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t rejected,
                  uint64_t last, uint64_t last_term)
 {
@@ -65,6 +75,18 @@ void talk_ask_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint
     net_fake_say(net, candidate, &message, NULL);
 }
 
+void talk_ask_pre_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint64_t last,
+                       uint64_t last_term)
+{
+    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE};
+    message.request_vote = (struct raft_request_vote){.term = term,
+                                                      .candidate_id = candidate,
+                                                      .last_log_index = last,
+                                                      .last_log_term = last_term,
+                                                      .pre_vote = true};
+    net_fake_say(net, candidate, &message, NULL);
+}
+
 void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vote)
 {
     struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE_RESULT};
@@ -72,6 +94,14 @@ void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vot
         .term = term,
         .vote_granted = true,
         .pre_vote = pre_vote ? raft_tribool_true : raft_tribool_false};
+    net_fake_say(net, peer, &message, NULL);
+}
+
+void talk_refuse_pre_vote(struct net_fake *net, uint64_t peer, uint64_t term)
+{
+    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE_RESULT};
+    message.request_vote_result =
+        (struct raft_request_vote_result){.term = term, .pre_vote = raft_tribool_true};
     net_fake_say(net, peer, &message, NULL);
 }
 

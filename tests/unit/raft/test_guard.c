@@ -749,6 +749,45 @@ START_TEST(a_heartbeat_asks_about_what_is_known_to_match)
 }
 END_TEST
 
+/* ---- G20 ---- */
+
+START_TEST(who_asks_in_an_old_term_is_told_of_the_new_one)
+{
+    begin("vvv", GUARD_PRE_VOTE_TERM, _i);
+    say_append(2, 5, 1, 1, 1, 0, 0);
+    env_fake_advance(solo.env, ELECTION_MS); /* and of its leader nothing is heard any more */
+    net_fake_skip(solo.net);
+    talk_ask_pre_vote(solo.net, 3, 4, 9, 3);
+    env_fake_run(solo.env);
+    struct frame frame;
+    ck_assert(net_fake_take_message(solo.net, 3, RAFT_IO_REQUEST_VOTE_RESULT, &frame));
+    const struct raft_request_vote_result *result = &frame.message.request_vote_result;
+    ck_assert(!result->vote_granted);
+    ck_assert_uint_eq(result->term, _i == WITH_RULE ? 5 : 4);
+    /* What is not of an old term is answered in the term that it asked for. */
+    talk_ask_pre_vote(solo.net, 3, 6, 9, 3);
+    env_fake_run(solo.env);
+    ck_assert(net_fake_take_message(solo.net, 3, RAFT_IO_REQUEST_VOTE_RESULT, &frame));
+    ck_assert(result->vote_granted);
+    ck_assert_uint_eq(result->term, 6);
+}
+END_TEST
+
+START_TEST(a_candidate_that_is_told_of_a_later_term_asks_in_it)
+{
+    begin("vvv", GUARD_PRE_VOTE_TERM, WITH_RULE);
+    ck_assert(campaigns(3));
+    uint64_t term = core()->current_term + 7;
+    talk_refuse_pre_vote(solo.net, 2, term);
+    env_fake_run(solo.env);
+    ck_assert_uint_eq(core()->current_term, term);
+    ck_assert_int_eq(core()->state, RAFT_FOLLOWER);
+    ck_assert(campaigns(3));
+    grant(3, term + 1, true);
+    ck_assert_uint_eq(core()->current_term, term + 1);
+}
+END_TEST
+
 static Suite *guard_suite(void)
 {
     const TTest *const both[] = {
@@ -772,6 +811,7 @@ static Suite *guard_suite(void)
         a_snapshot_has_the_configuration_of_its_index,
         a_candidate_that_gets_no_votes_asks_beforehand_again,
         a_heartbeat_asks_about_what_is_known_to_match,
+        who_asks_in_an_old_term_is_told_of_the_new_one,
     };
     Suite *suite = suite_create("guard");
     TCase *tc = tcase_create("scenes");
@@ -781,6 +821,7 @@ static Suite *guard_suite(void)
     }
     tcase_add_test(tc, a_refusal_passes_over_terms_that_cannot_match);
     tcase_add_test(tc, a_configuration_is_rolled_back_when_the_one_before_is_compacted);
+    tcase_add_test(tc, a_candidate_that_is_told_of_a_later_term_asks_in_it);
     tcase_add_test(tc, an_answer_that_cannot_be_sent_does_no_harm);
     tcase_add_test(tc, an_old_message_about_compacted_entries_is_no_news);
     tcase_add_exit_test(tc, an_old_message_about_compacted_entries_ends_the_core, FATAL_STATUS);
