@@ -389,13 +389,14 @@ void flow_before_answer(struct flow *flow, uint64_t id, struct raft_append_entri
     }
 }
 
-/* Go back to what is known to have arrived; when that is nothing, the core is still searching, and
- * tries again by itself. */
+/* Go back to what is known to have arrived, which may be less than we sent from: what a peer had
+ * only in its memory is gone with a life of it. When nothing is known, the core is still searching,
+ * and tries again by itself. */
 static void send_again(struct flow *flow, struct flow_peer *peer, struct raft_progress *progress)
 {
     progress->last_send = 0;
     uint64_t from = arrived_index(peer, progress);
-    if (is_searching(peer, progress) || core_term_of(flow->core, from) == 0) {
+    if (core_term_of(flow->core, from) == 0) {
         return;
     }
     TRACE(flow->env, "flow: sent again", peer->id, from);

@@ -225,12 +225,7 @@ START_TEST(what_has_arrived_and_is_not_stored_is_not_sent_again)
     ck_assert_uint_eq(take_all(3, 3, &messages), 3);
     for (int i = 0; i < 9; i++) {
         beat(1);
-        struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
-        message.append_entries_result =
-            (struct raft_append_entries_result){.term = term(), .last_log_index = 2};
-        net_fake_say(
-            solo.net, 3, &message,
-            &(struct frame_notes){.received_index = 3}); /* received, on its way to the disk */
+        talk_received(solo.net, 3, term(), 2, 3); /* on its way to the disk */
         solo_settle();
     }
     struct frame frame;
@@ -283,6 +278,25 @@ START_TEST(a_search_passes_over_terms_that_cannot_match)
     ck_assert_uint_eq(frame.message.append_entries.prev_log_index, 4);
     frame_release(&frame.message);
     solo_settle();
+}
+END_TEST
+
+/* Before the election it had received all that we had, and stored less: the rest is gone with its
+ * life, and is behind the place that we sent from first. */
+START_TEST(a_new_life_begins_with_what_the_old_one_had_stored)
+{
+    talk_append(solo.net, 2, 2, 1, 1, 1, 2, 5);
+    solo_settle();
+    solo_lead(false);
+    talk_received(solo.net, 3, term(), 4, 6);
+    solo_settle();
+    away(3);
+    back(3);
+    net_fake_skip(solo.net);
+    talk_received(solo.net, 3, term(), 4, 4);
+    beat(4);
+    unsigned messages;
+    ck_assert_uint_eq(take_all(3, 5, &messages), 7);
 }
 END_TEST
 
@@ -392,6 +406,7 @@ static Suite *flow_suite(void)
     TCase *search = tcase_create("search");
     tcase_add_checked_fixture(search, setup_follower, solo_teardown);
     tcase_add_test(search, a_search_passes_over_terms_that_cannot_match);
+    tcase_add_test(search, a_new_life_begins_with_what_the_old_one_had_stored);
     suite_add_tcase(suite, search);
     return suite;
 }
