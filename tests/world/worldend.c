@@ -26,6 +26,8 @@ struct end_question {
     bool has_put;
     bool has_hash;
     bool has_state;
+    struct history_item *items; /* the state */
+    uint32_t item_count;
     struct store_hash_request hash;
     struct store_range_request range;
 };
@@ -110,22 +112,39 @@ static void on_hash(struct store_hash_request *request)
     question->has_hash = request->status == OK;
 }
 
-static void note_state(struct end_question *question)
+static void keep_state(struct end_question *question)
 {
     struct world *world = question->end->world;
-    struct worldend *end = question->end;
     const struct record_list *records = &question->range.result.records;
-    struct history_item *items = calloc(records->count + 1, sizeof *items);
-    ASSERT(items != NULL);
+    question->items = calloc(records->count + 1, sizeof *question->items);
+    ASSERT(question->items != NULL);
     for (size_t i = 0; i < records->count; i++) {
         const struct record *record = records->items[i];
-        items[i] = (struct history_item){.f = HISTORY_ITEM_READ,
-                                         .key = ask_symbol(world, record_key(record)),
-                                         .value = ask_symbol(world, record_value(record)),
-                                         .mod_revision = record_mod_revision(record),
-                                         .create_revision = record->create_revision,
-                                         .version = record->version};
+        question->items[i] = (struct history_item){.f = HISTORY_ITEM_READ,
+                                                   .key = ask_symbol(world, record_key(record)),
+                                                   .value = ask_symbol(world, record_value(record)),
+                                                   .mod_revision = record_mod_revision(record),
+                                                   .create_revision = record->create_revision,
+                                                   .version = record->version};
     }
+    question->item_count = (uint32_t)records->count;
+}
+
+static void on_range(struct store_range_request *request)
+{
+    struct end_question *question = CONTAINER_OF(request, struct end_question, range);
+    question->is_asking = false;
+    question->has_state = request->status == OK;
+    if (question->has_state) {
+        keep_state(question);
+        range_result_fini(&request->result);
+    }
+}
+
+static void note_state(const struct end_question *question)
+{
+    const struct worldend *end = question->end;
+    struct world *world = end->world;
     char name[16];
     snprintf(name, sizeof name, "m%u", question->member->place);
     struct history_item range = {.key = ask_symbol(world, bytes_of_str("a")),
@@ -142,21 +161,9 @@ static void note_state(struct end_question *question)
     event.member = ask_symbol(world, bytes_of_str(name));
     event.revision = end->revision;
     event.number = question->hash.hash;
-    event.items = items;
-    event.item_count = (uint32_t)records->count;
+    event.items = question->items;
+    event.item_count = question->item_count;
     history_add(world->clients->history, &event);
-    free(items);
-}
-
-static void on_range(struct store_range_request *request)
-{
-    struct end_question *question = CONTAINER_OF(request, struct end_question, range);
-    question->is_asking = false;
-    question->has_state = request->status == OK;
-    if (question->has_state) {
-        note_state(question);
-        range_result_fini(&request->result);
-    }
 }
 
 static void do_ask(struct world *world, const struct world_event *event)
@@ -242,6 +249,34 @@ static struct worldmember *newest_member(struct world *world)
     return has_all ? newest : NULL;
 }
 
+static void forget_answers(struct worldend *end)
+{
+    for (unsigned place = 1; place <= end->world->places; place++) {
+        struct end_question *question = &end->questions[place];
+        free(question->items);
+        question->items = NULL;
+        question->has_hash = false;
+        question->has_state = false;
+    }
+}
+
+/* A lease may run out while members are asked: then what they said is not the end. */
+static bool has_ended(struct worldend *end)
+{
+    struct world *world = end->world;
+    struct worldmember *newest = newest_member(world);
+    if (newest == NULL || worldcheck_revision(world) != end->revision) {
+        return false;
+    }
+    worldlease_note_ends(newest);
+    for (unsigned place = 1; place <= world->places; place++) {
+        if (end->questions[place].has_state) {
+            note_state(&end->questions[place]);
+        }
+    }
+    return true;
+}
+
 /* Nobody may be called damaged but who is, nor may room be missed for good where there is enough.
  */
 static void check_alarms(struct world *world)
@@ -282,20 +317,20 @@ static void on_look(struct world *world, const struct world_event *event)
         world_at(world, 2 * world->options.recovery_ms * WORLD_MS,
                  &(struct world_event){.run = on_late});
     }
-    if (end->step == END_QUIET && world->clients->open_count == 0) {
-        struct worldmember *newest = newest_member(world);
-        if (newest != NULL) {
-            end->step = END_EQUAL;
-            world->clients->is_over = true;
-            end->revision = worldcheck_revision(world);
-            worldlease_note_ends(newest);
-        }
+    if (end->step == END_QUIET && world->clients->open_count == 0 && newest_member(world) != NULL) {
+        end->step = END_EQUAL;
+        world->clients->is_over = true;
+        end->revision = worldcheck_revision(world);
     }
     if (end->step == END_EQUAL && are_equal(world)) {
         compare_hashes(end);
-        check_alarms(world);
-        world->done = true;
-        return;
+        if (has_ended(end)) {
+            check_alarms(world);
+            world->done = true;
+            return;
+        }
+        forget_answers(end);
+        end->step = END_QUIET;
     }
     world_at(world, LOOK_MS * WORLD_MS, event);
 }

@@ -72,6 +72,12 @@ static const struct {
       .recovery_ms = 20000}},
     {"who was cut off when a member came does not let that one call, and it leads",
      {.seed = 2224, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 20000}},
+    {"those with the newest log have an old term, and never hear of the new one",
+     {.seed = 696, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 20000}},
+    {"what was received and not stored is gone with a life, and not sent again",
+     {.seed = 2757, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 20000}},
+    {"a lease runs out while members say what they have in the end",
+     {.seed = 408, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 20000}},
 };
 
 START_TEST(what_was_found_stays_mended)
