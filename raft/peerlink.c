@@ -8,11 +8,14 @@
 #include "base/codec.h"
 #include "base/limits.h"
 
-#define CONNECT_MS       3000
+/* The system calls again after one second, and then after two more: we are quicker. */
+#define CONNECT_MS       2000
+#define STALE_CALL_MS    300 /* a call this old was not heard, if the peer is there now */
 #define HELLO_MS         3000
 #define PING_MS          500
+#define DOUBT_MS         (4 * PING_MS)
 #define WAIT_MS_MIN      50
-#define WAIT_MS_MAX      2000
+#define WAIT_MS_MAX      1000
 #define LONG_QUEUE_BYTES (64u * 1024)
 #define STEADY_MS        2000 /* up for so long: the failures before are forgotten */
 
@@ -87,6 +90,7 @@ static void on_connected(void *ctx, struct stream *stream, enum err status, cons
 static void connect_now(struct peerlink *link)
 {
     link->state = PEERLINK_CONNECTING;
+    link->called_ms = env_now_ms(link->local->env);
     enum err err = stream_connect(link->local->env, link->local->loop, &link->addr, CONNECT_MS,
                                   on_connected, link, &link->connect);
     if (err != OK) {
@@ -293,6 +297,17 @@ void peerlink_hurry(struct peerlink *link)
 {
     if (link->state == PEERLINK_WAITING) {
         env_timer_start(link->local->env, &link->timer, 0);
+    } else if (link->state == PEERLINK_CONNECTING &&
+               env_now_ms(link->local->env) - link->called_ms >= STALE_CALL_MS) {
+        stream_connect_cancel(TAKE(link->connect));
+        connect_now(link);
+    }
+}
+
+void peerlink_doubt(struct peerlink *link)
+{
+    if (link->state == PEERLINK_UP && env_now_ms(link->local->env) - link->alive_ms >= DOUBT_MS) {
+        hang_up(link, "the peer is silent");
     }
 }
 

@@ -16,7 +16,7 @@
  *    │      time is up └─ WAITING ◀──────────── CLOSING ◀─────────┘
  *    └─────────────────────  stop, from everywhere (from HELLO and UP through CLOSING)
  *
- * It waits from 50 ms to 2 s, doubled from failure to failure, a random part of it so that members
+ * It waits from 50 ms to 1 s, doubled from failure to failure, a random part of it so that members
  * do not call in step. While it is up it sends a ping twice a second; a peer from which nothing
  * comes back, and which takes nothing off the queue, for a while, is lost: the system alone would
  * notice after a quarter of an hour. */
@@ -61,6 +61,7 @@ struct peerlink {
     struct peer_reader reader;
     struct env_timer timer; /* what it is for, the state says */
     unsigned failures;      /* in a row */
+    uint64_t called_ms;     /* when CONNECTING began */
     uint64_t up_ms;         /* since when */
     uint64_t alive_ms;      /* when something last came back or left */
     size_t queued_bytes;    /* then */
@@ -78,8 +79,13 @@ void peerlink_init(struct peerlink *link);
 /* Connect to ADDR from now on, or to this one instead. */
 void peerlink_start(struct peerlink *link, const struct addr *addr);
 
-/* The peer has just called us: do not wait any longer before calling it. */
+/* The peer has just called us: do not wait any longer before calling it, nor for a call that began
+ * before it could be reached. */
 void peerlink_hurry(struct peerlink *link);
+
+/* The other lane's connection is lost: so is this one, when nothing came back for two seconds. The
+ * system would try the longer to get through, the longer the peer could not be reached. */
+void peerlink_doubt(struct peerlink *link);
 
 /* on_idle comes, perhaps before it returns. */
 void peerlink_stop(struct peerlink *link);

@@ -119,6 +119,9 @@ static void on_link_up(void *ctx, struct peerlink *link, bool up)
     struct transport_tcp *t = peer->transport;
     bool before = peer->links_up == LANE_COUNT;
     peer->links_up += up ? 1 : -1u;
+    if (!up && link->lane == LANE_URGENT) {
+        peerlink_doubt(&peer->links[LANE_BULK]);
+    }
     bool after = peer->links_up == LANE_COUNT;
     if (before == after) {
         return;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
 #include "base/limits.h"
@@ -840,6 +841,69 @@ START_TEST(a_black_hole_costs_bounded_memory_and_is_noticed)
 }
 END_TEST
 
+/* Long before the bulk lane would be given up by itself. */
+START_TEST(who_is_not_reached_any_more_loses_both_lanes)
+{
+    struct black_hole hole;
+    black_hole_open(&hole);
+    member_add(&members[0], &hole.as, "127.0.0.1");
+    WAIT_FOR(hole_is_connected(&hole));
+    ck_assert_uint_eq(hole.conn_count, 2);
+    turn_ms = 50;
+    uint64_t until_ms = env_now_ms(env) + 5000;
+    WAIT_FOR((black_hole_turn(&hole), hole.conn_count == 4));
+    ck_assert_uint_lt(env_now_ms(env), until_ms);
+    black_hole_close(&hole);
+}
+END_TEST
+
+/* COUNT calls that nobody takes. */
+static void call_in_vain(const struct black_hole *hole, int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct sockaddr_in to = {.sin_family = AF_INET,
+                                 .sin_port = htons(hole->as.port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        (void)connect(fds[i], (struct sockaddr *)&to, sizeof to);
+    }
+}
+
+/* The system repeats a call that was not heard after a second, a member as soon as it is called. */
+START_TEST(who_calls_is_called_at_once_though_a_call_is_under_way)
+{
+    struct black_hole hole;
+    int fds[3];
+    black_hole_open(&hole);
+    ck_assert_int_eq(listen(hole.listener, 0), 0);
+    call_in_vain(&hole, fds, ARRAY_LEN(fds)); /* now nobody gets through */
+    member_add(&members[0], &hole.as, "127.0.0.1");
+    turn_ms = 20;
+    uint64_t until_ms = env_now_ms(env) + 500;
+    WAIT_FOR(env_now_ms(env) >= until_ms);
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        close(fds[i]);
+    }
+    ck_assert_int_eq(listen(hole.listener, 8), 0);
+    int fd;
+    while ((fd = accept4(hole.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        close(fd);
+    }
+    fd = raw_connect(&members[0]);
+    struct peer_hello hello = good_hello();
+    hello.from = hole.as.id;
+    CLEANUP(buf_fini) struct buf bytes = {0};
+    add_hello(&bytes, &hello);
+    raw_send(fd, bytes.data, bytes.len);
+    turn_ms = 1;
+    until_ms = env_now_ms(env) + 200;
+    WAIT_FOR(hole_is_connected(&hole));
+    ck_assert_uint_lt(env_now_ms(env), until_ms);
+    close(fd);
+    black_hole_close(&hole);
+}
+END_TEST
+
 START_TEST(a_port_in_use_is_named)
 {
     struct addr addr = {.host = "127.0.0.1", .port = members[0].port};
@@ -906,6 +970,8 @@ static Suite *transport_tcp_suite(void)
     tcase_add_test(tc, who_says_nothing_is_cut_off);
     tcase_add_test(tc, many_strangers_do_not_keep_members_out);
     tcase_add_test(tc, a_member_that_goes_silent_is_cut_off);
+    tcase_add_test(tc, who_is_not_reached_any_more_loses_both_lanes);
+    tcase_add_test(tc, who_calls_is_called_at_once_though_a_call_is_under_way);
     tcase_add_test(tc, a_black_hole_costs_bounded_memory_and_is_noticed);
     tcase_add_test(tc, a_port_in_use_is_named);
     tcase_add_test(tc, bytes_and_round_trips_are_counted);
