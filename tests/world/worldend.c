@@ -49,7 +49,7 @@ static struct worldend *end_of(struct world *world)
 /* Who must answer: everyone who is a member, as the leader has it. */
 static bool must_answer(struct world *world, const struct worldmember *member)
 {
-    struct worldmember *leader = worldmember_leader(world);
+    struct worldmember *leader = worldmember_ready_leader(world);
     const struct cluster *cluster = leader == NULL ? NULL : server_cluster(leader->now->server);
     return member->id != 0 && !member->is_removed &&
            (cluster == NULL || cluster_member(cluster, member->id) != NULL);
@@ -95,7 +95,7 @@ static bool has_recovered(struct world *world)
             ask_for_put(question);
         }
     }
-    return all && worldmember_leader(world) != NULL && worldoperator_is_idle(world);
+    return all && worldmember_ready_leader(world) != NULL && worldoperator_is_idle(world);
 }
 
 /* ---- equality ---- */

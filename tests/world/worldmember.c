@@ -407,6 +407,12 @@ struct worldmember *worldmember_leader(struct world *world)
     return leader;
 }
 
+struct worldmember *worldmember_ready_leader(struct world *world)
+{
+    struct worldmember *leader = worldmember_leader(world);
+    return leader != NULL && node_ready(server_node(leader->now->server)) ? leader : NULL;
+}
+
 /* Logs that are forgotten soon, so that members fall behind, and rings that hold little, so that
  * watchers and reads go to SQLite; or not. */
 static struct worldsettings choose_settings(struct world *world)

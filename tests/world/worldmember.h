@@ -78,6 +78,8 @@ bool worldmember_runs(const struct worldmember *member);
 unsigned worldmember_place_of(const struct world *world, uint64_t id); /* 0: none */
 /* The leader of the highest term among those that run; NULL: none. */
 struct worldmember *worldmember_leader(struct world *world);
+/* The same, if it has applied all that was committed before its term. */
+struct worldmember *worldmember_ready_leader(struct world *world);
 
 /* Is this member within an operation that its crash has cut? Then nothing that it says counts. */
 static inline bool worldmember_is_dying(const struct worldmember *member)

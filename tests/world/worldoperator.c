@@ -38,11 +38,11 @@ static struct worldoperator *operator_of(const struct world *world)
     return world->operators;
 }
 
-/* ---- what the cluster says ---- */
+/* ---- what the cluster says, by a linearizable read ---- */
 
 static const struct cluster_member *find_member(struct world *world, uint64_t id, bool *known)
 {
-    struct worldmember *leader = worldmember_leader(world);
+    struct worldmember *leader = worldmember_ready_leader(world);
     *known = leader != NULL;
     return leader == NULL ? NULL : cluster_member(server_cluster(leader->now->server), id);
 }
@@ -169,7 +169,7 @@ static void look_at_newcomer(struct world *world)
         ask(world, COMMAND_MEMBER_PROMOTE, op->new_id);
         return;
     }
-    const struct node *node = server_node(worldmember_leader(world)->now->server);
+    const struct node *node = server_node(worldmember_ready_leader(world)->now->server);
     if (!node_has_left(node, op->old_id)) {
         return; /* what the leader has is not committed: it may be gone with it */
     }
@@ -186,7 +186,7 @@ static void look_at_newcomer(struct world *world)
 /* Whoever was called damaged, and is gone, is a reason to refuse writes no more. */
 static void look_at_alarms(struct world *world)
 {
-    struct worldmember *leader = worldmember_leader(world);
+    struct worldmember *leader = worldmember_ready_leader(world);
     if (leader == NULL || operator_of(world)->place == NULL) {
         return;
     }
