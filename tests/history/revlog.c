@@ -442,7 +442,55 @@ static void find_leased(struct revlog *log)
     }
 }
 
-static void find_uncertain(struct revlog *log)
+/* Attempts to delete a key are all alike: the revision of a deletion that somebody saw may be that
+ * of another one than it was given to, which is then as uncertain as the other one was. */
+struct deletions {
+    struct revlog *log;
+    int64_t *from; /* for each symbol, as uncertain_from, by deletions alone */
+    bool moved;
+};
+
+static void may_have_deleted(void *ctx, uint32_t op, uint32_t key, uint32_t value)
+{
+    struct deletions *d = ctx;
+    int64_t high = d->log->high[op].revision;
+    int64_t at = d->log->resolved[op];
+    bool is_uncertain = at == 0 || d->from[key] < at;
+    if (value == HISTORY_NONE && is_uncertain && high < d->from[key]) {
+        d->from[key] = high;
+        d->moved = true;
+    }
+}
+
+static bool find_uncertain_deletions(struct revlog *log)
+{
+    size_t symbols = history_symbol_count(log->h);
+    struct deletions d = {.log = log, .moved = true};
+    d.from = reallocarray(NULL, symbols, sizeof *d.from);
+    if (d.from == NULL) {
+        return false;
+    }
+    for (size_t s = 0; s < symbols; s++) {
+        d.from[s] = INT64_MAX;
+    }
+    while (d.moved) {
+        d.moved = false;
+        for (uint32_t i = log->ops->count; i-- > 0;) {
+            if (log->ops->ops[i].outcome == HISTORY_INFO) {
+                revlog_written(log->ops, i, may_have_deleted, &d);
+            }
+        }
+    }
+    for (size_t s = 0; s < symbols; s++) {
+        if (d.from[s] < log->uncertain_from[s]) {
+            log->uncertain_from[s] = d.from[s];
+        }
+    }
+    free(d.from);
+    return true;
+}
+
+static bool find_uncertain(struct revlog *log)
 {
     for (size_t s = 0; s < history_symbol_count(log->h); s++) {
         log->uncertain_from[s] = log->options->strangers ? 0 : INT64_MAX;
@@ -454,6 +502,7 @@ static void find_uncertain(struct revlog *log)
         }
     }
     find_leased(log);
+    return find_uncertain_deletions(log);
 }
 
 static enum err revlog_alloc(struct revlog *log)
@@ -490,7 +539,9 @@ enum err revlog_build(const struct operations *ops, const struct history_options
     }
     if (err == OK) {
         link_changes(ret);
-        find_uncertain(ret);
+        err = find_uncertain(ret) ? OK : ERR_NOMEM;
+    }
+    if (err == OK) {
         report_count(report, HISTORY_CHECK_REVISION, "changes", ret->count);
         report_count(report, HISTORY_CHECK_REVISION, "unknown outcomes resolved", b.resolved);
     }
