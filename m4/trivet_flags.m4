@@ -57,6 +57,14 @@ AC_DEFUN([TRIVET_WARNINGS], [
     AS_IF([test "x$enable_werror" != xno], [AM_CFLAGS="$AM_CFLAGS -Werror"])
 ])
 
+# Counts are those of all processes and threads; who ends with _exit writes them first.
+AC_DEFUN([TRIVET_COVERAGE], [
+    TRIVET_TRY_CFLAG([--coverage])
+    TRIVET_TRY_CFLAG([-fprofile-update=atomic])
+    TRIVET_TRY_LDFLAG([--coverage])
+    AM_CPPFLAGS="$AM_CPPFLAGS -DTRIVET_COVERAGE"
+])
+
 # TRIVET_SANITIZE(LIST)
 AC_DEFUN([TRIVET_SANITIZE], [
     trivet_sanitize="-fsanitize=$1 -fno-sanitize-recover=all -fno-omit-frame-pointer"

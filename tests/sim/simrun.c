@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lib/coverage.h"
+
 /* Good seeds of one process: what they leave behind adds up. */
 #define BATCH            8
 #define SEED_SECONDS_MAX 120
@@ -40,6 +42,7 @@ static _Noreturn void run_batch(const struct sim_options *options, uint64_t coun
             _exit(2);
         }
     }
+    coverage_write();
     _exit(0);
 }
 

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/lib/coverage.h"
+
 #define SEED_SECONDS_MAX 180
 #define JOBS_MAX         64
 
@@ -65,6 +67,7 @@ static _Noreturn void run_seed(const struct world_options *options, int fd, bool
     outcome.is_good = true;
     world_run(options, &outcome.stats);
     write_outcome(&outcome);
+    coverage_write();
     _exit(0);
 }
 
