@@ -34,9 +34,8 @@ MUST_CHECK enum err fsm_new(const struct fsm_config *config, struct fsm **ret, s
 void fsm_free(struct fsm *fsm);
 
 /* The store has become another (store_replace_start): read anew what is kept in memory. LEASES: as
- * leases_replace, NULL: they are read now. What
- * fsm_cluster and fsm_alarms gave before is gone; fsm_leases stays. After an error the fsm can only
- * be freed. */
+ * leases_replace, NULL: they are read now. What fsm_cluster and fsm_alarms gave before is gone;
+ * fsm_leases stays. After an error the fsm can only be freed. */
 MUST_CHECK enum err fsm_reload(struct fsm *fsm, struct leases *leases, struct why *why);
 
 /* Apply the entry at INDEX. An index that the store already holds is skipped: entries come again

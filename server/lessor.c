@@ -349,7 +349,6 @@ static void on_changed(struct lessor *lessor, struct lease *lease)
     }
 }
 
-/* At or before what any leader may find left of it. */
 static void end_reading(struct lessor *lessor)
 {
     if (lessor->is_reading) {
@@ -359,7 +358,8 @@ static void end_reading(struct lessor *lessor)
     }
 }
 
-/* The clocks of leases that came with another state begin, those of LOOK_MAX in a turn. */
+/* The clocks of leases that came with another state begin, those of LOOK_MAX in a turn. Each is
+ * looked at at or before what any leader may find left of it. */
 static void on_read_time(struct env_timer *timer)
 {
     struct lessor *lessor = CONTAINER_OF(timer, struct lessor, read_timer);
