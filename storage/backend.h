@@ -147,6 +147,16 @@ MUST_CHECK enum err backend_get(struct backend *backend, revision_t rev, struct 
 MUST_CHECK enum err backend_read(struct backend *backend, revision_t from, revision_t to,
                                  size_t max_bytes, struct record_list *ret, struct why *why);
 
+/* Private: what a request of the readers is to them. */
+struct reader_job {
+    struct job job;
+    struct readers *readers;
+    struct conn *conn;                            /* while it runs */
+    enum err *status;                             /* the request's */
+    enum err (*work)(struct reader_job *reading); /* Thread: a reader */
+    void (*end)(struct reader_job *reading);      /* calls the request back */
+};
+
 /* Read the records of many revisions on a reader thread, from one snapshot that is at least as new
  * as the call. Owned by the caller until cb. */
 struct backend_fetch {
@@ -156,10 +166,7 @@ struct backend_fetch {
     enum err status;         /* ERR_NOT_FOUND when one is missing; then no record is given */
     struct why why;
     void (*cb)(struct backend_fetch *fetch);
-    struct queue link; /* private */
-    struct job job;
-    struct readers *readers;
-    struct conn *conn;
+    struct reader_job reading; /* private */
 };
 void backend_fetch(struct backend *backend, struct backend_fetch *fetch,
                    void (*cb)(struct backend_fetch *fetch));
@@ -177,10 +184,7 @@ struct backend_scan {
     enum err status; /* what ROWS said, or ERR_CORRUPT, ERR_IO, ERR_NOMEM */
     struct why why;
     void (*cb)(struct backend_scan *scan);
-    struct queue link; /* private */
-    struct job job;
-    struct readers *readers;
-    struct conn *conn;
+    struct reader_job reading; /* private */
 };
 void backend_scan(struct backend *backend, struct backend_scan *scan,
                   void (*cb)(struct backend_scan *scan));
@@ -191,9 +195,7 @@ struct backend_check {
     enum err status; /* ERR_CORRUPT: no */
     struct why why;
     void (*cb)(struct backend_check *check);
-    struct job job; /* private */
-    struct readers *readers;
-    struct conn *conn;
+    struct reader_job reading; /* private */
 };
 void backend_check(struct backend *backend, struct backend_check *check,
                    void (*cb)(struct backend_check *check));

@@ -28,6 +28,21 @@ static void close_conns(struct readers *readers)
     }
 }
 
+/* Give it a connection that is free, and let it run. */
+static void start(struct readers *readers, struct reader_job *reading)
+{
+    ASSERT(readers->free_count > 0);
+    reading->conn = readers->conns[--readers->free_count];
+    worker_submit(readers->worker, &reading->job);
+}
+
+/* NULL: none waits. */
+static struct reader_job *take_waiting(struct readers *readers)
+{
+    struct queue *link = queue_pop_front(&readers->waiting);
+    return link == NULL ? NULL : QUEUE_ELEM(link, struct reader_job, job.link);
+}
+
 enum err readers_init(struct readers *readers, struct env *env, const char *path, const char *vfs,
                       unsigned count, struct why *why)
 {
@@ -39,9 +54,6 @@ enum err readers_init(struct readers *readers, struct env *env, const char *path
     return open_conns(readers, path, vfs, why);
 }
 
-static void start_job(struct readers *readers, struct job *job);
-static void end_job(struct job *job);
-
 /* While a file takes the place of another one requests wait, and a close may come before it is
  * there. */
 void readers_fini(struct readers *readers)
@@ -49,9 +61,10 @@ void readers_fini(struct readers *readers)
     if (readers->worker != NULL) {
         worker_close(readers->worker);
         readers->worker = NULL;
-        struct queue *link;
-        while ((link = queue_pop_front(&readers->waiting)) != NULL) {
-            end_job(QUEUE_ELEM(link, struct job, link));
+        struct reader_job *reading;
+        while ((reading = take_waiting(readers)) != NULL) {
+            *reading->status = ERR_STOPPED;
+            reading->end(reading);
         }
     }
     close_conns(readers);
@@ -61,9 +74,9 @@ void readers_fini(struct readers *readers)
 static void give_back(struct readers *readers, struct conn *conn)
 {
     readers->conns[readers->free_count++] = conn;
-    struct queue *link;
-    if (!readers->paused && (link = queue_pop_front(&readers->waiting)) != NULL) {
-        start_job(readers, QUEUE_ELEM(link, struct job, link));
+    struct reader_job *next;
+    if (!readers->paused && (next = take_waiting(readers)) != NULL) {
+        start(readers, next);
     }
     if (readers->free_count == readers->count && readers->on_quiet != NULL) {
         void (*on_quiet)(void *ctx) = readers->on_quiet;
@@ -91,19 +104,35 @@ enum err readers_resume(struct readers *readers, const char *path, const char *v
     ASSERT(readers->paused && readers->on_quiet == NULL && readers->free_count == 0);
     TRY(open_conns(readers, path, vfs, why));
     readers->paused = false;
-    while (readers->free_count > 0 && !queue_empty(&readers->waiting)) {
-        struct queue *link = queue_pop_front(&readers->waiting);
-        start_job(readers, QUEUE_ELEM(link, struct job, link));
+    struct reader_job *next;
+    while (readers->free_count > 0 && (next = take_waiting(readers)) != NULL) {
+        start(readers, next);
     }
     return OK;
 }
 
-static void submit(struct readers *readers, struct job *job)
+/* Thread: a reader. */
+static void work(struct job *job)
 {
+    struct reader_job *reading = CONTAINER_OF(job, struct reader_job, job);
+    *reading->status = reading->work(reading);
+}
+
+static void done(struct job *job)
+{
+    struct reader_job *reading = CONTAINER_OF(job, struct reader_job, job);
+    give_back(reading->readers, reading->conn);
+    reading->end(reading);
+}
+
+static void submit(struct readers *readers, struct reader_job *reading)
+{
+    reading->readers = readers;
+    reading->job = (struct job){.work = work, .done = done};
     if (readers->free_count == 0 || readers->paused) {
-        queue_push_back(&readers->waiting, &job->link);
+        queue_push_back(&readers->waiting, &reading->job.link);
     } else {
-        start_job(readers, job);
+        start(readers, reading);
     }
 }
 
@@ -111,40 +140,38 @@ static void submit(struct readers *readers, struct job *job)
 static enum err fetch_all(struct backend_fetch *fetch, size_t *done)
 {
     for (; *done < fetch->count; (*done)++) {
-        TRY(rows_get(fetch->conn, fetch->revs[*done], &fetch->records[*done], &fetch->why));
+        TRY(rows_get(fetch->reading.conn, fetch->revs[*done], &fetch->records[*done], &fetch->why));
     }
     return OK;
 }
 
-/* Thread: a reader. */
-static void fetch_work(struct job *job)
+static enum err fetch_work(struct reader_job *reading)
 {
-    struct backend_fetch *fetch = CONTAINER_OF(job, struct backend_fetch, job);
+    struct backend_fetch *fetch = CONTAINER_OF(reading, struct backend_fetch, reading);
     size_t done = 0;
-    enum err err = conn_run_stmt(fetch->conn, STMT_BEGIN, &fetch->why);
+    enum err err = conn_run_stmt(reading->conn, STMT_BEGIN, &fetch->why);
     if (err == OK) {
         err = fetch_all(fetch, &done);
     }
-    conn_rollback(fetch->conn);
+    conn_rollback(reading->conn);
     while (err != OK && done > 0) {
         record_unref(fetch->records[--done]);
         fetch->records[done] = NULL;
     }
-    fetch->status = err;
+    return err;
 }
 
-static void fetch_done(struct job *job)
+static void fetch_end(struct reader_job *reading)
 {
-    struct backend_fetch *fetch = CONTAINER_OF(job, struct backend_fetch, job);
-    give_back(fetch->readers, fetch->conn);
+    struct backend_fetch *fetch = CONTAINER_OF(reading, struct backend_fetch, reading);
     fetch->cb(fetch);
 }
 
 void readers_fetch(struct readers *readers, struct backend_fetch *fetch)
 {
-    fetch->readers = readers;
-    fetch->job = (struct job){.work = fetch_work, .done = fetch_done};
-    submit(readers, &fetch->job);
+    fetch->reading =
+        (struct reader_job){.status = &fetch->status, .work = fetch_work, .end = fetch_end};
+    submit(readers, &fetch->reading);
 }
 
 /* Rows from FROM on, as many as one snapshot may give; *FROM moves behind the last. *ENDED: those
@@ -168,104 +195,66 @@ static enum err scan_some(struct backend_scan *scan, struct rows *rows, revision
     return OK;
 }
 
-/* Thread: a reader. */
-static void scan_work(struct job *job)
+static enum err scan_work(struct reader_job *reading)
 {
-    struct backend_scan *scan = CONTAINER_OF(job, struct backend_scan, job);
+    struct backend_scan *scan = CONTAINER_OF(reading, struct backend_scan, reading);
     revision_t from = scan->from;
     bool ended = false;
     enum err err = OK;
     if (scan->from_file) {
-        (void)sqlite3_db_release_memory(scan->conn->db);
+        (void)sqlite3_db_release_memory(reading->conn->db);
     }
     while (!ended && err == OK) {
         struct rows rows;
-        err = rows_begin(&rows, scan->conn, from, scan->to, scan->with_values, &scan->why);
+        err = rows_begin(&rows, reading->conn, from, scan->to, scan->with_values, &scan->why);
         if (err == OK) {
             err = scan_some(scan, &rows, &from, &ended);
             rows_end(&rows);
         }
     }
-    scan->status = err;
+    return err;
 }
 
-static void scan_done(struct job *job)
+static void scan_end(struct reader_job *reading)
 {
-    struct backend_scan *scan = CONTAINER_OF(job, struct backend_scan, job);
-    give_back(scan->readers, scan->conn);
+    struct backend_scan *scan = CONTAINER_OF(reading, struct backend_scan, reading);
     scan->cb(scan);
 }
 
 void readers_scan(struct readers *readers, struct backend_scan *scan)
 {
-    scan->readers = readers;
-    scan->job = (struct job){.work = scan_work, .done = scan_done};
-    submit(readers, &scan->job);
+    scan->reading =
+        (struct reader_job){.status = &scan->status, .work = scan_work, .end = scan_end};
+    submit(readers, &scan->reading);
 }
 
 /* Tables and their tally are of one snapshot. */
-static enum err check_tables(struct backend_check *check)
+static enum err check_tables(struct conn *conn, struct why *why)
 {
     struct meta meta;
-    (void)sqlite3_db_release_memory(check->conn->db);
-    TRY(conn_run_stmt(check->conn, STMT_BEGIN, &check->why));
-    TRY(schema_read_meta(check->conn, &meta, &check->why));
-    return tables_verify(check->conn, &meta.tables, &check->why);
+    (void)sqlite3_db_release_memory(conn->db);
+    TRY(conn_run_stmt(conn, STMT_BEGIN, why));
+    TRY(schema_read_meta(conn, &meta, why));
+    return tables_verify(conn, &meta.tables, why);
 }
 
-/* Thread: a reader. */
-static void check_work(struct job *job)
+static enum err check_work(struct reader_job *reading)
 {
-    struct backend_check *check = CONTAINER_OF(job, struct backend_check, job);
-    check->status = check_tables(check);
-    conn_rollback(check->conn);
+    struct backend_check *check = CONTAINER_OF(reading, struct backend_check, reading);
+    enum err err = check_tables(reading->conn, &check->why);
+    conn_rollback(reading->conn);
+    return err;
 }
 
-static void check_done(struct job *job)
+static void check_end(struct reader_job *reading)
 {
-    struct backend_check *check = CONTAINER_OF(job, struct backend_check, job);
-    give_back(check->readers, check->conn);
+    struct backend_check *check = CONTAINER_OF(reading, struct backend_check, reading);
     check->cb(check);
 }
 
 void readers_check(struct readers *readers, struct backend_check *check)
 {
-    check->readers = readers;
-    check->job = (struct job){.work = check_work, .done = check_done};
-    submit(readers, &check->job);
-}
-
-/* Give JOB the connection that is free, and let it run. */
-static void start_job(struct readers *readers, struct job *job)
-{
-    ASSERT(readers->free_count > 0);
-    struct conn *conn = readers->conns[--readers->free_count];
-    if (job->work == fetch_work) {
-        CONTAINER_OF(job, struct backend_fetch, job)->conn = conn;
-    } else if (job->work == scan_work) {
-        CONTAINER_OF(job, struct backend_scan, job)->conn = conn;
-    } else {
-        ASSERT(job->work == check_work);
-        CONTAINER_OF(job, struct backend_check, job)->conn = conn;
-    }
-    worker_submit(readers->worker, job);
-}
-
-/* It has not run, and does not any more. */
-static void end_job(struct job *job)
-{
-    if (job->work == fetch_work) {
-        struct backend_fetch *fetch = CONTAINER_OF(job, struct backend_fetch, job);
-        fetch->status = ERR_STOPPED;
-        fetch->cb(fetch);
-    } else if (job->work == scan_work) {
-        struct backend_scan *scan = CONTAINER_OF(job, struct backend_scan, job);
-        scan->status = ERR_STOPPED;
-        scan->cb(scan);
-    } else {
-        ASSERT(job->work == check_work);
-        struct backend_check *check = CONTAINER_OF(job, struct backend_check, job);
-        check->status = ERR_STOPPED;
-        check->cb(check);
-    }
+    check->reading =
+        (struct reader_job){.status = &check->status, .work = check_work, .end = check_end};
+    submit(readers, &check->reading);
 }

@@ -15,7 +15,7 @@ struct readers {
     struct conn *conns[READERS_MAX]; /* those that are free */
     unsigned free_count;
     unsigned count;
-    struct queue waiting; /* struct job.link: no connection yet */
+    struct queue waiting; /* struct reader_job.job.link: no connection yet */
     /* Called when the last one has ended, once; then nothing starts until readers_resume. */
     void (*on_quiet)(void *ctx);
     void *quiet_ctx;
