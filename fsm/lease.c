@@ -385,6 +385,15 @@ static enum err read_binding(void *ctx, struct bytes key, int64_t id)
     return lease == NULL ? ERR_CORRUPT : bind_new(leases, lease, key);
 }
 
+/* What reading the bindings came to. */
+static enum err check_bindings(enum err err, struct why *why)
+{
+    if (err == ERR_CORRUPT) {
+        why_set(why, "a key has a lease that does not exist");
+    }
+    return err;
+}
+
 static enum err read_all(struct leases *leases, struct why *why)
 {
     struct why cause = {{0}};
@@ -393,25 +402,30 @@ static enum err read_all(struct leases *leases, struct why *why)
         why_set(why, "read the leases: %s", cause.text[0] == '\0' ? err_text(err) : cause.text);
         return err;
     }
-    err = store_lease_foreach(leases->store, read_binding, leases);
-    if (err == ERR_CORRUPT) {
-        why_set(why, "a key has a lease that does not exist");
+    return check_bindings(store_lease_foreach(leases->store, read_binding, leases), why);
+}
+
+/* Empty; STORE: NULL when they are of a state that is not in place yet. */
+static struct leases *make_leases(struct store *store, struct hash_seed seed)
+{
+    struct leases *leases = calloc(1, sizeof *leases);
+    if (leases != NULL) {
+        leases->store = store;
+        map_init(&leases->by_id, seed);
+        map_init(&leases->by_key, seed);
+        queue_init(&leases->all);
+        queue_init(&leases->walks);
     }
-    return err;
+    return leases;
 }
 
 enum err leases_new(struct store *store, struct hash_seed seed, struct leases **ret,
                     struct why *why)
 {
-    struct leases *leases = calloc(1, sizeof *leases);
+    struct leases *leases = make_leases(store, seed);
     if (leases == NULL) {
         return ERR_NOMEM;
     }
-    leases->store = store;
-    map_init(&leases->by_id, seed);
-    map_init(&leases->by_key, seed);
-    queue_init(&leases->all);
-    queue_init(&leases->walks);
     enum err err = read_all(leases, why);
     if (err != OK) {
         leases_free(leases);
@@ -424,32 +438,16 @@ enum err leases_new(struct store *store, struct hash_seed seed, struct leases **
 
 /* ---- another store ---- */
 
-static struct leases *new_beside(struct hash_seed seed)
-{
-    struct leases *fresh = calloc(1, sizeof *fresh);
-    if (fresh != NULL) {
-        map_init(&fresh->by_id, seed);
-        map_init(&fresh->by_key, seed);
-        queue_init(&fresh->all);
-        queue_init(&fresh->walks);
-    }
-    return fresh;
-}
-
 static enum err read_prepared(struct leases *fresh, struct store_reading *reading, struct why *why)
 {
     TRY(store_reading_table(reading, TABLE_LEASE, read_row, fresh, why));
-    enum err err = store_reading_leases(reading, read_binding, fresh);
-    if (err == ERR_CORRUPT) {
-        why_set(why, "a key has a lease that does not exist");
-    }
-    return err;
+    return check_bindings(store_reading_leases(reading, read_binding, fresh), why);
 }
 
 enum err leases_prepare(struct hash_seed seed, struct store_reading *reading, struct leases **ret,
                         struct why *why)
 {
-    struct leases *fresh = new_beside(seed);
+    struct leases *fresh = make_leases(NULL, seed);
     enum err err = fresh == NULL ? ERR_NOMEM : read_prepared(fresh, reading, why);
     if (err != OK) {
         leases_dispose(fresh);
@@ -489,11 +487,10 @@ enum err leases_replace(struct leases *leases, struct leases *prepared, struct w
         adopt(leases, prepared);
         return OK;
     }
-    struct leases *fresh = new_beside(leases->by_id.seed);
+    struct leases *fresh = make_leases(leases->store, leases->by_id.seed);
     if (fresh == NULL) {
         return ERR_NOMEM;
     }
-    fresh->store = leases->store;
     enum err err = read_all(fresh, why);
     if (err == OK) {
         adopt(leases, fresh);
