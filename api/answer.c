@@ -50,7 +50,7 @@ static size_t key_value_size(const struct record *record)
            number_size((uint64_t)record->lease);
 }
 
-/* The two below write into memory that has room, and return its end: answers consist of these. */
+/* Those below write into memory that has room, and return its end: answers consist of these. */
 static uint8_t *put_number(uint8_t *at, unsigned field, uint64_t value)
 {
     if (value == 0) {
@@ -60,13 +60,18 @@ static uint8_t *put_number(uint8_t *at, unsigned field, uint64_t value)
     return put_varint(at, value);
 }
 
+static uint8_t *put_message_head(uint8_t *at, unsigned field, size_t len)
+{
+    *at++ = (uint8_t)(field << 3 | TYPE_LEN);
+    return put_varint(at, len);
+}
+
 static uint8_t *put_text(uint8_t *at, unsigned field, struct bytes bytes)
 {
     if (bytes.len == 0) {
         return at;
     }
-    *at++ = (uint8_t)(field << 3 | TYPE_LEN);
-    at = put_varint(at, bytes.len);
+    at = put_message_head(at, field, bytes.len);
     memcpy(at, bytes.data, bytes.len);
     return at + bytes.len;
 }
@@ -78,8 +83,7 @@ static void write_key_value(struct buf *buf, unsigned field, const struct record
     if (at == NULL) {
         return;
     }
-    *at++ = (uint8_t)(field << 3 | TYPE_LEN);
-    at = put_varint(at, size);
+    at = put_message_head(at, field, size);
     at = put_text(at, 1, record_key(record));
     at = put_number(at, 2, (uint64_t)record->create_revision);
     at = put_number(at, 3, (uint64_t)record_mod_revision(record));
@@ -134,8 +138,7 @@ static void write_header(struct buf *buf, const struct answer_header *header)
     if (at == NULL) {
         return;
     }
-    *at++ = (uint8_t)(1 << 3 | TYPE_LEN);
-    at = put_varint(at, size);
+    at = put_message_head(at, 1, size);
     at = put_number(at, 1, header->cluster_id);
     at = put_number(at, 2, header->member_id);
     at = put_number(at, 3, (uint64_t)header->revision);
