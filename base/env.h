@@ -155,6 +155,25 @@ static inline void env_task_cancel(struct env_task *task)
     }
 }
 
+/* For who makes an env: run what one phase holds now; what it defers to itself waits for the next
+ * round. False: it held nothing. */
+static inline bool env_run_phase(struct queue *tasks)
+{
+    if (queue_empty(tasks)) {
+        return false;
+    }
+    struct queue now;
+    queue_init(&now);
+    queue_splice(&now, tasks);
+    struct queue *link;
+    while ((link = queue_pop_front(&now)) != NULL) {
+        struct env_task *task = QUEUE_ELEM(link, struct env_task, link);
+        task->pending = false;
+        task->cb(task);
+    }
+    return true;
+}
+
 /* Start a worker's threads. */
 MUST_CHECK static inline enum err env_worker_new(struct env *env,
                                                  const struct worker_config *config,

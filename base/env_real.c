@@ -217,30 +217,12 @@ static void real_defer(struct env *env, struct env_task *task)
     start_idle(real);
 }
 
-/* Run what one phase holds now; what it defers to itself waits for the next round. */
-static bool run_phase(struct queue *tasks)
-{
-    if (queue_empty(tasks)) {
-        return false;
-    }
-    struct queue now;
-    queue_init(&now);
-    queue_splice(&now, tasks);
-    struct queue *link;
-    while ((link = queue_pop_front(&now)) != NULL) {
-        struct env_task *task = QUEUE_ELEM(link, struct env_task, link);
-        task->pending = false;
-        task->cb(task);
-    }
-    return true;
-}
-
 static void run_tasks(struct env_real *real)
 {
     for (unsigned round = 0; round < TASK_ROUNDS_MAX; round++) {
         bool ran = false;
         for (unsigned phase = 0; phase < PHASE_COUNT; phase++) {
-            ran |= run_phase(&real->tasks[phase]);
+            ran |= env_run_phase(&real->tasks[phase]);
         }
         if (!ran) {
             if (real->idle_active && !real->timer_is_due && !real->io_first && !real->closing) {

@@ -217,29 +217,13 @@ static bool run_timers(struct env_fake *fake)
     return ran;
 }
 
-static bool run_phase(struct queue *tasks)
-{
-    struct queue now;
-    queue_init(&now);
-    queue_splice(&now, tasks);
-    bool ran = false;
-    struct queue *link;
-    while ((link = queue_pop_front(&now)) != NULL) {
-        struct env_task *task = QUEUE_ELEM(link, struct env_task, link);
-        task->pending = false;
-        task->cb(task);
-        ran = true;
-    }
-    return ran;
-}
-
 static bool run_tasks(struct env_fake *fake)
 {
     bool ran = false;
     for (unsigned round = 0; round < TURNS_MAX; round++) {
         bool more = false;
         for (unsigned phase = 0; phase < PHASE_COUNT; phase++) {
-            more |= run_phase(&fake->tasks[phase]);
+            more |= env_run_phase(&fake->tasks[phase]);
         }
         if (!more) {
             return ran;

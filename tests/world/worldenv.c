@@ -300,28 +300,12 @@ void worldenv_init(struct worldenv *env, struct world *world, unsigned place, ui
     }
 }
 
-static bool run_phase(struct queue *tasks)
-{
-    struct queue now;
-    queue_init(&now);
-    queue_splice(&now, tasks);
-    bool ran = false;
-    struct queue *link;
-    while ((link = queue_pop_front(&now)) != NULL) {
-        struct env_task *task = QUEUE_ELEM(link, struct env_task, link);
-        task->pending = false;
-        task->cb(task);
-        ran = true;
-    }
-    return ran;
-}
-
 static void run_tasks(struct worldenv *env)
 {
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         bool more = false;
         for (int phase = 0; phase < PHASE_COUNT; phase++) {
-            more |= run_phase(&env->tasks[phase]);
+            more |= env_run_phase(&env->tasks[phase]);
         }
         if (!more) {
             return;
