@@ -184,6 +184,26 @@ void solo_lead(bool committed)
     net_fake_skip(solo.net);
 }
 
+static void on_written(struct proposal *proposal, enum err status)
+{
+    (void)proposal;
+    (void)status;
+}
+
+void solo_put_many(unsigned count)
+{
+    ck_assert_uint_le(solo.put_count + count, SOLO_PUTS_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        struct blob *entry = blob_copy(bytes_of_str("entry"));
+        ck_assert_ptr_nonnull(entry);
+        node_propose(solo.node, &solo.puts[solo.put_count++], entry, on_written);
+        blob_unref(entry);
+    }
+    solo_settle();
+    talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
+    solo_settle();
+}
+
 void solo_follow(uint64_t leader, uint64_t term)
 {
     talk_append(solo.net, leader, term, 1, 1, 1, 0, 0);

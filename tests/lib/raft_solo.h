@@ -11,6 +11,7 @@
 
 #define SOLO_HEARTBEAT_MS 100
 #define SOLO_ELECTION_MS  1000
+#define SOLO_PUTS_MAX     64
 
 struct raft_solo {
     struct env_fake *env;
@@ -39,6 +40,9 @@ struct raft_solo {
     uint64_t leader_id;
     uint64_t frame_peer; /* of the last frame for the layers above */
     uint8_t frame_byte;
+
+    struct proposal puts[SOLO_PUTS_MAX]; /* of solo_put_many */
+    size_t put_count;
 };
 extern struct raft_solo solo;
 
@@ -59,6 +63,9 @@ void solo_settle(void);
 /* Elected by 2 (which must be a voter); its barrier is on its own disk, and applied when COMMITTED.
  * What was sent until then is skipped. */
 void solo_lead(bool committed);
+
+/* As the leader: COUNT entries, which 2 has stored as well. */
+void solo_put_many(unsigned count);
 
 /* Who leads says so, with nothing but the first entry. */
 void solo_follow(uint64_t leader, uint64_t term);

@@ -318,31 +318,19 @@ START_TEST(entries_come_again_after_a_restart)
 }
 END_TEST
 
-/* Write and commit COUNT entries. */
-static void put_many(unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        put(i);
-    }
-    solo_settle();
-    talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
-    solo_settle();
-    memset(writes, 0, sizeof writes);
-}
-
 START_TEST(the_log_is_compacted_up_to_what_is_durable)
 {
     solo.snapshot_entries = 4;
     solo_open(solo_three, 3);
     solo_lead(true);
-    put_many(8); /* 3 ... 10 */
+    solo_put_many(8); /* 3 ... 10 */
     env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
-    put_many(1);
+    solo_put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, 0); /* nothing of it is durable */
     solo.durable_index = 7;
     env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
     ck_assert_uint_eq(solo.log->snapshot.index, 0);
-    put_many(1);
+    solo_put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, 7);
     ck_assert_uint_eq(solo.log->first_index, 6); /* 2 stay */
     ck_assert_uint_eq(node_last_index(solo.node), 12);
@@ -372,11 +360,11 @@ START_TEST(what_a_snapshot_costs_the_loop_is_counted)
     solo.snapshot_entries = 4;
     solo_open(solo_three, 3);
     solo_lead(true);
-    put_many(8);
+    solo_put_many(8);
     ck_metric("trivet_raft_snapshot_pause_seconds_count 0\n");
     solo.durable_index = 7;
     env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
-    put_many(1);
+    solo_put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, 7);
     /* Once when it was made, once when it was stored, which took no time. */
     ck_metric("trivet_raft_snapshot_pause_seconds_bucket{le=\"0.0025\"} 1\n");
@@ -393,10 +381,10 @@ START_TEST(a_store_that_is_behind_its_snapshot_does_not_start)
     solo.snapshot_entries = 4;
     solo_open(solo_three, 3);
     solo_lead(true);
-    put_many(8);
+    solo_put_many(8);
     solo.durable_index = 7;
     env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
-    put_many(1);
+    solo_put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, 7);
     solo_close();
     solo.restore_status = ERR_CORRUPT;

@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdlib.h>
-#include <string.h>
-
 #include "raft/confhist.h"
 #include "tests/lib/raft_solo.h"
 #include "tests/lib/runner.h"
@@ -12,31 +9,6 @@
 #define BEGIN 9u
 #define LAST  12u
 #define TERM  2u
-
-static struct proposal *proposals[64];
-static size_t proposal_count;
-
-static void on_written(struct proposal *proposal, enum err status)
-{
-    (void)proposal;
-    (void)status;
-}
-
-static void put_many(unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        struct proposal *proposal = calloc(1, sizeof *proposal);
-        struct blob *entry = blob_copy(bytes_of_str("entry"));
-        ck_assert_ptr_nonnull(proposal);
-        ck_assert_ptr_nonnull(entry);
-        node_propose(solo.node, proposal, entry, on_written);
-        blob_unref(entry);
-        proposals[proposal_count++] = proposal;
-    }
-    solo_settle();
-    talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
-    solo_settle();
-}
 
 static void lose_database(void)
 {
@@ -51,29 +23,20 @@ static void lose_database(void)
 static void setup(void)
 {
     solo_setup();
-    proposal_count = 0;
     solo.held_bytes = 1000;
     solo.snapshot_entries = 4;
     solo_open(solo_three, 3);
     solo_lead(true);
-    put_many(9);
+    solo_put_many(9);
     solo.durable_index = BEGIN;
     env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
-    put_many(1);
+    solo_put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, BEGIN);
     ck_assert_uint_eq(node_last_index(solo.node), LAST);
     ck_assert_uint_eq(node_term(solo.node), TERM);
     lose_database();
     solo_open(solo_three, 3);
     net_fake_skip(solo.net);
-}
-
-static void teardown(void)
-{
-    solo_teardown();
-    for (size_t i = 0; i < proposal_count; i++) {
-        free(proposals[i]);
-    }
 }
 
 static void fill(uint64_t index)
@@ -411,7 +374,7 @@ static Suite *raftbare_suite(void)
     };
     Suite *suite = suite_create("raftbare");
     TCase *tc = tcase_create("raftbare");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup, solo_teardown);
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tcase_add_test(tc, tests[i]);
     }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/codec.h"
@@ -13,44 +12,10 @@
     12u /* 1 configuration, 2 barrier, 3 ... 12 commands; a snapshot at 9 leaves 8 and 9 \
          */
 
-static struct proposal *proposals[64];
-static size_t proposal_count;
-
 static void setup(void)
 {
     solo_setup();
     solo.sends_state = true;
-    proposal_count = 0;
-}
-
-static void teardown(void)
-{
-    solo_teardown();
-    for (size_t i = 0; i < proposal_count; i++) {
-        free(proposals[i]);
-    }
-}
-
-static void on_written(struct proposal *proposal, enum err status)
-{
-    (void)proposal;
-    (void)status;
-}
-
-static void put_many(unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        struct proposal *proposal = calloc(1, sizeof *proposal);
-        struct blob *entry = blob_copy(bytes_of_str("entry"));
-        ck_assert_ptr_nonnull(proposal);
-        ck_assert_ptr_nonnull(entry);
-        node_propose(solo.node, proposal, entry, on_written);
-        blob_unref(entry);
-        proposals[proposal_count++] = proposal;
-    }
-    solo_settle();
-    talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
-    solo_settle();
 }
 
 /* Compacted up to DURABLE. */
@@ -58,7 +23,7 @@ static void compact(uint64_t durable)
 {
     solo.durable_index = durable;
     env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
-    put_many(1);
+    solo_put_many(1);
     ck_assert_uint_eq(solo.log->snapshot.index, durable);
 }
 
@@ -82,7 +47,7 @@ static void open_with_lack(void)
     solo.snapshot_entries = 4;
     solo_open(solo_three, 3);
     solo_lead(true);
-    put_many(9);
+    solo_put_many(9);
     compact(9);
     ck_assert_uint_eq(node_last_index(solo.node), LAST);
     ck_assert_uint_eq(solo.log->first_index, 8);
@@ -144,7 +109,7 @@ START_TEST(what_follows_a_held_state_stays)
 {
     open_with_lack();
     ck_assert(node_hold_state(solo.node, 3, 10, 1000000));
-    put_many(20);
+    solo_put_many(20);
     compact(30);
     ck_assert_uint_le(solo.log->first_index, 10);
     ck_assert_int_eq(node_install(solo.node, 3, 10, node_term(solo.node), bytes_of_str("m")), OK);
@@ -155,7 +120,7 @@ START_TEST(what_follows_is_not_held_beyond_the_size_of_the_state)
 {
     open_with_lack();
     ck_assert(node_hold_state(solo.node, 3, 10, 200)); /* some three entries */
-    put_many(20);
+    solo_put_many(20);
     compact(30);
     ck_assert_uint_gt(solo.log->first_index, 12);
     uint64_t term = node_term(solo.node);
@@ -286,7 +251,7 @@ static Suite *raftinstall_suite(void)
     };
     Suite *suite = suite_create("raftinstall");
     TCase *tc = tcase_create("raftinstall");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup, solo_teardown);
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tcase_add_test(tc, tests[i]);
     }
