@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "tests/faults/answers.h"
 #include "tests/faults/etcdmsg.h"
 
 int64_t lease_new_id(struct stage *stage)
@@ -23,19 +24,17 @@ void lease_grant(struct actor *actor, int64_t lease, int64_t ttl_s, actor_then t
 
 void lease_end_grant(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__LeaseGrantResponse *answer =
+        answer_take(actor, reply, &etcdserverpb__lease_grant_response__descriptor, "lease");
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__LeaseGrantResponse *answer =
-        etcdserverpb__lease_grant_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL || answer->ttl <= 0) {
+    if (answer->ttl <= 0) {
         actor_answer_is_wrong(actor, "lease");
     }
     buf_printf(actor_value(actor), "{\"lease\":%" PRId64 ",\"ttl\":%" PRId64 "}", answer->id,
                answer->ttl);
-    int64_t revision = answer->header->revision;
-    etcdserverpb__lease_grant_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, NULL);
 }
 
@@ -51,16 +50,11 @@ void lease_revoke(struct actor *actor, int64_t lease, actor_then then)
 
 void lease_end_revoke(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__LeaseRevokeResponse *answer = answer_take(
+        actor, reply, &etcdserverpb__lease_revoke_response__descriptor, "answer to a revocation");
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__LeaseRevokeResponse *answer =
-        etcdserverpb__lease_revoke_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a revocation");
-    }
-    int64_t revision = answer->header->revision;
-    etcdserverpb__lease_revoke_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, NULL);
 }

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "tests/faults/actor.h"
+#include "tests/faults/answers.h"
 #include "tests/faults/etcdmsg.h"
 
 /* Money goes from account to account, and is always the same in sum. A transfer reads both accounts
@@ -34,18 +35,12 @@ static void on_open(struct actor *actor, const struct reply *reply)
 {
     struct bank *bank = actor_shared(actor);
     bank->opening = false;
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a transaction");
-    }
     bool succeeded = answer->succeeded;
-    int64_t revision = answer->header->revision;
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     bank->open = true; /* this attempt, or one before it that had no answer */
     if (succeeded) {
         actor_ok(actor, revision, NULL);
@@ -83,14 +78,9 @@ static void open_all(struct actor *actor)
 
 static void on_read(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__RangeResponse *answer = answer_to_range(actor, reply);
+    if (answer == NULL) {
         return;
-    }
-    Etcdserverpb__RangeResponse *answer =
-        etcdserverpb__range_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a read");
     }
     struct buf *value = actor_value(actor);
     buf_append_str(value, "{");
@@ -101,8 +91,7 @@ static void on_read(struct actor *actor, const struct reply *reply)
         json_value(value, msg_view(answer->kvs[i]->value));
     }
     buf_append_str(value, "}");
-    int64_t revision = answer->header->revision;
-    etcdserverpb__range_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, NULL);
 }
 
@@ -121,18 +110,12 @@ static void read_all(struct actor *actor)
 
 static void on_moved(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a transaction");
-    }
     bool succeeded = answer->succeeded;
-    int64_t revision = answer->header->revision;
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     if (succeeded) {
         actor_ok(actor, revision, NULL);
     } else {
@@ -157,19 +140,16 @@ static void move(struct actor *actor, const Mvccpb__KeyValue *from, const Mvccpb
 static void on_both(struct actor *actor, const struct reply *reply)
 {
     const struct own *own = actor_own(actor);
-    if (reply->outcome != OUTCOME_DONE) {
-        struct reply nothing_written = *reply;
-        nothing_written.outcome = OUTCOME_DEFINITELY_NOT;
-        actor_end_badly(actor, &nothing_written);
+    const struct reply nothing_written = answer_unwritten(reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, &nothing_written);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
     const Mvccpb__KeyValue *from;
     const Mvccpb__KeyValue *to;
-    if (answer == NULL || answer->header == NULL || !msg_txn_read(answer, 0, &from) ||
-        !msg_txn_read(answer, 1, &to) || from == NULL || to == NULL ||
-        msg_number(msg_view(from->value)) < 0 || msg_number(msg_view(to->value)) < 0) {
+    if (!msg_txn_read(answer, 0, &from) || !msg_txn_read(answer, 1, &to) || from == NULL ||
+        to == NULL || msg_number(msg_view(from->value)) < 0 ||
+        msg_number(msg_view(to->value)) < 0) {
         actor_answer_is_wrong(actor, "account");
     }
     if (msg_number(msg_view(from->value)) < own->amount) {
@@ -177,7 +157,7 @@ static void on_both(struct actor *actor, const struct reply *reply)
     } else {
         move(actor, from, to);
     }
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    (void)answer_free(&answer->base);
 }
 
 static void transfer(struct actor *actor)

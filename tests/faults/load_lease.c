@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "tests/faults/actor.h"
+#include "tests/faults/answers.h"
 #include "tests/faults/etcdmsg.h"
 #include "tests/faults/leasemsg.h"
 
@@ -34,17 +35,11 @@ static void on_attach(struct actor *actor, const struct reply *reply)
     if (reply->outcome == OUTCOME_DEFINITELY_NOT && reply->status == GRPC_NOT_FOUND) {
         forget(actor); /* it has ended */
     }
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__PutResponse *answer = answer_to_put(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__PutResponse *answer =
-        etcdserverpb__put_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a put");
-    }
-    int64_t revision = answer->header->revision;
-    etcdserverpb__put_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, NULL);
 }
 
@@ -69,23 +64,20 @@ static void attach(struct actor *actor)
 static void on_keep_alive(struct actor *actor, const struct reply *reply)
 {
     const struct own *own = actor_own(actor);
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__LeaseKeepAliveResponse *answer = answer_take(
+        actor, reply, &etcdserverpb__lease_keep_alive_response__descriptor, "answer to a renewal");
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__LeaseKeepAliveResponse *answer = etcdserverpb__lease_keep_alive_response__unpack(
-        NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL || answer->id != own->lease) {
+    if (answer->id != own->lease) {
         actor_answer_is_wrong(actor, "answer to a renewal");
     }
     buf_printf(actor_value(actor), "{\"lease\":%" PRId64 ",\"ttl\":%" PRId64 "}", own->lease,
                answer->ttl);
-    int64_t revision = answer->header->revision;
     if (answer->ttl <= 0) {
         forget(actor);
     }
-    etcdserverpb__lease_keep_alive_response__free_unpacked(answer, NULL);
-    actor_ok(actor, revision, NULL);
+    actor_ok(actor, answer_free(&answer->base), NULL);
 }
 
 static void keep_alive(struct actor *actor)
@@ -102,24 +94,20 @@ static void keep_alive(struct actor *actor)
 static void on_ttl(struct actor *actor, const struct reply *reply)
 {
     const struct own *own = actor_own(actor);
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__LeaseTimeToLiveResponse *answer = answer_take(
+        actor, reply, &etcdserverpb__lease_time_to_live_response__descriptor, "time to live");
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__LeaseTimeToLiveResponse *answer =
-        etcdserverpb__lease_time_to_live_response__unpack(NULL, reply->message.len,
-                                                          reply->message.data);
-    if (answer == NULL || answer->header == NULL || answer->id != own->lease) {
+    if (answer->id != own->lease) {
         actor_answer_is_wrong(actor, "time to live");
     }
     buf_printf(actor_value(actor), "{\"lease\":%" PRId64 ",\"ttl\":%" PRId64 "}", own->lease,
                answer->ttl);
-    int64_t revision = answer->header->revision;
     if (answer->ttl < 0) {
         forget(actor);
     }
-    etcdserverpb__lease_time_to_live_response__free_unpacked(answer, NULL);
-    actor_ok(actor, revision, NULL);
+    actor_ok(actor, answer_free(&answer->base), NULL);
 }
 
 static void ask_ttl(struct actor *actor)

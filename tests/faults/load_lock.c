@@ -3,6 +3,7 @@
 
 #include "proto/lock.pb-c.h"
 #include "tests/faults/actor.h"
+#include "tests/faults/answers.h"
 #include "tests/faults/etcdmsg.h"
 #include "tests/faults/leasemsg.h"
 
@@ -40,13 +41,9 @@ static void on_token(struct actor *actor, const struct reply *reply)
 {
     struct own *own = actor_own(actor);
     if (reply->outcome == OUTCOME_DONE) {
-        Etcdserverpb__RangeResponse *answer =
-            etcdserverpb__range_response__unpack(NULL, reply->message.len, reply->message.data);
-        if (answer == NULL || answer->header == NULL) {
-            actor_answer_is_wrong(actor, "answer to a read");
-        }
+        Etcdserverpb__RangeResponse *answer = answer_to_range(actor, reply);
         own->create_revision = answer->n_kvs == 0 ? 0 : answer->kvs[0]->create_revision;
-        etcdserverpb__range_response__free_unpacked(answer, NULL);
+        (void)answer_free(&answer->base);
     }
     struct buf *value = actor_value(actor);
     buf_printf(value, "{\"lock\":\"l%u\",\"key\":\"%s\"", own->lock, own->key.text);
@@ -63,17 +60,17 @@ static void on_acquired(struct actor *actor, const struct reply *reply)
     struct own *own = actor_own(actor);
     if (reply->outcome != OUTCOME_DONE) {
         own->state = LOCK_RELEASED;
-        actor_end_badly(actor, reply);
-        return;
     }
     V3lockpb__LockResponse *answer =
-        v3lockpb__lock_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL || answer->key.len >= sizeof own->key.text) {
+        answer_take(actor, reply, &v3lockpb__lock_response__descriptor, "lock");
+    if (answer == NULL) {
+        return;
+    }
+    if (answer->key.len >= sizeof own->key.text) {
         actor_answer_is_wrong(actor, "lock");
     }
     own->key = text_of("%.*s", (int)answer->key.len, (const char *)answer->key.data);
-    own->revision = answer->header->revision;
-    v3lockpb__lock_response__free_unpacked(answer, NULL);
+    own->revision = answer_free(&answer->base);
     Etcdserverpb__RangeRequest range;
     etcdserverpb__range_request__init(&range);
     range.key = msg_bytes(text_bytes(&own->key));
@@ -101,18 +98,12 @@ static void acquire(struct actor *actor)
 static void on_fenced(struct actor *actor, const struct reply *reply)
 {
     struct own *own = actor_own(actor);
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a transaction");
-    }
     bool succeeded = answer->succeeded;
-    int64_t revision = answer->header->revision;
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     if (succeeded) {
         actor_ok(actor, revision, NULL);
     } else {
@@ -146,18 +137,12 @@ static void write_fenced(struct actor *actor)
 
 static void on_released(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__DeleteRangeResponse *answer = answer_to_delete(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__DeleteRangeResponse *answer =
-        etcdserverpb__delete_range_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a delete");
-    }
     const char *extra = answer->deleted == 0 ? ",\"unchanged\":true" : NULL;
-    int64_t revision = answer->header->revision;
-    etcdserverpb__delete_range_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, extra);
 }
 

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "tests/faults/actor.h"
+#include "tests/faults/answers.h"
 #include "tests/faults/etcdmsg.h"
 
 /* Reads, writes, deletes and compare-and-swaps of single keys. A key is used so often and never
@@ -88,13 +89,11 @@ static void say(struct actor *actor, int64_t number)
 
 static void on_read(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__RangeResponse *answer = answer_to_range(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__RangeResponse *answer =
-        etcdserverpb__range_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL || answer->n_kvs > 1) {
+    if (answer->n_kvs > 1) {
         actor_answer_is_wrong(actor, "answer to a read");
     }
     const Mvccpb__KeyValue *kv = answer->n_kvs == 0 ? NULL : answer->kvs[0];
@@ -106,8 +105,7 @@ static void on_read(struct actor *actor, const struct reply *reply)
     const char *extra =
         kv == NULL ? NULL : actor_extra(actor, ",\"mod_revision\":%" PRId64, kv->mod_revision);
     note(actor, number);
-    int64_t revision = answer->header->revision;
-    etcdserverpb__range_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, extra);
 }
 
@@ -135,17 +133,11 @@ static void read_key(struct actor *actor)
 
 static void on_put(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__PutResponse *answer = answer_to_put(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__PutResponse *answer =
-        etcdserverpb__put_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a put");
-    }
-    int64_t revision = answer->header->revision;
-    etcdserverpb__put_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     note(actor, ((struct own *)actor_own(actor))->new);
     actor_ok(actor, revision, NULL);
 }
@@ -165,18 +157,15 @@ static void write_key(struct actor *actor)
 
 static void on_delete(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__DeleteRangeResponse *answer = answer_to_delete(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__DeleteRangeResponse *answer =
-        etcdserverpb__delete_range_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL || answer->deleted < 0 || answer->deleted > 1) {
+    if (answer->deleted < 0 || answer->deleted > 1) {
         actor_answer_is_wrong(actor, "answer to a delete");
     }
     const char *extra = answer->deleted == 0 ? ",\"unchanged\":true" : NULL;
-    int64_t revision = answer->header->revision;
-    etcdserverpb__delete_range_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     note(actor, 0);
     actor_ok(actor, revision, extra);
 }
@@ -197,22 +186,16 @@ static void delete_key(struct actor *actor)
 static void on_swap(struct actor *actor, const struct reply *reply)
 {
     struct own *own = actor_own(actor);
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a transaction");
-    }
     bool succeeded = answer->succeeded;
-    int64_t revision = answer->header->revision;
     const Mvccpb__KeyValue *found;
     if (!succeeded && msg_txn_read(answer, 0, &found)) {
         note(actor, found == NULL ? 0 : msg_number(msg_view(found->value)));
     }
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     if (succeeded) {
         note(actor, own->new);
         actor_ok(actor, revision, NULL);

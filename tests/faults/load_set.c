@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "tests/faults/actor.h"
+#include "tests/faults/answers.h"
 #include "tests/faults/etcdmsg.h"
 
 /* Elements are added, each a key under the set's name, and the whole set is read at one revision.
@@ -21,17 +22,11 @@ struct own {
 
 static void on_put(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__PutResponse *answer = answer_to_put(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__PutResponse *answer =
-        etcdserverpb__put_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a put");
-    }
-    int64_t revision = answer->header->revision;
-    etcdserverpb__put_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, NULL);
 }
 
@@ -53,14 +48,9 @@ static void add(struct actor *actor)
 static void on_read(struct actor *actor, const struct reply *reply)
 {
     const struct own *own = actor_own(actor);
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__RangeResponse *answer = answer_to_range(actor, reply);
+    if (answer == NULL) {
         return;
-    }
-    Etcdserverpb__RangeResponse *answer =
-        etcdserverpb__range_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a read");
     }
     struct buf *value = actor_value(actor);
     buf_printf(value, "[\"%s\",[", own->name.text);
@@ -69,8 +59,7 @@ static void on_read(struct actor *actor, const struct reply *reply)
         json_value(value, msg_view(answer->kvs[i]->value));
     }
     buf_append_str(value, "]]");
-    int64_t revision = answer->header->revision;
-    etcdserverpb__range_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     actor_ok(actor, revision, NULL);
 }
 

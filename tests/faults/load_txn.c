@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "tests/faults/actor.h"
+#include "tests/faults/answers.h"
 #include "tests/faults/etcdmsg.h"
 
 /* Transactions over several keys, as Jepsen's Elle wants them.
@@ -118,18 +119,12 @@ static void play_append(struct own *own)
 
 static void on_guarded(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL) {
-        actor_answer_is_wrong(actor, "answer to a transaction");
-    }
     bool succeeded = answer->succeeded;
-    int64_t revision = answer->header->revision;
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     if (succeeded) {
         say_append(actor);
         actor_ok(actor, revision, NULL);
@@ -183,19 +178,15 @@ static bool take_lists(struct own *own, const Etcdserverpb__TxnResponse *answer)
 static void on_lists(struct actor *actor, const struct reply *reply)
 {
     struct own *own = actor_own(actor);
-    if (reply->outcome != OUTCOME_DONE) {
-        struct reply nothing_written = *reply;
-        nothing_written.outcome = OUTCOME_DEFINITELY_NOT;
-        actor_end_badly(actor, &nothing_written);
+    const struct reply nothing_written = answer_unwritten(reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, &nothing_written);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL || !take_lists(own, answer)) {
+    if (!take_lists(own, answer)) {
         actor_answer_is_wrong(actor, "list");
     }
-    int64_t revision = answer->header->revision;
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     play_append(own);
     for (size_t i = 0; i < own->key_count; i++) {
         if (own->keys[i].written != 0) {
@@ -301,18 +292,15 @@ static bool take_reads(struct actor *actor, const Etcdserverpb__TxnResponse *ans
 
 static void on_wr(struct actor *actor, const struct reply *reply)
 {
-    if (reply->outcome != OUTCOME_DONE) {
-        actor_end_badly(actor, reply);
+    Etcdserverpb__TxnResponse *answer = answer_to_txn(actor, reply);
+    if (answer == NULL) {
         return;
     }
-    Etcdserverpb__TxnResponse *answer =
-        etcdserverpb__txn_response__unpack(NULL, reply->message.len, reply->message.data);
-    if (answer == NULL || answer->header == NULL || !take_reads(actor, answer)) {
+    if (!take_reads(actor, answer)) {
         actor_answer_is_wrong(actor, "answer to a transaction");
     }
     bool succeeded = answer->succeeded;
-    int64_t revision = answer->header->revision;
-    etcdserverpb__txn_response__free_unpacked(answer, NULL);
+    int64_t revision = answer_free(&answer->base);
     say_wr(actor);
     if (succeeded) {
         actor_ok(actor, revision, NULL);
