@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/map.h"
+#include "tests/lib/grow.h"
 
 /* What is known of an index, from whoever was first. */
 struct known {
@@ -56,30 +57,14 @@ void simcheck_init(struct sim *sim)
     map_init(&sim->check->stored, (struct hash_seed){.k0 = 1, .k1 = 2});
 }
 
-/* A zeroed element at AT of an array that grows. */
-static void *at(void **array, size_t *count, size_t size, uint64_t index)
-{
-    if (index >= *count) {
-        size_t grown = *count == 0 ? 1024 : *count;
-        while (grown <= index) {
-            grown *= 2;
-        }
-        *array = realloc(*array, grown * size);
-        ASSERT(*array != NULL);
-        memset((char *)*array + *count * size, 0, (grown - *count) * size);
-        *count = grown;
-    }
-    return (char *)*array + index * size;
-}
-
 static struct known *known_at(struct simcheck *check, uint64_t index)
 {
-    return at((void **)&check->known, &check->known_count, sizeof *check->known, index);
+    return grow_at((void **)&check->known, &check->known_count, sizeof *check->known, index);
 }
 
 static struct write_known *write_at(struct simcheck *check, uint64_t id)
 {
-    return at((void **)&check->writes, &check->write_count, sizeof *check->writes, id);
+    return grow_at((void **)&check->writes, &check->write_count, sizeof *check->writes, id);
 }
 
 /* ---- disks ---- */
@@ -295,8 +280,8 @@ static void check_leader(struct simmember *member)
     if (node_role(node) != NODE_LEADER) {
         return;
     }
-    uint64_t *leader =
-        at((void **)&check->leaders, &check->leader_count, sizeof *check->leaders, node_term(node));
+    uint64_t *leader = grow_at((void **)&check->leaders, &check->leader_count,
+                               sizeof *check->leaders, node_term(node));
     if (*leader == 0) {
         *leader = member->id;
         sim_note(member->sim, "check: leader of term", member->id, node_term(node));

@@ -2,14 +2,13 @@
 #include "tests/sim/simrun.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lib/child.h"
 #include "tests/lib/coverage.h"
 
 /* Good seeds of one process: what they leave behind adds up. */
@@ -27,10 +26,7 @@ static _Noreturn void run_batch(const struct sim_options *options, uint64_t coun
                                 bool quiet)
 {
     if (quiet) {
-        int null = open("/dev/null", O_WRONLY);
-        if (null >= 0) {
-            dup2(null, STDERR_FILENO);
-        }
+        child_silence();
     }
     signal(SIGALRM, SIG_DFL);
     struct sim_options one = *options;
@@ -44,24 +40,6 @@ static _Noreturn void run_batch(const struct sim_options *options, uint64_t coun
     }
     coverage_write();
     _exit(0);
-}
-
-static bool read_stats(int fd, struct sim_stats *stats)
-{
-    char *at = (char *)stats;
-    size_t left = sizeof *stats;
-    while (left > 0) {
-        ssize_t n = read(fd, at, left);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        left -= (size_t)n;
-    }
-    return true;
 }
 
 static enum sim_outcome outcome_of(int status, uint64_t seed, bool shown)
@@ -110,15 +88,13 @@ void sim_run_seeds(const struct sim_options *options, uint64_t count, uint64_t s
         close(fds[1]);
         struct sim_stats stats;
         uint64_t batch_end = next.seed + batch;
-        while (next.seed < batch_end && read_stats(fds[0], &stats)) {
+        while (next.seed < batch_end && child_read(fds[0], &stats, sizeof stats)) {
             done(ctx, next.seed++, SIM_GOOD, &stats);
         }
         close(fds[0]);
         int status;
-        while (waitpid(pid, &status, 0) < 0) {
-            if (errno != EINTR) {
-                die("waitpid");
-            }
+        if (child_wait(pid, &status) < 0) {
+            die("waitpid");
         }
         if (next.seed < batch_end) {
             enum sim_outcome outcome = outcome_of(status, next.seed, shown > 0);

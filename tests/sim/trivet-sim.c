@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "raft/guard.h"
 #include "tests/lib/plantoption.h"
+#include "tests/lib/simoption.h"
 #include "tests/sim/simrun.h"
 
 /* The raft-layer simulator: runs seeds, says which fail and how, and a table at the end. */
@@ -39,13 +40,6 @@ static const char usage_text[] =
     "  --trace           tell everything that happens\n"
     "  --twice           run each seed twice and compare\n"
     "  --tap             print a line of TAP for each seed\n";
-
-static double seconds_since(const struct timespec *began)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - began->tv_sec) + (double)(now.tv_nsec - began->tv_nsec) / 1e9;
-}
 
 static void on_done(void *ctx, uint64_t seed, enum sim_outcome outcome,
                     const struct sim_stats *stats)
@@ -93,7 +87,7 @@ static void print_total(const struct total *total, uint64_t seeds)
     const struct sim_stats *sums = &total->sums;
     const uint64_t *outcomes = total->outcomes;
     uint64_t good = outcomes[SIM_GOOD] > 0 ? outcomes[SIM_GOOD] : 1;
-    double seconds = seconds_since(&total->began);
+    double seconds = simoption_seconds_since(&total->began);
     const char *mark = total->tap ? "# " : "";
     printf("%sseeds %" PRIu64 ": good %" PRIu64 ", wrong %" PRIu64 ", fatal %" PRIu64
            ", crashed %" PRIu64 ", stuck %" PRIu64 "\n",
@@ -121,17 +115,6 @@ static int usage(void)
     return 2;
 }
 
-static bool parse_number(const char *text, uint64_t max, uint64_t *ret)
-{
-    char *end;
-    unsigned long long v = strtoull(text, &end, 10);
-    if (*text == 0 || *end != 0 || v > max) {
-        return false;
-    }
-    *ret = v;
-    return true;
-}
-
 static bool parse_rules(char *list, struct sim_options *options)
 {
     if (strcmp(list, "all") == 0) {
@@ -140,7 +123,7 @@ static bool parse_rules(char *list, struct sim_options *options)
     }
     for (char *rule = strtok(list, ","); rule != NULL; rule = strtok(NULL, ",")) {
         uint64_t v;
-        if (!parse_number(*rule == 'G' ? rule + 1 : rule, GUARD_RULE_COUNT - 1, &v)) {
+        if (!simoption_number(*rule == 'G' ? rule + 1 : rule, GUARD_RULE_COUNT - 1, &v)) {
             return false;
         }
         options->guard_off_mask |= 1u << v;
@@ -201,13 +184,13 @@ static bool parse(int argc, char **argv, struct arguments *ret)
     while (ok && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case SEED:
-            ok = parse_number(optarg, UINT64_MAX / 2, &ret->sim.seed);
+            ok = simoption_number(optarg, UINT64_MAX / 2, &ret->sim.seed);
             break;
         case SEEDS:
-            ok = parse_number(optarg, UINT32_MAX, &ret->seeds);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->seeds);
             break;
         case MEMBERS:
-            ok = parse_number(optarg, SIM_MEMBERS_MAX, &members) && members > 0;
+            ok = simoption_number(optarg, SIM_MEMBERS_MAX, &members) && members > 0;
             break;
         case CHURN:
             ret->sim.churn = true;
@@ -216,13 +199,13 @@ static bool parse(int argc, char **argv, struct arguments *ret)
             ok = parse_rules(optarg, &ret->sim);
             break;
         case FAULTS:
-            ok = parse_number(optarg, UINT32_MAX, &ret->sim.faults_ms);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->sim.faults_ms);
             break;
         case RECOVERY:
-            ok = parse_number(optarg, UINT32_MAX, &ret->sim.recovery_ms);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->sim.recovery_ms);
             break;
         case SHOW:
-            ok = parse_number(optarg, UINT32_MAX, &ret->shown);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->shown);
             break;
         case TRACE_ALL:
             ret->sim.verbose = true;

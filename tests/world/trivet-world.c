@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "tests/lib/plantoption.h"
+#include "tests/lib/simoption.h"
 #include "tests/world/worldshrink.h"
 
 #define SHRINK_SECONDS 60
@@ -46,13 +47,6 @@ static const char usage_text[] =
     "  --twice           run each seed twice and compare\n"
     "  --tap             print a line of TAP for each seed\n"
     "faults:";
-
-static double seconds_since(const struct timespec *began)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - began->tv_sec) + (double)(now.tv_nsec - began->tv_nsec) / 1e9;
-}
 
 /* Of all seeds that have ended, which are processes. */
 static double processor_seconds(void)
@@ -116,7 +110,7 @@ static void print_total(const struct total *total)
     const struct world_stats *sums = &total->sums;
     const char *mark = total->tap ? "# " : "";
     uint64_t good = total->good > 0 ? total->good : 1;
-    double seconds = seconds_since(&total->began);
+    double seconds = simoption_seconds_since(&total->began);
     double simulated = (double)sums->simulated_ms / 1000;
     printf("%sseeds %" PRIu64 ": good %" PRIu64 ", bad %" PRIu64 "\n", mark,
            total->good + total->bad, total->good, total->bad);
@@ -149,17 +143,6 @@ static int usage(void)
     }
     fputc('\n', stderr);
     return 2;
-}
-
-static bool parse_number(const char *text, uint64_t max, uint64_t *ret)
-{
-    char *end;
-    unsigned long long v = strtoull(text, &end, 10);
-    if (*text == 0 || *end != 0 || v > max) {
-        return false;
-    }
-    *ret = v;
-    return true;
 }
 
 static uint64_t fault_bits(const char *name)
@@ -255,31 +238,31 @@ static bool parse(int argc, char **argv, struct arguments *ret)
     while (ok && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case 's':
-            ok = parse_number(optarg, UINT64_MAX / 2, &ret->world.seed);
+            ok = simoption_number(optarg, UINT64_MAX / 2, &ret->world.seed);
             break;
         case 'S':
-            ok = parse_number(optarg, UINT32_MAX, &ret->seeds);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->seeds);
             break;
         case 'M':
-            ok = parse_number(optarg, UINT16_MAX, &ret->minutes);
+            ok = simoption_number(optarg, UINT16_MAX, &ret->minutes);
             break;
         case 'm':
-            ok = parse_number(optarg, WORLD_PLACES_MAX, &members);
+            ok = simoption_number(optarg, WORLD_PLACES_MAX, &members);
             break;
         case 'f':
             ok = parse_faults(optarg, &ret->world.fault_mask);
             break;
         case 'F':
-            ok = parse_number(optarg, UINT32_MAX, &ret->world.faults_ms);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->world.faults_ms);
             break;
         case 'R':
-            ok = parse_number(optarg, UINT32_MAX, &ret->world.recovery_ms);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->world.recovery_ms);
             break;
         case 'j':
-            ok = parse_number(optarg, 64, &ret->jobs) && ret->jobs > 0;
+            ok = simoption_number(optarg, 64, &ret->jobs) && ret->jobs > 0;
             break;
         case 'w':
-            ok = parse_number(optarg, UINT32_MAX, &ret->shown);
+            ok = simoption_number(optarg, UINT32_MAX, &ret->shown);
             break;
         case 'p':
             ok = plantoption_take(optarg);

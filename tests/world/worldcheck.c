@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/map.h"
+#include "tests/lib/grow.h"
 
 #define INSIDE_EVERY 400 /* turns of a member */
 
@@ -57,25 +58,9 @@ void worldcheck_init(struct world *world)
     map_init(&world->check->stored, (struct hash_seed){.k0 = 1, .k1 = 2});
 }
 
-/* A zeroed element at INDEX of an array that grows. */
-static void *at(void **array, size_t *count, size_t size, uint64_t index)
-{
-    if (index >= *count) {
-        size_t grown = *count == 0 ? 1024 : *count;
-        while (grown <= index) {
-            grown *= 2;
-        }
-        *array = realloc(*array, grown * size);
-        ASSERT(*array != NULL);
-        memset((char *)*array + *count * size, 0, (grown - *count) * size);
-        *count = grown;
-    }
-    return (char *)*array + index * size;
-}
-
 static struct known *known_at(struct worldcheck *check, uint64_t index)
 {
-    return at((void **)&check->known, &check->known_count, sizeof *check->known, index);
+    return grow_at((void **)&check->known, &check->known_count, sizeof *check->known, index);
 }
 
 /* ---- logs ---- */
@@ -200,7 +185,7 @@ static void check_leader(struct worldmember *member, struct node *node)
         return;
     }
     uint64_t *leader =
-        at((void **)&check->leaders, &check->leader_count, sizeof *leader, node_term(node));
+        grow_at((void **)&check->leaders, &check->leader_count, sizeof *leader, node_term(node));
     if (*leader == member->id) {
         return;
     }

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/lib/child.h"
 #include "tests/lib/coverage.h"
 
 #define SEED_SECONDS_MAX 180
@@ -55,10 +55,7 @@ void worldrun_end_badly(const struct world *world, const char *checker, const ch
 static _Noreturn void run_seed(const struct world_options *options, int fd, bool quiet)
 {
     if (quiet) {
-        int null = open("/dev/null", O_WRONLY);
-        if (null >= 0) {
-            dup2(null, STDERR_FILENO);
-        }
+        child_silence();
     }
     result_fd = fd;
     signal(SIGALRM, SIG_DFL);
@@ -90,28 +87,10 @@ static void begin(const struct world_options *options, bool quiet, struct runnin
     *ret = (struct running_seed){.pid = pid, .fd = fds[0], .seed = options->seed};
 }
 
-static bool read_outcome(int fd, struct worldrun_outcome *ret)
-{
-    char *at = (char *)ret;
-    size_t left = sizeof *ret;
-    while (left > 0) {
-        ssize_t n = read(fd, at, left);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        left -= (size_t)n;
-    }
-    return true;
-}
-
 /* The process with STATUS has ended. */
 static void finish(struct running_seed *running, int status, struct worldrun_outcome *ret)
 {
-    bool told = read_outcome(running->fd, ret);
+    bool told = child_read(running->fd, ret, sizeof *ret);
     close(running->fd);
     if (!told) {
         *ret = (struct worldrun_outcome){0};
@@ -127,11 +106,9 @@ static void finish(struct running_seed *running, int status, struct worldrun_out
 
 static pid_t wait_for(pid_t pid, int *status)
 {
-    pid_t ended;
-    while ((ended = waitpid(pid, status, 0)) < 0) {
-        if (errno != EINTR) {
-            die("waitpid");
-        }
+    pid_t ended = child_wait(pid, status);
+    if (ended < 0) {
+        die("waitpid");
     }
     return ended;
 }
