@@ -8,6 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#else
+#define RUNNING_ON_VALGRIND          0
+#define VALGRIND_COUNT_ERRORS        0
+#define VALGRIND_DO_ADDED_LEAK_CHECK (void)0
+#define VALGRIND_COUNT_LEAKS(leaked, dubious, reachable, suppressed) \
+    (void)((leaked) + (dubious) + (reachable) + (suppressed))
+#endif
+
 /* Check tells how each case ended through its results, in the order in which they ran, but a case's
  * name stands only in the TAP that it writes into a file:
  *
@@ -63,6 +73,48 @@ unsigned runner_patience_ms(void)
     double times = text == NULL ? 1 : strtod(text, NULL);
     return times >= 1 && times <= 1000 ? (unsigned)(PATIENCE_MS * times) : PATIENCE_MS;
 }
+
+/* ---- what valgrind has seen of the case that runs, when it sees all of them in one process ----
+ */
+
+static struct {
+    bool counts;
+    unsigned long errors; /* before the case */
+    unsigned long lost_bytes;
+} valgrind;
+
+static void on_case_begins(void)
+{
+    valgrind.errors = VALGRIND_COUNT_ERRORS;
+}
+
+static void on_case_ends(void)
+{
+    if (!valgrind.counts) {
+        return;
+    }
+    unsigned long errors = VALGRIND_COUNT_ERRORS - valgrind.errors;
+    unsigned long lost_before = valgrind.lost_bytes;
+    unsigned long dubious = 0;
+    unsigned long reachable = 0;
+    unsigned long suppressed = 0;
+    VALGRIND_DO_ADDED_LEAK_CHECK;
+    VALGRIND_COUNT_LEAKS(valgrind.lost_bytes, dubious, reachable, suppressed);
+    (void)(dubious + reachable + suppressed);
+    ck_assert_msg(errors == 0, "valgrind has found %lu errors", errors);
+    ck_assert_msg(valgrind.lost_bytes <= lost_before, "valgrind has found %lu bytes that are lost",
+                  valgrind.lost_bytes - lost_before);
+}
+
+/* Around all other fixtures: the teardown that was added first runs last. */
+TCase *runner_tcase(const char *name)
+{
+    TCase *tcase = (tcase_create)(name);
+    tcase_add_checked_fixture(tcase, on_case_begins, on_case_ends);
+    return tcase;
+}
+
+/* ---- TAP ---- */
 
 /* The text behind the Nth ':' of LINE, or NULL. */
 static char *after_colon(char *line, int n)
@@ -167,7 +219,7 @@ static int bail_out(const char *what)
     return EXIT_FAILURE;
 }
 
-int runner_main(Suite *(*make_suite)(void))
+static int run_suite(Suite *(*make_suite)(void), bool apart)
 {
     char path[] = "/tmp/trivet-tap-XXXXXX";
     int fd = mkstemp(path);
@@ -183,6 +235,10 @@ int runner_main(Suite *(*make_suite)(void))
     }
     SRunner *runner = srunner_create(make_suite());
     srunner_set_tap(runner, path);
+    if (apart) {
+        srunner_set_fork_status(runner, CK_FORK);
+    }
+    valgrind.counts = RUNNING_ON_VALGRIND && srunner_fork_status(runner) == CK_NOFORK;
     srunner_run_all(runner, CK_SILENT);
     unlink(path);
     struct run run = {
@@ -194,4 +250,14 @@ int runner_main(Suite *(*make_suite)(void))
     free(run.results);
     srunner_free(runner);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int runner_main(Suite *(*make_suite)(void))
+{
+    return run_suite(make_suite, false);
+}
+
+int runner_main_apart(Suite *(*make_suite)(void))
+{
+    return run_suite(make_suite, true);
 }

@@ -560,5 +560,5 @@ static Suite *fsm_suite(void)
 
 int main(void)
 {
-    return runner_main(fsm_suite);
+    return runner_main_apart(fsm_suite);
 }

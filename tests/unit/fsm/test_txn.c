@@ -551,5 +551,5 @@ static Suite *txn_suite(void)
 
 int main(void)
 {
-    return runner_main(txn_suite);
+    return runner_main_apart(txn_suite);
 }

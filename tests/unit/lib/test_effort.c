@@ -80,5 +80,5 @@ static Suite *effort_suite(void)
 
 int main(void)
 {
-    return runner_main(effort_suite);
+    return runner_main_apart(effort_suite);
 }

@@ -33,6 +33,23 @@ START_TEST(dies)
 }
 END_TEST
 
+START_TEST(loses)
+{
+    void *volatile lost = malloc(24);
+    lost = NULL;
+    ck_assert_ptr_null(lost);
+}
+END_TEST
+
+START_TEST(guesses)
+{
+    int *volatile guess = malloc(sizeof(int));
+    ck_assert_ptr_nonnull(guess);
+    ck_assert_msg(*guess != 4711, "a guess that hits");
+    free(guess);
+}
+END_TEST
+
 static Suite *good_suite(void)
 {
     Suite *suite = suite_create("good");
@@ -49,6 +66,18 @@ static Suite *bad_suite(void)
     TCase *tcase = tcase_create("case");
     tcase_add_test(tcase, breaks);
     tcase_add_test(tcase, dies);
+    tcase_add_test(tcase, holds);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+static Suite *wrong_suite(void)
+{
+    Suite *suite = suite_create("wrong");
+    TCase *tcase = tcase_create("case");
+    tcase_add_test(tcase, loses);
+    tcase_add_test(tcase, holds);
+    tcase_add_test(tcase, guesses);
     tcase_add_test(tcase, holds);
     suite_add_tcase(suite, tcase);
     return suite;
@@ -82,7 +111,7 @@ static const struct {
 };
 
 /* What the runner is told from outside must not change how it runs these suites. */
-static void run_in_child(Suite *(*make)(void), int out)
+static void begin_child(int out)
 {
     unsetenv("CK_FORK");
     unsetenv("CK_RUN_CASE");
@@ -90,6 +119,11 @@ static void run_in_child(Suite *(*make)(void), int out)
     if (dup2(out, STDOUT_FILENO) < 0) {
         _exit(3);
     }
+}
+
+static void run_in_child(Suite *(*make)(void), int out)
+{
+    begin_child(out);
     int status = runner_main(make);
     fflush(stdout);
     _exit(status);
@@ -139,16 +173,63 @@ START_TEST(prints_each_case_as_tap)
 }
 END_TEST
 
+/* Of argv: this program runs wrong_suite when it has an argument. */
+static char *program;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define VALGRIND "" /* which is no program: it cannot run this one */
+#else
+#define VALGRIND "valgrind"
+#endif
+#define CANNOT_RUN 77
+
+START_TEST(valgrind_tells_whose_fault_it_is)
+{
+    char got[4096];
+    FILE *out = tmpfile();
+    ck_assert_ptr_nonnull(out);
+    fflush(stdout);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        begin_child(fileno(out));
+        setenv("CK_FORK", "no", 1);
+        execlp(VALGRIND, VALGRIND, "-q", "--leak-check=full", "--log-file=/dev/null", program,
+               "wrong", NULL);
+        _exit(CANNOT_RUN);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    rewind(out);
+    got[fread(got, 1, sizeof got - 1, out)] = '\0';
+    fclose(out);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_RUN) {
+        runner_skip("no valgrind that runs this program");
+    }
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE, "status %d", status);
+    static const char *const wants[] = {
+        "not ok 1 - case:loses\n",         ": valgrind has found 24 bytes that are lost\n",
+        "\nok 2 - case:holds\n",           "\nnot ok 3 - case:guesses\n",
+        ": valgrind has found 1 errors\n", "\nok 4 - case:holds\n",
+    };
+    for (size_t i = 0; i < sizeof wants / sizeof wants[0]; i++) {
+        ck_assert_msg(strstr(got, wants[i]) != NULL, "no '%s' in: %s", wants[i], got);
+    }
+}
+END_TEST
+
 static Suite *runner_suite(void)
 {
     Suite *suite = suite_create("runner");
     TCase *tcase = tcase_create("runner");
     tcase_add_loop_test(tcase, prints_each_case_as_tap, 0, (int)(sizeof suites / sizeof suites[0]));
+    tcase_add_test(tcase, valgrind_tells_whose_fault_it_is);
     suite_add_tcase(suite, tcase);
     return suite;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return runner_main(runner_suite);
+    program = argv[0];
+    return runner_main(argc > 1 ? wrong_suite : runner_suite);
 }

@@ -831,5 +831,5 @@ static Suite *guard_suite(void)
 
 int main(void)
 {
-    return runner_main(guard_suite);
+    return runner_main_apart(guard_suite);
 }

@@ -717,5 +717,5 @@ static Suite *raftlog_files_suite(void)
 
 int main(void)
 {
-    return runner_main(raftlog_files_suite);
+    return runner_main_apart(raftlog_files_suite);
 }

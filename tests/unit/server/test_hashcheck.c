@@ -117,6 +117,8 @@ static void start(size_t count)
 {
     fake = env_fake_new(1);
     metrics = metrics_new();
+    memset(active, 0, sizeof active);
+    hold_alarms = false;
     member_count = count;
     for (size_t i = 0; i < count; i++) {
         members[i] = (struct node_member){.id = i + 1, .role = MEMBER_VOTER};

@@ -2,6 +2,7 @@
 #include "storage/compaction.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "tests/lib/database.h"
@@ -30,6 +31,7 @@ static struct {
 
 static void setup(void)
 {
+    memset(&fixture, 0, sizeof fixture);
     database_init(&fixture.db, NULL);
     ck_assert_int_eq(database_open(&fixture.db), OK);
 }

@@ -565,6 +565,9 @@ static void step(uint64_t index)
 
 START_TEST(the_store_answers_as_its_model)
 {
+    memset(&f, 0, sizeof f);
+    memset(&observed, 0, sizeof observed);
+    leases_seen = false;
     f.seed = (uint64_t)_i + 1;
     const char *given = getenv("TRIVET_SEED");
     if (given != NULL) {
