@@ -166,6 +166,7 @@ static void on_connect(void *ctx, struct stream *stream, enum err status, const 
         return;
     }
     client->h2.stream = stream;
+    stream_use_pool(stream, &client->pool);
     client->last_input_ms = env_now_ms(client->config.env);
     stream_start(stream, &stream_callbacks, client);
     stream_want_flush(stream);

@@ -320,6 +320,7 @@ struct grpc_conn *grpc_conn_new(struct grpc_server *server, struct stream *strea
     conn->server = server;
     conn->h2.stream = stream;
     conn->h2.pool = &server->pool;
+    stream_use_pool(stream, &server->pool);
     queue_init(&conn->calls);
     queue_init(&conn->waiting);
     env_timer_init(&conn->timer, on_timer);

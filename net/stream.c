@@ -217,6 +217,20 @@ bool stream_write_blob(struct stream *stream, struct blob *blob, size_t offset, 
     return queued(stream, sendqueue_blob(&stream->out, blob, offset, len));
 }
 
+bool stream_write_queue(struct stream *stream, struct sendqueue *queue, size_t n)
+{
+    if (stream->state != STREAM_OPEN) {
+        return false;
+    }
+    return queued(stream, sendqueue_move(queue, &stream->out, n));
+}
+
+void stream_use_pool(struct stream *stream, struct mempool *pool)
+{
+    ASSERT(stream->out.bytes == 0);
+    stream->out.pool = pool;
+}
+
 size_t stream_queued_bytes(const struct stream *stream)
 {
     return stream->out.bytes;
