@@ -30,6 +30,7 @@
     (4u * 1024 * 1024) /* unsent answer bytes before a stream is asked to wait */
 #define CONNECTION_SEND_BYTES_MAX (64u * 1024 * 1024)
 #define STREAM_TURN_BYTES         (256u * 1024) /* more to one socket goes in the next turn */
+#define FRAME_BYTES_MAX           (64u * 1024)  /* of HTTP/2, to who takes more than 16 KiB */
 #define SERVER_SEND_BYTES_MAX \
     (512u * 1024 * 1024) /* unsent answers, all connections; beyond, an equal part each */
 #define CONNECTION_HELD_BYTES_MAX (128u * 1024 * 1024) /* requests that are not whole yet */
@@ -41,6 +42,7 @@
 /* Our own client. */
 #define CLIENT_STREAM_WINDOW_BYTES     (4u * 1024 * 1024)
 #define CLIENT_CONNECTION_WINDOW_BYTES (64u * 1024 * 1024)
+#define CLIENT_FRAME_BYTES_MAX         FRAME_BYTES_MAX
 #define CLIENT_STREAMS_UNTIL_TOLD      100 /* at once, before the server's settings are here */
 
 /* Floods: beyond these a connection is ended. */

@@ -104,6 +104,7 @@ static int make_session(struct grpc_client *client)
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, CLIENT_STREAM_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, CLIENT_FRAME_BYTES_MAX},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEADER_LIST_BYTES_MAX},
     };
     if (status == 0) {
@@ -166,6 +167,7 @@ static void on_connect(void *ctx, struct stream *stream, enum err status, const 
         return;
     }
     client->h2.stream = stream;
+    stream_use_pool(stream, &client->pool);
     client->last_input_ms = env_now_ms(client->config.env);
     stream_start(stream, &stream_callbacks, client);
     stream_want_flush(stream);

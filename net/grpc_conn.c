@@ -15,7 +15,8 @@
  * One timer watches over what the client owes us: its settings, the rest of a header block, any
  * sign of life. */
 
-#define CLOSE_GRACE_MS 1000
+#define CLOSE_GRACE_MS  1000
+#define FRAME_BYTES_MIN 16384 /* what everybody takes (RFC 9113 4.2) */
 
 static void end_conn(struct grpc_conn *conn)
 {
@@ -224,6 +225,22 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
+/* Of the next DATA frame, at most. nghttp2 makes a buffer of that size, once a connection: only for
+ * who has so much to send. */
+static ssize_t on_frame_length(nghttp2_session *session, uint8_t type, int32_t stream_id,
+                               int32_t session_window, int32_t stream_window, uint32_t peer_max,
+                               void *user_data)
+{
+    (void)type;
+    (void)session_window;
+    (void)stream_window;
+    (void)user_data;
+    const struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
+    size_t max = peer_max < FRAME_BYTES_MAX ? peer_max : FRAME_BYTES_MAX;
+    size_t pending = call == NULL ? 0 : grpc_call_pending_bytes(call);
+    return pending < FRAME_BYTES_MIN ? FRAME_BYTES_MIN : (ssize_t)(pending < max ? pending : max);
+}
+
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
                             void *user_data)
 {
@@ -248,6 +265,7 @@ enum err grpc_conn_callbacks(nghttp2_session_callbacks **ret)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_send_data_callback(callbacks, http2_send_data);
+    nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, on_frame_length);
     *ret = callbacks;
     return OK;
 }
@@ -320,6 +338,7 @@ struct grpc_conn *grpc_conn_new(struct grpc_server *server, struct stream *strea
     conn->server = server;
     conn->h2.stream = stream;
     conn->h2.pool = &server->pool;
+    stream_use_pool(stream, &server->pool);
     queue_init(&conn->calls);
     queue_init(&conn->waiting);
     env_timer_init(&conn->timer, on_timer);

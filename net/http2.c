@@ -130,25 +130,6 @@ ssize_t http2_out_read(struct http2_out *out, uint8_t *buf, size_t len, uint32_t
     return (ssize_t)n;
 }
 
-/* Move N bytes from the outbox to the stream; false when the stream takes no more. */
-static bool move_bytes(struct stream *stream, struct sendqueue *queue, size_t n)
-{
-    while (n > 0) {
-        struct blob *blob;
-        struct bytes front = sendqueue_front(queue, &blob);
-        size_t some = front.len < n ? front.len : n;
-        bool written =
-            blob == NULL ? stream_write(stream, bytes_of(front.data, some))
-                         : stream_write_blob(stream, blob, (size_t)(front.data - blob->data), some);
-        if (!written) {
-            return false;
-        }
-        sendqueue_consume(queue, some);
-        n -= some;
-    }
-    return true;
-}
-
 int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
                     nghttp2_data_source *source, void *user_data)
 {
@@ -162,7 +143,7 @@ int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
     }
     size_t before = out->queue.bytes;
     bool moved = stream_write(h2->stream, bytes_of(head, FRAME_HEAD_BYTES)) &&
-                 move_bytes(h2->stream, &out->queue, len);
+                 stream_write_queue(h2->stream, &out->queue, len);
     count_pending(out, before);
     return moved ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }

@@ -144,6 +144,10 @@ static int listen_on(struct listener *listener, const struct addrinfo *at, bool 
     listener->socket_count++;
     unsigned flags = address.ss_family == AF_INET6 && !alone ? UV_TCP_IPV6ONLY : 0;
     status = uv_tcp_bind(&socket->tcp, (const struct sockaddr *)&address, flags);
+    uv_os_fd_t fd;
+    if (status == 0 && uv_fileno((const uv_handle_t *)&socket->tcp, &fd) == 0) {
+        stream_prepare(fd, (const struct sockaddr *)&address); /* connections inherit it */
+    }
     if (status == 0) {
         status = uv_listen((uv_stream_t *)&socket->tcp, BACKLOG, on_connection);
     }

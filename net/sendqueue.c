@@ -144,6 +144,36 @@ void sendqueue_take(struct sendqueue *q, uint8_t *to, size_t n)
     }
 }
 
+/* The first piece as it is: the pools are one, and no byte of it is copied. */
+static void hand_over(struct sendqueue *q, struct sendqueue *to)
+{
+    struct queue *link = queue_pop_front(&q->pieces);
+    const struct piece *piece = QUEUE_ELEM(link, struct piece, link);
+    queue_push_back(&to->pieces, link);
+    q->bytes -= piece->end - piece->start;
+    to->bytes += piece->end - piece->start;
+}
+
+bool sendqueue_move(struct sendqueue *q, struct sendqueue *to, size_t n)
+{
+    while (n > 0) {
+        struct blob *blob;
+        struct bytes front = sendqueue_front(q, &blob);
+        size_t some = front.len < n ? front.len : n;
+        if (blob != NULL && front.len == some && some >= BLOB_BYTES_MIN && q->pool == to->pool) {
+            hand_over(q, to);
+        } else if (blob == NULL
+                       ? sendqueue_copy(to, bytes_of(front.data, some))
+                       : sendqueue_blob(to, blob, (size_t)(front.data - blob->data), some)) {
+            sendqueue_consume(q, some);
+        } else {
+            return false;
+        }
+        n -= some;
+    }
+    return true;
+}
+
 unsigned sendqueue_parts(const struct sendqueue *q, uv_buf_t *parts, unsigned max,
                          size_t *ret_bytes)
 {

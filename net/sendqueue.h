@@ -34,6 +34,10 @@ struct bytes sendqueue_front(const struct sendqueue *q, struct blob **ret_blob);
 /* Copy the first N bytes out and consume them. */
 void sendqueue_take(struct sendqueue *q, uint8_t *to, size_t n);
 
+/* The first N bytes become the last ones of TO: blobs change hands, other bytes are copied. False:
+ * no memory, and some may have. */
+bool sendqueue_move(struct sendqueue *q, struct sendqueue *to, size_t n);
+
 /* The first bytes as at most MAX parts: the count of parts, and *ret_bytes in them. */
 unsigned sendqueue_parts(const struct sendqueue *q, uv_buf_t *parts, unsigned max,
                          size_t *ret_bytes);

@@ -46,6 +46,12 @@ void stream_start(struct stream *stream, const struct stream_callbacks *callback
  * closes itself) or the stream is closing. */
 bool stream_write(struct stream *stream, struct bytes bytes);
 bool stream_write_blob(struct stream *stream, struct blob *blob, size_t offset, size_t len);
+/* The first N bytes of QUEUE, which may keep some of them when that fails. */
+struct sendqueue;
+bool stream_write_queue(struct stream *stream, struct sendqueue *queue, size_t n);
+/* What is queued from now on lies in memory of POOL, which outlives the stream. Nothing is. */
+struct mempool;
+void stream_use_pool(struct stream *stream, struct mempool *pool);
 
 /* Ask for on_flush at the end of this turn, even when nothing is queued; from within on_flush, for
  * one more. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -68,6 +70,20 @@ static void fail_timeout(struct stream_connect_request *request)
 
 static void on_connected(uv_connect_t *connect, int status);
 
+static int open_socket(uv_tcp_t *tcp, const struct sockaddr *address)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return uv_translate_sys_error(errno);
+    }
+    stream_prepare(fd, address);
+    int status = uv_tcp_open(tcp, fd);
+    if (status < 0) {
+        close(fd);
+    }
+    return status;
+}
+
 static bool attempt(struct stream_connect_request *request)
 {
     const struct sockaddr *address =
@@ -77,7 +93,10 @@ static bool attempt(struct stream_connect_request *request)
         fail(request, "", UV_ENOMEM);
         return false;
     }
-    int status = uv_tcp_connect(&request->connect, &request->stream->tcp, address, on_connected);
+    int status = open_socket(&request->stream->tcp, address);
+    if (status == 0) {
+        status = uv_tcp_connect(&request->connect, &request->stream->tcp, address, on_connected);
+    }
     if (status < 0) {
         fail(request, "", status);
         stream_close(TAKE(request->stream));

@@ -42,6 +42,10 @@ struct stream *stream_new(struct env *env, uv_loop_t *loop);
 /* The socket is connected: set its options, learn the peer's name. */
 void stream_connected(struct stream *stream);
 
+/* A socket that is to listen on ADDRESS or to connect to it: options that must be there before a
+ * connection is. */
+void stream_prepare(int fd, const struct sockaddr *address);
+
 /* "10.0.0.1:4711" or "[::1]:4711". */
 void stream_format_address(const struct sockaddr *address, char *text, size_t size);
 

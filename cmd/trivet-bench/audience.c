@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "base/codec.h"
+#include "cmd/trivet-bench/tidings.h"
+#include "cmd/trivet-bench/wire.h"
 
 #define PATH_WATCH "/etcdserverpb.Watch/Watch"
 
@@ -22,11 +23,9 @@ struct audience {
     struct audience_config config;
     struct stream_of_watchers *streams;
     uint64_t stream_count;
-    struct sight {
-        int64_t revision; /* of its last event; 0: none came yet */
-        int64_t version;  /* of the key then: each put makes it one higher */
-    } * seen;             /* by number of the watcher */
-    uint64_t passed;      /* of audience_has_seen: watchers that need not be looked at again */
+    struct sight *seen; /* by number of the watcher */
+    struct tidings tidings;
+    uint64_t passed; /* of audience_has_seen: watchers that need not be looked at again */
     uint64_t events;
     uint64_t created;
     bool is_ready;
@@ -53,22 +52,27 @@ static void note_wrong(struct audience *audience, const char *what, uint64_t wat
     }
 }
 
-static void take_event(struct audience *audience, uint64_t watcher, const struct wire_event *event,
-                       uint64_t now)
+static void record(struct audience *audience)
 {
-    struct sight *seen = &audience->seen[watcher];
-    audience->events++;
-    if (event->mod_revision <= seen->revision) {
-        note_wrong(audience, "an event came twice, or late", watcher, event->mod_revision);
-    } else if (seen->revision != 0 && event->version != seen->version + 1) {
-        note_wrong(audience, "events are missing before", watcher, event->mod_revision);
-    }
-    *seen = (struct sight){event->mod_revision, event->version};
-    if (event->value.len < sizeof(uint64_t)) {
-        note_wrong(audience, "a value that nobody put", watcher, event->mod_revision);
-    } else if (audience->recording) {
-        uint64_t due = get_u64(event->value.data);
+    uint64_t now = env_now_ns(audience->config.env);
+    for (uint64_t i = 0; i < audience->tidings.count; i++) {
+        uint64_t due = tidings_due(&audience->tidings, i);
         latency_record(&audience->latency, now > due ? now - due : 0);
+    }
+}
+
+static void take_events(struct audience *audience, uint64_t watcher, struct bytes events)
+{
+    const char *wrong = tidings_read(&audience->tidings, events);
+    if (wrong == NULL) {
+        wrong = sight_take(&audience->seen[watcher], &audience->tidings);
+    }
+    if (wrong != NULL) {
+        note_wrong(audience, wrong, watcher, audience->tidings.first_revision);
+    }
+    audience->events += audience->tidings.count;
+    if (audience->recording) {
+        record(audience);
     }
 }
 
@@ -76,8 +80,9 @@ static void on_message(struct grpc_request *request, struct bytes message)
 {
     struct stream_of_watchers *stream = CONTAINER_OF(request, struct stream_of_watchers, request);
     struct audience *audience = stream->audience;
+    struct reader r = reader_of(message);
     struct wire_watch_answer answer;
-    if (wire_read_watch_answer(message, &answer) != OK || answer.canceled ||
+    if (wire_read_watch_answer(&r, &answer) != OK || answer.canceled ||
         answer.watch_id >= stream->count) {
         note_wrong(audience, "no valid answer", stream->first + answer.watch_id, 0);
         return;
@@ -89,12 +94,7 @@ static void on_message(struct grpc_request *request, struct bytes message)
         }
         return;
     }
-    uint64_t now = env_now_ns(audience->config.env);
-    struct reader events = reader_of(message);
-    struct wire_event event;
-    while (wire_next_event(&events, &event)) {
-        take_event(audience, stream->first + answer.watch_id, &event, now);
-    }
+    take_events(audience, stream->first + answer.watch_id, bytes_of(r.at, reader_left(&r)));
 }
 
 static void on_end(struct grpc_request *request, enum grpc_status status, struct bytes text)
@@ -211,6 +211,7 @@ void audience_free(struct audience *audience)
             grpc_request_cancel(&audience->streams[i].request);
         }
     }
+    tidings_fini(&audience->tidings);
     free(audience->streams);
     free(audience->seen);
     free(audience);

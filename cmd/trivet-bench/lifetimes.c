@@ -201,17 +201,20 @@ static void take_deletion(struct lifetimes *lifetimes, struct bytes key, uint64_
 static void on_watch_message(struct grpc_request *request, struct bytes message)
 {
     struct lifetimes *lifetimes = CONTAINER_OF(request, struct lifetimes, watch);
+    struct reader r = reader_of(message);
     struct wire_watch_answer answer;
-    if (wire_read_watch_answer(message, &answer) != OK || answer.canceled) {
+    if (wire_read_watch_answer(&r, &answer) != OK || answer.canceled) {
         fail(lifetimes, "the watcher is not told", GRPC_INTERNAL, bytes_of("", 0));
         return;
     }
     lifetimes->watches |= answer.created;
     uint64_t now = now_ns(lifetimes);
-    struct reader events = reader_of(message);
     struct wire_event event;
-    while (wire_next_event(&events, &event)) {
+    while (wire_next_event(&r, &event)) {
         take_deletion(lifetimes, event.key, now);
+    }
+    if (reader_end(&r) != OK) {
+        fail(lifetimes, "the watcher is told what is malformed", GRPC_INTERNAL, bytes_of("", 0));
     }
 }
 

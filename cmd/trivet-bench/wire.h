@@ -44,10 +44,10 @@ struct wire_watch_answer {
     bool created;
     bool canceled;
 };
-MUST_CHECK enum err wire_read_watch_answer(struct bytes message, struct wire_watch_answer *ret);
+/* What stands before the events, which follow in R. */
+MUST_CHECK enum err wire_read_watch_answer(struct reader *r, struct wire_watch_answer *ret);
 
-/* The next event of a WatchResponse that is well formed, from its first byte on. False: there is
- * none. */
+/* The next event. False: there is none, or what follows is malformed; reader_end tells. */
 struct wire_event {
     struct bytes key;
     int64_t mod_revision;

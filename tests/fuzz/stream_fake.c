@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "net/sendqueue.h"
 
 enum state { NEW, OPEN, LINGERING, CLOSING };
 
@@ -200,6 +201,26 @@ bool stream_write_blob(struct stream *stream, struct blob *blob, size_t offset, 
 {
     ASSERT(offset <= blob->len && len <= blob->len - offset);
     return stream_write(stream, bytes_of(blob->data + offset, len));
+}
+
+bool stream_write_queue(struct stream *stream, struct sendqueue *queue, size_t n)
+{
+    bool written = true;
+    while (written && n > 0) {
+        struct blob *blob;
+        struct bytes front = sendqueue_front(queue, &blob);
+        size_t some = front.len < n ? front.len : n;
+        written = stream_write(stream, bytes_of(front.data, some));
+        sendqueue_consume(queue, some);
+        n -= some;
+    }
+    return written;
+}
+
+void stream_use_pool(struct stream *stream, struct mempool *pool)
+{
+    (void)stream;
+    (void)pool;
 }
 
 size_t stream_queued_bytes(const struct stream *stream)

@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "cmd/cli/options.h"
 #include "cmd/trivet-bench/latency.h"
+#include "cmd/trivet-bench/tidings.h"
 #include "cmd/trivet-bench/wire.h"
 #include "tests/lib/runner.h"
 
@@ -91,11 +92,11 @@ START_TEST(events_are_read_out_of_a_watch_response)
                                        1,    'k', 0x18, 5, 0x20, 2,  0x2a, 1,  'v',
                                        0x5a, 6,   0x08, 1, 0x12, 2,  0x18, 6};
     struct bytes message = bytes_of(response, sizeof response);
+    struct reader r = reader_of(message);
     struct wire_watch_answer answer;
-    ck_assert_int_eq(wire_read_watch_answer(message, &answer), OK);
+    ck_assert_int_eq(wire_read_watch_answer(&r, &answer), OK);
     ck_assert_uint_eq(answer.watch_id, 3);
     ck_assert(!answer.created && !answer.canceled);
-    struct reader r = reader_of(message);
     struct wire_event event;
     ck_assert(wire_next_event(&r, &event));
     ck_assert_int_eq(event.mod_revision, 5);
@@ -107,8 +108,90 @@ START_TEST(events_are_read_out_of_a_watch_response)
     ck_assert_int_eq(event.version, 0);
     ck_assert_uint_eq(event.value.len, 0);
     ck_assert(!wire_next_event(&r, &event));
-    message.len--;
-    ck_assert_int_eq(wire_read_watch_answer(message, &answer), ERR_MALFORMED);
+    ck_assert_int_eq(reader_end(&r), OK);
+}
+END_TEST
+
+START_TEST(a_watch_response_cut_inside_a_field_is_refused)
+{
+    /* header {revision 5}, watch_id 3, an event {kv {mod_revision 261}} */
+    static const uint8_t response[] = {0x0a, 2, 0x18, 5, 0x10, 3, 0x5a, 5, 0x12, 3, 0x18, 0x85, 2};
+    static const size_t ends_of_fields[] = {0, 4, 6, sizeof response};
+    for (size_t len = 0; len <= sizeof response; len++) {
+        bool whole = false;
+        for (size_t i = 0; i < ARRAY_LEN(ends_of_fields); i++) {
+            whole |= len == ends_of_fields[i];
+        }
+        struct reader r = reader_of(bytes_of(response, len));
+        struct wire_watch_answer answer;
+        struct wire_event event = {0};
+        bool right = wire_read_watch_answer(&r, &answer) == OK;
+        ck_assert(wire_next_event(&r, &event) == (len == sizeof response));
+        right &= reader_end(&r) == OK;
+        ck_assert_msg(right == whole, "cut at %zu", len);
+        ck_assert(len < sizeof response || event.mod_revision == 261);
+    }
+}
+END_TEST
+
+/* An event of a put, in the bytes of the contract. */
+static void append_event(struct buf *events, int64_t revision, int64_t version, uint64_t due)
+{
+    const uint8_t event[] = {0x5a, 16, 0x12, 14, 0x18, (uint8_t)revision, 0x20, (uint8_t)version,
+                             0x2a, 8};
+    buf_append(events, event, sizeof event);
+    write_u64(events, due);
+}
+
+static const char *told(struct tidings *tidings, struct sight *sight, int64_t revision,
+                        int64_t version, unsigned count)
+{
+    CLEANUP(buf_fini) struct buf events = {0};
+    for (unsigned i = 0; i < count; i++) {
+        append_event(&events, revision + i, version + i, 1000 + i);
+    }
+    const char *wrong = tidings_read(tidings, buf_bytes(&events));
+    return wrong != NULL ? wrong : sight_take(sight, tidings);
+}
+
+START_TEST(watchers_are_told_everything_once_in_order)
+{
+    struct tidings tidings = {0};
+    struct sight first = {0};
+    struct sight second = {0};
+    ck_assert_ptr_null(told(&tidings, &first, 5, 1, 3));
+    ck_assert_uint_eq(tidings.count, 3);
+    ck_assert_uint_eq(tidings_due(&tidings, 2), 1002);
+    ck_assert_ptr_null(told(&tidings, &second, 5, 1, 3)); /* the same bytes */
+    ck_assert_str_eq(told(&tidings, &second, 5, 1, 3), "an event came twice, or late");
+    ck_assert_ptr_null(told(&tidings, &first, 8, 4, 1));
+    ck_assert_str_eq(told(&tidings, &first, 10, 6, 1), "events are missing before");
+    ck_assert_ptr_null(told(&tidings, &first, 11, 7, 2));
+    tidings_fini(&tidings);
+}
+END_TEST
+
+START_TEST(events_that_cannot_follow_each_other_are_noticed)
+{
+    struct tidings tidings = {0};
+    CLEANUP(buf_fini) struct buf events = {0};
+    append_event(&events, 5, 1, 0);
+    append_event(&events, 7, 3, 0);
+    ck_assert_str_eq(tidings_read(&tidings, buf_bytes(&events)), "events are missing before");
+    buf_clear(&events);
+    append_event(&events, 5, 1, 0);
+    append_event(&events, 5, 2, 0);
+    ck_assert_str_eq(tidings_read(&tidings, buf_bytes(&events)), "an event came twice, or late");
+    ck_assert_str_eq(tidings_read(&tidings, bytes_of("", 0)), "no valid events");
+    for (size_t len = 1; len < 18; len++) {
+        ck_assert_str_eq(tidings_read(&tidings, bytes_of(events.data, len)), "no valid events");
+    }
+    ck_assert_ptr_null(tidings_read(&tidings, bytes_of(events.data, 18)));
+    events.data[1] = 8; /* without the value */
+    events.data[3] = 6;
+    events.data[8] = 0x30;
+    ck_assert_str_eq(tidings_read(&tidings, bytes_of(events.data, 10)), "a value that nobody put");
+    tidings_fini(&tidings);
 }
 END_TEST
 
@@ -213,6 +296,9 @@ static Suite *bench_parts_suite(void)
     tcase_add_test(tcase, an_answer_is_read);
     tcase_add_test(tcase, an_answer_cut_inside_a_field_is_refused);
     tcase_add_test(tcase, events_are_read_out_of_a_watch_response);
+    tcase_add_test(tcase, a_watch_response_cut_inside_a_field_is_refused);
+    tcase_add_test(tcase, watchers_are_told_everything_once_in_order);
+    tcase_add_test(tcase, events_that_cannot_follow_each_other_are_noticed);
     tcase_add_test(tcase, a_watcher_is_asked_for_in_the_bytes_of_the_contract);
     tcase_add_test(tcase, a_compare_and_swap_has_the_bytes_of_the_contract);
     tcase_add_test(tcase, a_watcher_of_deletions_is_asked_for_in_the_bytes_of_the_contract);

@@ -149,6 +149,29 @@ START_TEST(a_message_in_many_frames_is_put_together)
 }
 END_TEST
 
+static const struct {
+    const char *settings; /* initial window 2^31 - 1, and the largest frame */
+    size_t len;
+    unsigned frames; /* of 200,005 bytes */
+} frame_sizes[] = {
+    {"\0\4\x7f\xff\xff\xff", 6, 13},
+    {"\0\4\x7f\xff\xff\xff\0\5\0\0\x4e\x20", 12, 11},
+    {"\0\4\x7f\xff\xff\xff\0\5\0\1\0\0", 12, 4},
+    {"\0\4\x7f\xff\xff\xff\0\5\0\xff\xff\xff", 12, 4}, /* FRAME_BYTES_MAX */
+};
+
+START_TEST(frames_are_as_large_as_the_client_takes)
+{
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of(frame_sizes[_i].settings, frame_sizes[_i].len));
+    h2_frame(&out, NGHTTP2_WINDOW_UPDATE, 0, 0, bytes_of("\x7f\x00\x00\x00", 4));
+    h2_request(&out, 1, "/test.Echo/Big", 0);
+    h2_message(&out, 1, NGHTTP2_FLAG_END_STREAM, 0, 6, bytes_of_str("200000"));
+    send_out();
+    expect_status(1, "200", "0", NULL);
+    ck_assert_uint_eq(h2_count(&peer, NGHTTP2_DATA, 1, NULL), frame_sizes[_i].frames);
+}
+END_TEST
+
 START_TEST(an_answer_before_the_end_of_the_request_resets_the_rest)
 {
     h2_request(&out, 1, "/test.Echo/Unary", 0);
@@ -771,6 +794,7 @@ static Suite *grpc_conn_suite(void)
     tcase_add_test(calls, a_well_formed_call_by_hand_is_answered);
     tcase_add_test(calls, a_call_that_comes_byte_by_byte_is_answered);
     tcase_add_test(calls, a_message_in_many_frames_is_put_together);
+    tcase_add_loop_test(calls, frames_are_as_large_as_the_client_takes, 0, ARRAY_LEN(frame_sizes));
     tcase_add_test(calls, an_answer_before_the_end_of_the_request_resets_the_rest);
     tcase_add_loop_test(calls, malformed_messages_end_the_call, 0, (int)ARRAY_LEN(messages));
     tcase_add_loop_test(calls, a_request_without_a_message_is_refused, 0, 3);

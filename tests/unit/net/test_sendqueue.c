@@ -24,13 +24,17 @@ static void check_parts(const struct sendqueue *q, const struct buf *model)
     ck_assert(count == PARTS_MAX || at == model->len);
 }
 
-/* Random copies, blobs and consumption, against one run of bytes. The seed is the index. */
+/* Random copies, blobs, consumption and moves to another, against a run of bytes each. The seed is
+ * the index. */
 START_TEST(it_is_one_run_of_bytes)
 {
     struct sendqueue q;
+    struct sendqueue other;
     struct mempool pool = {0};
     sendqueue_init(&q, _i < 2 ? NULL : &pool, _i % 2 == 0 ? 0 : 4096);
+    sendqueue_init(&other, _i < 3 ? NULL : &pool, 4096);
     struct buf model = {0};
+    struct buf other_model = {0};
     struct blob *blob = blob_new(10000);
     ck_assert_ptr_nonnull(blob);
     for (size_t i = 0; i < blob->len; i++) {
@@ -42,7 +46,7 @@ START_TEST(it_is_one_run_of_bytes)
         seed = mix64(seed);
         size_t offset = (seed >> 8) % blob->len;
         size_t len = (seed >> 32) % (blob->len - offset);
-        switch (seed % 4) {
+        switch (seed % 6) {
         case 0:
             ck_assert(sendqueue_copy(&q, bytes_of(blob->data + offset, len)));
             buf_append(&model, blob->data + offset, len);
@@ -56,6 +60,17 @@ START_TEST(it_is_one_run_of_bytes)
             sendqueue_consume(&q, len);
             buf_consume(&model, len);
             break;
+        case 3:
+            len = (seed >> 32) % (q.bytes + 1);
+            ck_assert(sendqueue_move(&q, &other, len));
+            buf_append(&other_model, model.data, len);
+            buf_consume(&model, len);
+            break;
+        case 4:
+            len = (seed >> 32) % (other.bytes + 1);
+            sendqueue_consume(&other, len);
+            buf_consume(&other_model, len);
+            break;
         default: {
             uint8_t out[200];
             len = q.bytes < sizeof out ? q.bytes : sizeof out;
@@ -67,12 +82,16 @@ START_TEST(it_is_one_run_of_bytes)
         }
         ck_assert_uint_eq(q.bytes, model.len);
         check_parts(&q, &model);
+        ck_assert_uint_eq(other.bytes, other_model.len);
+        check_parts(&other, &other_model);
     }
     sendqueue_fini(&q);
+    sendqueue_fini(&other);
     ck_assert_uint_eq(blob->refs, 1);
     mempool_fini(&pool);
     blob_unref(blob);
     buf_fini(&model);
+    buf_fini(&other_model);
 }
 END_TEST
 
@@ -94,6 +113,30 @@ START_TEST(a_large_blob_is_shared_and_a_small_one_copied)
     sendqueue_consume(&q, 4000);
     ck_assert_uint_eq(blob->refs, 1);
     sendqueue_fini(&q);
+    blob_unref(blob);
+}
+END_TEST
+
+START_TEST(a_blob_that_moves_changes_hands)
+{
+    struct mempool pool = {0};
+    struct sendqueue q;
+    struct sendqueue to;
+    sendqueue_init(&q, &pool, 0);
+    sendqueue_init(&to, &pool, 0);
+    struct blob *blob = blob_new(5000);
+    ck_assert(sendqueue_blob(&q, blob, 0, 5000));
+    size_t used = pool.used_count;
+    ck_assert(sendqueue_move(&q, &to, 3000)); /* both have a part of it */
+    ck_assert_uint_eq(blob->refs, 3);
+    ck_assert(sendqueue_move(&q, &to, 2000));
+    ck_assert_uint_eq(blob->refs, 3);
+    ck_assert_uint_eq(pool.used_count, used + 1);
+    ck_assert_uint_eq(q.bytes, 0);
+    ck_assert_uint_eq(to.bytes, 5000);
+    sendqueue_fini(&to);
+    ck_assert_uint_eq(blob->refs, 1);
+    mempool_fini(&pool);
     blob_unref(blob);
 }
 END_TEST
@@ -123,6 +166,7 @@ static Suite *sendqueue_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, it_is_one_run_of_bytes, 0, 4);
     tcase_add_test(tcase, a_large_blob_is_shared_and_a_small_one_copied);
+    tcase_add_test(tcase, a_blob_that_moves_changes_hands);
     tcase_add_test(tcase, adding_moves_nothing);
     suite_add_tcase(suite, tcase);
     return suite;

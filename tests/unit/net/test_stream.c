@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/runner.h"
 
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
 #include "net/listener.h"
+#include "net/stream_private.h"
 #include "tests/lib/loop.h"
 
 /* Two ends of a connection on one loop; each keeps what it read. */
@@ -169,6 +171,28 @@ START_TEST(bytes_arrive_in_order)
     ck_assert_int_eq(memcmp(t.server.got.data + 6 + 70000, "bbb last", 8), 0);
     ck_assert_uint_eq(t.client.flushed, 1);
     ck_assert_uint_eq(t.client.drained, 0); /* the kernel took it at once */
+}
+END_TEST
+
+static void check_options(const struct stream *stream)
+{
+    uv_os_fd_t fd;
+    char name[16] = "";
+    socklen_t len = sizeof name;
+    ck_assert_int_eq(uv_fileno((const uv_handle_t *)&stream->tcp, &fd), 0);
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+    ck_assert_str_eq(name, "reno");
+    int bytes = 0;
+    len = sizeof bytes;
+    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &len), 0);
+    ck_assert_int_eq(bytes, 2 * 128 * 1024); /* Linux counts its own memory, too */
+}
+
+START_TEST(within_the_machine_nothing_is_paced_and_little_is_buffered)
+{
+    connect_both();
+    check_options(t.client.stream);
+    check_options(t.server.stream);
 }
 END_TEST
 
@@ -421,6 +445,7 @@ static Suite *stream_suite(void)
     tcase_add_checked_fixture(io, setup, teardown);
     tcase_set_timeout(io, 60);
     tcase_add_test(io, bytes_arrive_in_order);
+    tcase_add_test(io, within_the_machine_nothing_is_paced_and_little_is_buffered);
     tcase_add_test(io, a_reader_that_waits_holds_the_queue_and_drain_tells_its_end);
     tcase_add_test(io, drain_follows_a_flush_of_a_turns_bytes);
     tcase_add_test(io, drain_follows_many_small_parts_as_well);
