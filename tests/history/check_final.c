@@ -133,7 +133,7 @@ enum err check_final(const struct revlog *log)
             continue;
         }
         const struct high *high = &log->high[i];
-        if (op->answer->revision < high->revision) {
+        if (op->answer->revision < high->revision && !operation_is_serializable(op)) {
             uint64_t where[4] = {op->answer_at, high->at, NO_POSITION, NO_POSITION};
             report_add(log->report, HISTORY_CHECK_FINAL, "old state", where,
                        "a member is at revision %" PRId64 " in the end, and %" PRId64

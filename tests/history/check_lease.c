@@ -12,8 +12,11 @@
  *     |--------|--------------------------|------------------|---------------|
  *              may not be gone before ----^      may be      must be gone ---^
  *
+ * A server whose clock is fast by d counts a TTL in TTL / (1 + d).
+ *
  * Its end is seen by who asks for it, and by watchers of a key that was put with it. */
 #define SECOND_NS INT64_C(1000000000)
+#define PPM       INT64_C(1000000)
 
 struct lease {
     int64_t granted_s;        /* 0: nobody was told */
@@ -121,6 +124,13 @@ static void see_alive(struct leasing *l, const struct lease *lease, const struct
     }
 }
 
+/* What a TTL is by the fastest clock. */
+static int64_t shortest_ns(const struct leasing *l, int64_t ttl_ns)
+{
+    int64_t rate_ppm = PPM + l->log->options->clock_fast_ppm;
+    return ttl_ns / rate_ppm * PPM + ttl_ns % rate_ppm * PPM / rate_ppm;
+}
+
 /* Granted or kept alive: a promise from the question on. Unknown: it may have been. */
 static void renew(struct leasing *l, struct lease *lease, uint32_t number, int64_t ttl_s)
 {
@@ -133,9 +143,10 @@ static void renew(struct leasing *l, struct lease *lease, uint32_t number, int64
         lapses = INT64_MAX;
     }
     lease->lapses_ns = lapses > lease->lapses_ns ? lapses : lease->lapses_ns;
+    int64_t promised_ns = op->asked->time_ns + shortest_ns(l, ttl_ns);
     if (op->outcome == HISTORY_OK &&
-        (lease->promised_by == NO_OP || op->asked->time_ns + ttl_ns > lease->promised_ns)) {
-        lease->promised_ns = op->asked->time_ns + ttl_ns;
+        (lease->promised_by == NO_OP || promised_ns > lease->promised_ns)) {
+        lease->promised_ns = promised_ns;
         lease->promised_by = number;
     }
 }
@@ -213,6 +224,16 @@ static void take_revoke(struct leasing *l, uint32_t number, uint32_t at)
     }
 }
 
+/* The lease that a key was put with, by its own put or with a lock. 0: none, or nobody told. */
+static int64_t lease_of_change(const struct revlog *log, const struct change *c)
+{
+    if (c->op == NO_OP) {
+        return 0;
+    }
+    const struct history_event *told = operation_told(&log->ops->ops[c->op]);
+    return told->f == HISTORY_ATTACH || told->f == HISTORY_ACQUIRE ? told->id : 0;
+}
+
 /* A key that was deleted, and nobody did it: the lease that it was put with has ended. */
 static void take_event(struct leasing *l, const struct history_item *item, uint32_t at)
 {
@@ -223,11 +244,11 @@ static void take_event(struct leasing *l, const struct history_item *item, uint3
         if (c->key != item->key || c->op != NO_OP || c->prev == NO_CHANGE) {
             continue;
         }
-        uint32_t put_by = log->changes[c->prev].op;
-        if (put_by == NO_OP || log->ops->ops[put_by].asked->f != HISTORY_ATTACH) {
+        int64_t id = lease_of_change(log, &log->changes[c->prev]);
+        if (id == 0) {
             continue;
         }
-        struct lease *lease = lease_of(l, log->ops->ops[put_by].asked->id);
+        struct lease *lease = lease_of(l, id);
         if (lease != NULL) {
             see_gone(l, lease, at);
         }

@@ -13,8 +13,9 @@
  *   key B                         put               B has it        at 11 or later: right
  *                                 B has it                          at 8: two holders
  *
- * So holds are compared by revision. Whoever writes under a comparison with his key is safe, and
- * such a write (`fenced`) is one more proof of who had the lock at its revision. */
+ * So holds are compared by revision, and with the keys of those who only wait: whose key is older
+ * is served first. Whoever writes under a comparison with his key is safe, and such a write
+ * (`fenced`) is one more proof of who had the lock at its revision. */
 struct hold {
     uint32_t lock;
     uint32_t key;
@@ -83,7 +84,7 @@ static bool add_hold(struct locking *l, uint32_t op)
 static void add_fenced(struct locking *l, uint32_t number)
 {
     const struct operation *op = &l->log->ops->ops[number];
-    uint32_t i = numtable_get(&l->of_key, op->asked->items[0].key);
+    uint32_t i = numtable_get(&l->of_key, operation_told(op)->items[0].key);
     if (i == NUMTABLE_NONE || op->outcome == HISTORY_INFO || op->answer->revision == 0) {
         return;
     }
@@ -154,6 +155,112 @@ static void compare_holds(struct locking *l)
     }
 }
 
+/* ---- those who wait ---- */
+
+/* An ownership key while it is there, whoever put it. */
+struct life {
+    uint32_t lock;
+    uint32_t key;
+    int64_t created;
+    int64_t end; /* INT64_MAX: nobody was told */
+};
+
+static int by_lock_and_birth(const void *a, const void *b)
+{
+    const struct life *x = a;
+    const struct life *y = b;
+    if (x->lock != y->lock) {
+        return x->lock < y->lock ? -1 : 1;
+    }
+    return x->created < y->created ? -1 : x->created > y->created;
+}
+
+static uint32_t lives_of_key(const struct revlog *log, uint32_t key, struct life *lives)
+{
+    struct life life = {.lock = revlog_lock_of(log, key), .key = key, .end = INT64_MAX};
+    uint32_t count = 0;
+    if (life.lock == HISTORY_NONE) {
+        return 0;
+    }
+    for (uint32_t i = log->first_of_key[key]; i != NO_CHANGE; i = log->changes[i].next) {
+        const struct change *c = &log->changes[i];
+        if (c->value != HISTORY_NONE) {
+            life.created = life.created == 0 ? c->revision : life.created;
+        } else if (life.created != 0) {
+            life.end = c->revision;
+            lives[count++] = life;
+            life = (struct life){.lock = life.lock, .key = key, .end = INT64_MAX};
+        }
+    }
+    if (life.created != 0) {
+        lives[count++] = life;
+    }
+    return count;
+}
+
+/* HOLD against the keys that were put before its own. */
+static void compare_with_older(struct locking *l, const struct hold *hold, const struct life *lives,
+                               const uint32_t *older, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct life *life = &lives[older[i]];
+        if (life->key != hold->key && !revlog_is_uncertain(l->log, life->key, hold->first)) {
+            finding(l, "overtaken", hold, NO_POSITION,
+                    "an older key of this lock was there, of one who waits:");
+            return;
+        }
+    }
+}
+
+/* Both in order, HOLDS by compare_holds. */
+static void compare_waiters(struct locking *l, const struct life *lives, uint32_t life_count,
+                            uint32_t *older)
+{
+    uint32_t next = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const struct hold *hold = &l->holds[i];
+        if (i > 0 && l->holds[i - 1].lock != hold->lock) {
+            count = 0;
+        }
+        while (next < life_count && lives[next].lock < hold->lock) {
+            next++;
+        }
+        while (next < life_count && lives[next].lock == hold->lock &&
+               lives[next].created < hold->created) {
+            older[count++] = next++;
+        }
+        uint32_t kept = 0;
+        for (uint32_t k = 0; k < count; k++) {
+            if (lives[older[k]].end > hold->first) {
+                older[kept++] = older[k];
+            }
+        }
+        count = kept;
+        compare_with_older(l, hold, lives, older, count);
+    }
+}
+
+static enum err check_waiters(struct locking *l)
+{
+    const struct revlog *log = l->log;
+    struct life *lives = reallocarray(NULL, (size_t)log->count + 1, sizeof *lives);
+    uint32_t *older = reallocarray(NULL, (size_t)log->count + 1, sizeof *older);
+    bool room = lives != NULL && older != NULL;
+    if (room) {
+        uint32_t count = 0;
+        for (uint32_t key = 1; key < history_symbol_count(log->h); key++) {
+            count += lives_of_key(log, key, &lives[count]);
+        }
+        qsort(lives, count, sizeof *lives, by_lock_and_birth);
+        compare_waiters(l, lives, count, older);
+        report_count(log->report, HISTORY_CHECK_LOCK, "ownership keys", count);
+    }
+    free(lives);
+    free(older);
+    return room ? OK : ERR_NOMEM;
+}
+
 static enum err check_holds(struct locking *l)
 {
     const struct operations *ops = l->log->ops;
@@ -178,7 +285,7 @@ static enum err check_holds(struct locking *l)
     compare_holds(l);
     report_count(l->log->report, HISTORY_CHECK_LOCK, "holds", l->count);
     report_count(l->log->report, HISTORY_CHECK_LOCK, "fenced transactions", fenced);
-    return OK;
+    return check_waiters(l);
 }
 
 enum err check_lock(const struct revlog *log)

@@ -191,6 +191,7 @@ struct history_options {
     bool strangers;              /* others write, too: what nobody wrote may be seen */
     int64_t lease_late_ns;       /* a lease ends at most so long after its TTL; 0: not checked */
     int64_t lease_early_ns;      /* what the clocks may differ by, at most */
+    uint32_t clock_fast_ppm;     /* a server's second may be shorter by that, in millionths */
     uint64_t linear_states_max;  /* per key; 0: 1,000,000 */
     uint64_t findings_max;       /* of one checker, texts kept; 0: 20 */
     uint64_t operations_min;     /* answered OK */

@@ -208,6 +208,9 @@ static void put_lock(struct writer *w, const struct history_event *e)
     if (item->create_revision > 0) {
         put_named_int(w, "create_revision", item->create_revision);
     }
+    if (e->id != 0) {
+        put_named_int(w, "lease", e->id);
+    }
     if (e->item_count > 1) {
         put_name(w, "write");
         open_bracket(w, '[');

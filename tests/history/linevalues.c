@@ -229,7 +229,7 @@ static bool read_lock(struct linereader *r)
     if (item.value == HISTORY_NONE) {
         return linereader_fail(r, "no \"lock\" in the value");
     }
-    bool key_needed = r->event.f != HISTORY_ACQUIRE || r->event.type == HISTORY_OK;
+    bool key_needed = r->event.f == HISTORY_RELEASE || r->event.type == HISTORY_OK;
     if (key_needed && item.key == HISTORY_NONE) {
         return linereader_fail(r, "no \"key\" in the value");
     }

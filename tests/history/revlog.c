@@ -271,18 +271,17 @@ static void merge(struct building *b, struct change *c, const struct fact *f)
     }
 }
 
-/* A key under the name of a lock is somebody's ownership key. */
-static bool belongs_to_lock(const struct revlog *log, uint32_t key)
+uint32_t revlog_lock_of(const struct revlog *log, uint32_t key)
 {
     struct bytes name = history_symbol_text(log->h, key);
     for (size_t i = 1; i < name.len; i++) {
         uint32_t prefix =
             name.data[i] == '/' ? history_find_text(log->h, bytes_of(name.data, i)) : HISTORY_NONE;
         if ((log->kinds[prefix] & KEY_LOCK) != 0) {
-            return true;
+            return prefix;
         }
     }
-    return false;
+    return HISTORY_NONE;
 }
 
 /* Something was seen at a revision that nobody was acknowledged. */
@@ -291,7 +290,8 @@ static void judge_unowned(struct building *b, const struct fact *f)
     uint8_t kinds = b->log->kinds[f->key];
     bool expired = f->value == HISTORY_NONE && (kinds & KEY_LEASED) != 0;
     bool told_later = (kinds & (KEY_ACCOUNT | KEY_LIST)) != 0; /* by the replay */
-    if (expired || told_later || b->log->options->strangers || belongs_to_lock(b->log, f->key)) {
+    if (expired || told_later || b->log->options->strangers ||
+        revlog_lock_of(b->log, f->key) != HISTORY_NONE) {
         return;
     }
     uint32_t failed = attempts_failed(&b->attempts, b->log, f);
@@ -434,7 +434,7 @@ static void find_leased(struct revlog *log)
         if (first == NO_CHANGE) {
             continue;
         }
-        log->kinds[key] |= belongs_to_lock(log, key) ? KEY_LEASED : 0;
+        log->kinds[key] |= revlog_lock_of(log, key) != HISTORY_NONE ? KEY_LEASED : 0;
         if ((log->kinds[key] & KEY_LEASED) != 0 &&
             log->changes[first].revision < log->uncertain_from[key]) {
             log->uncertain_from[key] = log->changes[first].revision;

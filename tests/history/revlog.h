@@ -73,6 +73,10 @@ int64_t revlog_hole_before(const struct revlog *log, int64_t revision);
 /* An attempt whose outcome nobody knows may have changed KEY at or before REVISION. */
 bool revlog_is_uncertain(const struct revlog *log, uint32_t key, int64_t revision);
 
+/* Whose ownership key it is, by its name: that of a lock, "/", anything. HISTORY_NONE: no lock's.
+ */
+uint32_t revlog_lock_of(const struct revlog *log, uint32_t key);
+
 /* Fills `high`, and reports answers that are older than what was seen before. */
 MUST_CHECK enum err revlog_highs(struct revlog *log);
 

@@ -430,6 +430,56 @@ static const struct example examples[] = {
       REGISTER(1, "ok", "read", "['e',1]", "'revision':2,'mod_revision':2"),
       FINAL("invoke", "{'key':'','range_end':'\\u0000'}", NULL),
       FINAL("ok", "{'kvs':[]}", "'revision':3,'member':'m1'")}},
+    {"who waits for longer is overtaken",
+     "overtaken",
+     HISTORY_CHECK_LOCK,
+     {LOCK(0, "invoke", "acquire", "{'lock':'l'}", NULL),
+      LOCK(0, "info", "acquire", "{'lock':'l'}", NULL),
+      WATCH("invoke", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}", NULL),
+      WATCH("ok", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}",
+            "'revision':1"),
+      WATCH("info", "events",
+            "{'watch':1,'events':[{'type':'put','key':'l/a','value':'','mod_revision':2}]}",
+            "'revision':2"),
+      LOCK(1, "invoke", "acquire", "{'lock':'l'}", NULL),
+      LOCK(1, "ok", "acquire", "{'lock':'l','key':'l/b','create_revision':3}", "'revision':3")}},
+    {"who waited for longer has gone",
+     NULL,
+     HISTORY_CHECK_LOCK,
+     {LOCK(0, "invoke", "acquire", "{'lock':'l'}", NULL),
+      LOCK(0, "info", "acquire", "{'lock':'l'}", NULL),
+      WATCH("invoke", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}", NULL),
+      WATCH("ok", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}",
+            "'revision':1"),
+      WATCH("info", "events",
+            "{'watch':1,'events':[{'type':'put','key':'l/a','value':'','mod_revision':2},"
+            "{'type':'delete','key':'l/a','mod_revision':4}]}",
+            "'revision':4"),
+      LOCK(1, "invoke", "acquire", "{'lock':'l'}", NULL),
+      LOCK(1, "ok", "acquire", "{'lock':'l','key':'l/b','create_revision':3}", "'revision':4")}},
+    {"another one is said to lead than who does",
+     "two holders",
+     HISTORY_CHECK_LOCK,
+     {LOCK(0, "invoke", "acquire", "{'lock':'l'}", NULL),
+      LOCK(0, "ok", "acquire", "{'lock':'l','key':'l/a','create_revision':2}", "'revision':2"),
+      LOCK(1, "invoke", "acquire", "{'lock':'l'}", NULL),
+      LOCK(2, "invoke", "fenced", "{'lock':'l'}", NULL),
+      LOCK(1, "ok", "acquire", "{'lock':'l','key':'l/b','create_revision':3}", "'revision':4"),
+      LOCK(2, "ok", "fenced", "{'lock':'l','key':'l/a'}", "'revision':5")}},
+    {"a lock that is lost before its lease was to end",
+     "ended early",
+     HISTORY_CHECK_LEASE,
+     {LEASE(0, "invoke", "grant", "{'lease':7,'ttl':2}", NULL),
+      LEASE(0, "ok", "grant", "{'lease':7,'ttl':2}", NULL),
+      LOCK(0, "invoke", "acquire", "{'lock':'l','lease':7}", NULL),
+      LOCK(0, "ok", "acquire", "{'lock':'l','key':'l/7','create_revision':2,'lease':7}",
+           "'revision':2"),
+      WATCH("invoke", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}", NULL),
+      WATCH("ok", "start", "{'watch':1,'key':'l','range_end':'m','start_revision':1}",
+            "'revision':2"),
+      WATCH("info", "events",
+            "{'watch':1,'events':[{'type':'delete','key':'l/7','mod_revision':3}]}",
+            "'revision':3")}},
     {"an ownership key that nobody was told of, and its end",
      NULL,
      HISTORY_CHECK_FINAL,
@@ -565,6 +615,34 @@ START_TEST(lateness_has_a_bound)
 }
 END_TEST
 
+/* A lease's end before its TTL: by as much as a clock that is fast, and no more. */
+START_TEST(earliness_is_what_drift_makes_of_it)
+{
+    static const struct line lines[LINES_MAX] = {
+        LEASE(0, "invoke", "grant", "{'lease':7,'ttl':21}", NULL),
+        LEASE(0, "ok", "grant", "{'lease':7,'ttl':21}", NULL),
+        LEASE(0, "invoke", "ttl", "{'lease':7}", "'time':20000000000"),
+        LEASE(0, "ok", "ttl", "{'lease':7,'ttl':-1}", "'time':20000000000"),
+    };
+    static const struct {
+        uint32_t fast_ppm;
+        enum history_verdict want;
+    } rows[] = {{0, HISTORY_INVALID},
+                {49000, HISTORY_INVALID},
+                {50000, HISTORY_VALID},
+                {60000, HISTORY_VALID}};
+    struct history *h = read_lines(lines);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct history_options options = {.clock_fast_ppm = rows[i].fast_ppm};
+        struct history_report *report;
+        ck_assert_int_eq(history_check(h, &options, &report), OK);
+        ck_assert_int_eq(history_report_of(report, HISTORY_CHECK_LEASE), rows[i].want);
+        history_report_free(report);
+    }
+    history_free(h);
+}
+END_TEST
+
 START_TEST(too_little_is_void)
 {
     struct history *h = read_lines(examples[0].lines);
@@ -608,6 +686,7 @@ static Suite *checkers_suite(void)
     suite_add_tcase(suite, tcase);
     TCase *options = tcase_create("options");
     tcase_add_test(options, lateness_has_a_bound);
+    tcase_add_test(options, earliness_is_what_drift_makes_of_it);
     tcase_add_test(options, too_little_is_void);
     tcase_add_test(options, strangers_are_allowed_when_the_caller_says_so);
     suite_add_tcase(suite, options);
