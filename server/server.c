@@ -266,8 +266,10 @@ static enum err open_fsm(struct server *server, struct why *why)
 static enum err open_hub(struct server *server)
 {
     const struct server_config *config = &server->config;
-    struct hub_config hub_config = {
-        .env = config->env, .metrics = config->metrics, .store = config->store};
+    struct hub_config hub_config = {.env = config->env,
+                                    .metrics = config->metrics,
+                                    .store = config->store,
+                                    .turn_work = config->watch_turn_work};
     return hub_new(&hub_config, &server->hub);
 }
 

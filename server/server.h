@@ -45,6 +45,7 @@ struct server_config {
     uint64_t compactor_retention; /* ms or revisions, by mode */
     bool loose_reconfig;          /* etcd's --strict-reconfig-check=false */
     uint64_t learners_max;        /* 0: 1 */
+    size_t watch_turn_work;       /* of the hub; 0: a default */
     uint64_t hash_check_ms; /* between comparisons of members' hashes; 0: as hashcheck.h says */
     /* Is the disk so full that the log may end? Then nothing that adds to the store is taken. May
      * be NULL. */
