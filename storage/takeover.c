@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "storage/backend_private.h"
 #include "storage/keyload.h"
 #include "storage/rows.h"
@@ -90,7 +91,7 @@ static enum err adopt(struct takeover *t, struct conn *conn, struct why *why)
     TRY(conn_run_stmt(conn, STMT_BEGIN_WRITE, why));
     TRY(schema_write_meta(conn, &t->meta, why));
     TRY(conn_run_stmt(conn, STMT_COMMIT, why));
-    return conn_sync(conn, why);
+    return PLANTED(STATE_NOT_SYNCED) ? OK : conn_sync(conn, why);
 }
 
 static void free_load(struct keyload **load)
