@@ -49,6 +49,7 @@
     X(RESTART, "restart")       /* a member stops in order, and starts */     \
     X(PAUSE, "pause")           /* a member stands still */                   \
     X(CLOCK, "clock")           /* a wall clock jumps */                      \
+    X(DRIFT, "drift")           /* clocks are fast or slow */                 \
     X(READ_FAIL, "read-fail")   /* a read of the disk fails */                \
     X(WRITE_FAIL, "write-fail") /* a write, or what changes names */          \
     X(SYNC_FAIL, "sync-fail")   /* a sync fails */                            \
@@ -61,7 +62,8 @@
     X(COMPACT, "compact")       /* old revisions are removed */               \
     X(DEFRAG, "defrag")         /* a database is rewritten */                 \
     X(BACKUP, "backup")         /* a database is copied */                    \
-    X(OVERLOAD, "overload")     /* more is asked for than can be done */
+    X(OVERLOAD, "overload")     /* more is asked for than can be done */      \
+    X(CANCEL, "cancel")         /* clients go away in the middle */
 
 enum world_fault {
 #define WORLD_FAULT_ENUM(name, text) FAULT_##name,
@@ -126,7 +128,9 @@ struct world {
     uint64_t events_made;
     struct trace *trace;
     struct world_stats stats;
-    uint64_t faults; /* those that this seed likes: bits of enum world_fault */
+    uint64_t faults;        /* those that this seed likes: bits of enum world_fault */
+    uint32_t fastest_ppm;   /* how much too fast any clock has been */
+    uint64_t thread_us_max; /* that a thread needs to wake up */
     unsigned places;
     bool calm; /* faults are over */
     bool done;

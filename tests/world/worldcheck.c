@@ -35,6 +35,7 @@ struct promise {
     uint64_t id;
     uint64_t term;
     uint64_t vote;
+    uint64_t durable_index;
 };
 
 struct worldcheck {
@@ -65,12 +66,18 @@ static struct known *known_at(struct worldcheck *check, uint64_t index)
 
 /* ---- logs ---- */
 
-void worldcheck_term(struct worldmember *member, uint64_t term, uint64_t vote)
+static struct promise *promise_of(const struct worldmember *member)
 {
     struct promise *promise = &member->world->check->promises[member->place];
     if (promise->id != member->id) {
         *promise = (struct promise){.id = member->id};
     }
+    return promise;
+}
+
+void worldcheck_term(struct worldmember *member, uint64_t term, uint64_t vote)
+{
+    struct promise *promise = promise_of(member);
     if (term < promise->term) {
         world_fail(member->world, "vote", "the member at %u went back from term %llu to %llu",
                    member->place, (ull)promise->term, (ull)term);
@@ -292,6 +299,7 @@ static void check_durable(struct worldmember *member, const struct store *store)
     }
     /* A database that was spoilt can be gone as far as SQLite is concerned: then the member is
      * bare. */
+    promise_of(member)->durable_index = durable;
     bool may_lack = member->disk.was_flipped && node_bare_index(server_node(member->now->server));
     if (member->now->log.first_index > durable + 1 && !may_lack) {
         world_fail(member->world, "durable",
@@ -300,8 +308,21 @@ static void check_durable(struct worldmember *member, const struct store *store)
     }
 }
 
+/* What was durable once is there after every crash, unless the disk has been spoilt since. */
+static void check_kept(struct worldmember *member, const struct store *store)
+{
+    const struct promise *promise = promise_of(member);
+    uint64_t index = store_durable_index(store);
+    if (index < promise->durable_index && !member->disk.was_flipped) {
+        world_fail(member->world, "durable",
+                   "the store at %u begins with %llu, and %llu was durable before", member->place,
+                   (ull)index, (ull)promise->durable_index);
+    }
+}
+
 void worldcheck_born(struct worldmember *member)
 {
+    check_kept(member, server_store(member->now->server));
     member->now->commit_index = node_commit_index(server_node(member->now->server));
 }
 

@@ -8,6 +8,8 @@
 #include "tests/world/worldask.h"
 #include "tests/world/worldkv.h"
 #include "tests/world/worldlease.h"
+#include "tests/world/worldlock.h"
+#include "tests/world/worldscan.h"
 #include "tests/world/worldwatch.h"
 
 void worldclients_init(struct world *world)
@@ -19,11 +21,14 @@ void worldclients_init(struct world *world)
     ASSERT(clients->history != NULL);
     queue_init(&clients->open);
     queue_init(&clients->streams);
+    queue_init(&clients->contenders);
     clients->next_process = 1;
     clients->next_watch = 1;
     worldkv_init(world);
     worldlease_init(world);
+    worldlock_init(world);
     worldwatch_init(world);
+    worldscan_init(world);
 }
 
 void worldclients_on_death(struct world *world, unsigned place)
@@ -73,7 +78,8 @@ void worldclients_end(struct world *world)
     const struct history *history = world->clients->history;
     ASSERT(history_ok(history));
     /* Leases count whole milliseconds. */
-    struct history_options options = {.lease_early_ns = 1000000};
+    struct history_options options = {.lease_early_ns = 1000000,
+                                      .clock_fast_ppm = world->fastest_ppm};
     struct history_report *report;
     enum err err = history_check(history, &options, &report);
     ASSERT(err == OK);

@@ -13,14 +13,17 @@ struct worldclients {
     struct queue open; /* struct ask.link */
     size_t open_count;
     int64_t next_process;
+    uint64_t next_ask;
     uint64_t next_value; /* no value is written twice */
     uint64_t next_watch; /* numbers of watches */
     int64_t *leases;     /* that were asked for */
     size_t lease_count;
     size_t lease_cap;
-    struct queue streams; /* struct world_stream.link */
-    bool are_stopped;     /* nobody asks anything more */
-    bool is_over;         /* nobody is told anything more */
+    struct queue streams;    /* struct world_stream.link */
+    struct queue contenders; /* struct lock_client.link */
+    bool are_stopped;        /* nobody asks anything more */
+    bool is_over;            /* nobody is told anything more */
+    struct world_scanner *scanner;
     struct worldend *end;
 };
 

@@ -5,11 +5,15 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "server/server_private.h"
 #include "tests/world/worldcheck.h"
 #include "tests/world/worldclients.h"
 #include "tests/world/worldkv.h"
 #include "tests/world/worldlease.h"
+#include "tests/world/worldlock.h"
 #include "tests/world/worldoperator.h"
+#include "tests/world/worldwatch.h"
+#include "watch/hub_private.h"
 
 #define LOOK_MS      20
 #define ASK_AGAIN_MS 300
@@ -249,6 +253,39 @@ static struct worldmember *newest_member(struct world *world)
     return has_all ? newest : NULL;
 }
 
+/* What is left at MEMBER of clients that ask nothing any more, those included that went away; NULL:
+ * nothing. Its own commands and reads come and go. */
+static const char *left_over_at(const struct worldmember *member)
+{
+    const struct server *server = member->now->server;
+    size_t streams;
+    size_t watches = worldwatch_count(member, &streams);
+    if (!queue_empty(&server->contests.all)) {
+        return "somebody stands in a line";
+    }
+    if (server->pending.count > 0) {
+        return "a command waits";
+    }
+    if (!queue_empty(&server->query.unanswered)) {
+        return "a read waits";
+    }
+    if (server->hub->watchers != watches || server->hub->open_streams != streams) {
+        return "a watch is left";
+    }
+    return NULL;
+}
+
+static bool is_nothing_left(struct world *world)
+{
+    for (unsigned place = 1; place <= world->places; place++) {
+        const struct worldmember *member = world->members[place];
+        if (member->alive && !member->stopping && left_over_at(member) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void forget_answers(struct worldend *end)
 {
     for (unsigned place = 1; place <= end->world->places; place++) {
@@ -312,12 +349,14 @@ static void on_look(struct world *world, const struct world_event *event)
     if (end->step == END_RECOVERING && has_recovered(world)) {
         end->step = END_QUIET;
         world->clients->are_stopped = true;
+        worldlock_give_up(world);
         world->stats.recovery_ms = (world->now_us - end->began_us) / WORLD_MS;
         world_note(world, "world: all have answered", 0, 0);
         world_at(world, 2 * world->options.recovery_ms * WORLD_MS,
                  &(struct world_event){.run = on_late});
     }
-    if (end->step == END_QUIET && world->clients->open_count == 0 && newest_member(world) != NULL) {
+    if (end->step == END_QUIET && world->clients->open_count == 0 && is_nothing_left(world) &&
+        newest_member(world) != NULL) {
         end->step = END_EQUAL;
         world->clients->is_over = true;
         end->revision = worldcheck_revision(world);
@@ -395,6 +434,10 @@ void worldend_say_why_stuck(struct world *world)
     for (unsigned place = 1; place <= world->places; place++) {
         const struct worldmember *member = world->members[place];
         const struct end_question *question = &end->questions[place];
+        const char *left_over = member->alive && !member->stopping ? left_over_at(member) : NULL;
+        if (end->step == END_QUIET && left_over != NULL) {
+            buf_printf(&text, "; at %u %s", place, left_over);
+        }
         bool owes = end->step == END_EQUAL ? !question->has_state : !question->has_put;
         if (must_answer(world, member) && owes) {
             buf_printf(&text, "; %u %s", place, complaint_of(member));

@@ -36,16 +36,40 @@ static struct worldenv *env_of(struct env *env)
 
 /* ---- clocks and chance ---- */
 
+uint64_t worldclock_ns(const struct worldclock *clock, uint64_t now_us)
+{
+    return clock->shown_ns + (now_us - clock->since_us) * clock->rate_ppm / 1000;
+}
+
+uint64_t worldclock_when_us(const struct worldclock *clock, uint64_t local_us)
+{
+    uint64_t local_ns = local_us * 1000;
+    uint64_t left_ns = local_ns > clock->shown_ns ? local_ns - clock->shown_ns : 0;
+    return clock->since_us + (left_ns * 1000 + clock->rate_ppm - 1) / clock->rate_ppm;
+}
+
+void worldclock_set_rate(struct worldclock *clock, uint64_t now_us, uint32_t rate_ppm)
+{
+    clock->shown_ns = worldclock_ns(clock, now_us);
+    clock->since_us = now_us;
+    clock->rate_ppm = rate_ppm;
+}
+
+static uint64_t local_us(const struct worldenv *env)
+{
+    return worldclock_ns(env->clock, env->world->now_us) / 1000;
+}
+
 static uint64_t world_now_ns(struct env *base)
 {
     struct worldenv *env = env_of(base);
-    return (env->world->now_us + env->io_us) * 1000;
+    return worldclock_ns(env->clock, env->world->now_us + env->io_us);
 }
 
 static uint64_t world_wall_ms(struct env *base)
 {
     struct worldenv *env = env_of(base);
-    return WALL_START_MS + env->world->now_us / WORLD_MS + (uint64_t)*env->wall_offset_ms;
+    return WALL_START_MS + local_us(env) / WORLD_MS + (uint64_t)env->clock->wall_offset_ms;
 }
 
 static void world_env_random(struct env *base, void *data, size_t len)
@@ -71,8 +95,9 @@ static void on_wake(struct world *world, const struct world_event *event)
         env->wake_at_us = UINT64_MAX;
     }
     uint64_t seq_end = env->timers.next_seq; /* those started meanwhile wait for the next turn */
+    uint64_t now_us = local_us(env);
     struct heap_link *first;
-    while ((first = heap_min(&env->timers)) != NULL && first->key <= world->now_us &&
+    while ((first = heap_min(&env->timers)) != NULL && first->key <= now_us &&
            first->seq < seq_end) {
         heap_remove(&env->timers, first);
         struct env_timer *timer = CONTAINER_OF(first, struct env_timer, link);
@@ -86,7 +111,7 @@ static void world_timer_start(struct env *base, struct env_timer *timer, uint64_
     uint64_t delay_max_ms = UINT32_MAX;
     uint64_t delay_us = (delay_ms < delay_max_ms ? delay_ms : delay_max_ms) * WORLD_MS;
     heap_remove(&env->timers, &timer->link);
-    enum err err = heap_insert(&env->timers, &timer->link, env->world->now_us + delay_us);
+    enum err err = heap_insert(&env->timers, &timer->link, local_us(env) + delay_us);
     ASSERT(err == OK);
 }
 
@@ -132,7 +157,8 @@ static void kick(struct world_worker *worker)
 {
     if (!queue_empty(&worker->inbox) && worker->running < worker->config.threads) {
         worker->running++;
-        later(worker, world_between(worker->env->world, 5, 60), 0, on_work);
+        struct world *world = worker->env->world;
+        later(worker, world_between(world, 5, world->thread_us_max), 0, on_work);
     }
 }
 
@@ -270,7 +296,7 @@ static void world_worker_close(struct worker *base)
 /* ---- the whole ---- */
 
 void worldenv_init(struct worldenv *env, struct world *world, unsigned place, uint64_t life,
-                   int64_t *wall_offset_ms)
+                   struct worldclock *clock)
 {
     static const struct env_ops ops = {
         .now_ns = world_now_ns,
@@ -289,7 +315,7 @@ void worldenv_init(struct worldenv *env, struct world *world, unsigned place, ui
         .place = place,
         .life = life,
         .chance = world_random(world),
-        .wall_offset_ms = wall_offset_ms,
+        .clock = clock,
         .wake_at_us = UINT64_MAX,
         .next_number = 1,
     };
@@ -318,12 +344,13 @@ void worldenv_settle(struct worldenv *env)
 {
     run_tasks(env);
     struct heap_link *first = heap_min(&env->timers);
-    if (first == NULL || first->key >= env->wake_at_us) {
+    uint64_t at_us = first == NULL ? UINT64_MAX : worldclock_when_us(env->clock, first->key);
+    if (at_us >= env->wake_at_us) {
         return;
     }
     uint64_t now_us = env->world->now_us;
-    env->wake_at_us = first->key;
+    env->wake_at_us = at_us;
     world_at(
-        env->world, first->key > now_us ? first->key - now_us : 0,
+        env->world, at_us > now_us ? at_us - now_us : 0,
         &(struct world_event){.run = on_wake, .place = env->place, .life = env->life, .ptr = env});
 }

@@ -12,7 +12,8 @@
 #define SET_MAX        300 /* elements: a set is read as a whole */
 #define LONG_VALUE_MAX 6000
 
-enum kv_way { KV_WRITE, KV_READ };
+/* Whose turn it is to call back. */
+enum kv_step { KV_PROPOSED, KV_READING, KV_RANGING };
 
 struct kv_client {
     struct ask ask;
@@ -21,7 +22,7 @@ struct kv_client {
     struct op op;
     struct read_op read;
     struct store_range_request range;
-    enum kv_way way;
+    enum kv_step step;
     uint32_t seen[8]; /* the value of each register that it saw last */
     uint64_t pause_us;
     unsigned keys;
@@ -77,6 +78,7 @@ static struct bytes value_of(const struct ask *ask, unsigned item)
 
 static void propose(struct kv_client *client, const struct command *command)
 {
+    client->step = KV_PROPOSED;
     server_propose(client->ask.member->now->server, &client->op, command, on_written);
 }
 
@@ -172,6 +174,9 @@ static void on_ranged(struct store_range_request *request)
 {
     struct kv_client *client = CONTAINER_OF(request, struct kv_client, range);
     if (!ask_is_open(&client->ask)) {
+        if (request->status == OK) {
+            range_result_fini(&request->result);
+        }
         return;
     }
     answer_read(client, request->status, &request->result);
@@ -196,6 +201,7 @@ static void find(struct kv_client *client)
         answer_read(client, err, &result);
         return;
     }
+    client->step = KV_RANGING;
     client->range = (struct store_range_request){.query = query};
     store_range_start(store, &client->range, on_ranged);
 }
@@ -222,7 +228,25 @@ static void begin_read(struct ask *ask)
     } else if (server_is_learner(server)) {
         ask_end(ask, HISTORY_FAIL, 0); /* the API says so */
     } else {
+        client->step = KV_READING;
         server_read(server, &client->read, on_readable);
+    }
+}
+
+static void cancel(struct ask *ask)
+{
+    struct kv_client *client = client_of(ask);
+    struct server *server = ask->member->now->server;
+    switch (client->step) {
+    case KV_PROPOSED:
+        server_cancel(server, &client->op);
+        break;
+    case KV_READING:
+        server_read_cancel(server, &client->read);
+        break;
+    case KV_RANGING:
+        store_range_cancel(&client->range);
+        break;
     }
 }
 
@@ -328,9 +352,24 @@ static void choose(struct kv_client *client)
     }
 }
 
+static struct kv_client *new_client(struct world *world);
+
+/* A range that was cancelled calls back when it likes: who asked for it goes on as another one. */
+static struct kv_client *successor_of(const struct kv_client *client)
+{
+    struct kv_client *successor = new_client(client->world);
+    successor->pause_us = client->pause_us;
+    successor->keys = client->keys;
+    memcpy(successor->seen, client->seen, sizeof client->seen);
+    return successor;
+}
+
 static void ended(struct ask *ask, enum history_type type)
 {
     struct kv_client *client = client_of(ask);
+    if (ask->is_cancelled && ask->has_begun && client->step == KV_RANGING) {
+        client = successor_of(client);
+    }
     if (type == HISTORY_OK && ask->event.f == HISTORY_CAS) {
         struct bytes key = key_of(ask, 0);
         client->seen[key.data[key.len - 1] % 8] = ask->items[1].value;
@@ -368,6 +407,7 @@ static struct kv_client *new_client(struct world *world)
     client->process = world->clients->next_process++;
     client->ask.world = world;
     client->ask.process = &client->process;
+    client->ask.cancel = cancel;
     client->ask.ended = ended;
     return client;
 }

@@ -15,6 +15,7 @@ struct lease_client {
     struct op op;
     struct read_op read;
     struct lease_ask lease_ask;
+    enum { LEASE_PROPOSED, LEASE_READING, LEASE_ASKING } step;
     int64_t id;
     int64_t ttl_s;
     int64_t answer;
@@ -40,13 +41,15 @@ static void on_applied(struct op *op, enum err status)
         return;
     }
     enum history_type type = ask_outcome(status);
-    bool refused = type == HISTORY_OK && op->result->status != OK;
-    ask_end(&client->ask, refused ? HISTORY_FAIL : type,
-            type == HISTORY_OK ? op->result->revision : 0);
+    enum err refusal = type == HISTORY_OK ? op->result->status : OK;
+    /* An alarm refuses, too, and says nothing of a lease. */
+    bool is_told = type == HISTORY_OK && (refusal == OK || refusal == ERR_LEASE_NOT_FOUND);
+    ask_end(&client->ask, refusal != OK ? HISTORY_FAIL : type, is_told ? op->result->revision : 0);
 }
 
 static void propose(struct ask *ask, const struct command *command)
 {
+    client_of(ask)->step = LEASE_PROPOSED;
     server_propose(ask->member->now->server, &client_of(ask)->op, command, on_applied);
 }
 
@@ -112,6 +115,7 @@ static void on_told(struct lease_ask *lease_ask, enum err status)
         ask->event.number = client->answer;
         ask_end(ask, HISTORY_OK, client->revision);
     } else {
+        client->step = LEASE_READING;
         server_read(ask->member->now->server, &client->read, on_readable);
     }
 }
@@ -127,6 +131,7 @@ static void begin_question(struct ask *ask)
     client->lease_ask =
         (struct lease_ask){.ids = &client->id, .answers = &client->answer, .count = 1};
     client->revision = store_revision(server_store(server));
+    client->step = LEASE_ASKING;
     if (ask->event.f == HISTORY_KEEPALIVE) {
         server_lease_renew(server, &client->lease_ask, on_told);
     } else {
@@ -134,11 +139,28 @@ static void begin_question(struct ask *ask)
     }
 }
 
+static void cancel(struct ask *ask)
+{
+    struct lease_client *client = client_of(ask);
+    struct server *server = ask->member->now->server;
+    switch (client->step) {
+    case LEASE_PROPOSED: /* it is called back within this turn */
+        server_cancel(server, &client->op);
+        break;
+    case LEASE_READING:
+        server_read_cancel(server, &client->read);
+        break;
+    case LEASE_ASKING:
+        server_lease_cancel(server, &client->lease_ask);
+        break;
+    }
+}
+
 /* ---- what next ---- */
 
 static void go_on(struct lease_client *client, uint64_t delay_us);
 
-static int64_t new_id(struct worldclients *clients)
+int64_t worldlease_new_id(struct worldclients *clients)
 {
     if (clients->lease_count == clients->lease_cap) {
         clients->lease_cap = clients->lease_cap == 0 ? 64 : 2 * clients->lease_cap;
@@ -171,7 +193,7 @@ void worldlease_note_ends(struct worldmember *member)
 static void begin_new_life(struct lease_client *client)
 {
     struct world *world = client->world;
-    client->id = new_id(world->clients);
+    client->id = worldlease_new_id(world->clients);
     client->ttl_s = (int64_t)world_between(world, 1, 5);
     client->is_granted = false;
     client->keys_left = (unsigned)world_between(world, 1, 3);
@@ -283,6 +305,7 @@ void worldlease_init(struct world *world)
         client->process = world->clients->next_process++;
         client->ask.world = world;
         client->ask.process = &client->process;
+        client->ask.cancel = cancel;
         client->ask.ended = ended;
         begin_new_life(client);
         go_on(client, world_between(world, 0, 2000) * WORLD_MS);

@@ -262,6 +262,7 @@ static enum err open_server(struct worldmember *member, struct store *store, str
         .txn_ops_max = 128,
         .loose_reconfig = member->settings.loose_reconfig,
         .quota_bytes = 2ull * 1024 * 1024 * 1024,
+        .watch_turn_work = member->settings.watch_turn_work,
         .hash_check_ms = 5000,
         .is_disk_full = is_disk_full,
         .on_ready = on_ready,
@@ -324,7 +325,7 @@ bool worldmember_start(struct worldmember *member)
     ASSERT(now != NULL);
     member->now = now;
     member->alive = true;
-    worldenv_init(&now->env, world, member->place, member->life, &member->wall_offset_ms);
+    worldenv_init(&now->env, world, member->place, member->life, &member->clock);
     worldtransport_init(&now->transport, world, member->place);
     worlddisk_begin(&member->disk, &now->env);
     struct opening opening = {.err = OK};
@@ -414,19 +415,21 @@ struct worldmember *worldmember_ready_leader(struct world *world)
 }
 
 /* Logs that are forgotten soon, so that members fall behind, and rings that hold little, so that
- * watchers and reads go to SQLite; or not. */
+ * watchers and reads go to SQLite, and hubs that do little in a turn; or not. */
 static struct worldsettings choose_settings(struct world *world)
 {
     static const uint64_t snapshots[] = {20, 100, 100, 500, 10000};
     static const uint64_t catchups[] = {5, 50, 50, 500, 0};
     static const uint64_t segments[] = {64, 64, 256, 1024};
     static const size_t rings[] = {1, 16, 64, 16384};
+    static const size_t turn_works[] = {0, 1, 1, 8, 40};
     struct worldsettings settings = {
         .election_ms = (uint32_t)world_between(world, 3, 10) * 100,
         .snapshot_entries = snapshots[world_between(world, 0, ARRAY_LEN(snapshots) - 1)],
         .catchup_entries = catchups[world_between(world, 0, ARRAY_LEN(catchups) - 1)],
         .segment_bytes = segments[world_between(world, 0, ARRAY_LEN(segments) - 1)] * 1024,
         .ring_bytes = rings[world_between(world, 0, ARRAY_LEN(rings) - 1)] * 1024,
+        .watch_turn_work = turn_works[world_between(world, 0, ARRAY_LEN(turn_works) - 1)],
     };
     settings.heartbeat_ms = settings.election_ms / 10;
     settings.loose_reconfig = world_chance(world, 700);
@@ -447,6 +450,7 @@ void worldmember_init_all(struct world *world)
         member->id = world_random(world) | 1;
         world->founders[place] = member->id;
         member->settings = settings;
+        member->clock.rate_ppm = WORLDCLOCK_TRUE_PPM;
         snprintf(member->url, sizeof member->url, "http://place%u:2380", place);
         worlddisk_init(&member->disk, world);
     }

@@ -30,6 +30,7 @@ struct worldsettings {
     uint64_t catchup_entries;
     uint64_t segment_bytes;
     size_t ring_bytes;
+    size_t watch_turn_work;
     bool loose_reconfig;
 };
 
@@ -47,7 +48,7 @@ struct worldmember {
     uint64_t life;   /* counts all of the place's */
     uint64_t paused_until_us;
     uint64_t busy_until_us;
-    int64_t wall_offset_ms;
+    struct worldclock clock;
     struct worlddisk disk;
     struct worldsettings settings;
     struct worldlife *now;

@@ -6,10 +6,13 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "tests/world/worldadmin.h"
+#include "tests/world/worldask.h"
 #include "tests/world/worldmember.h"
 #include "tests/world/worldoperator.h"
+#include "tests/world/worldwatch.h"
 
-#define DOWN_MS_MAX 4000 /* how long a fault that has a length takes, mostly */
+#define DOWN_MS_MAX   4000  /* how long a fault that has a length takes, mostly */
+#define DRIFT_PPM_MAX 50000 /* how much faster or slower a clock may go */
 
 static struct worldmember *some_member(struct world *world)
 {
@@ -106,7 +109,40 @@ static void move_clock(struct world *world)
     int64_t most = jumps_ms[world_between(world, 0, ARRAY_LEN(jumps_ms) - 1)];
     int64_t jump = (int64_t)world_between(world, 0, (uint64_t)most);
     world_note_fault(world, FAULT_CLOCK, member->place, (uint64_t)jump);
-    member->wall_offset_ms += world_chance(world, 500) ? jump : -jump;
+    member->clock.wall_offset_ms += world_chance(world, 500) ? jump : -jump;
+}
+
+static void do_nothing(struct world *world, const struct world_event *event)
+{
+    (void)world;
+    (void)event;
+}
+
+/* Its timers are due at another time. */
+static void set_rate(struct worldmember *member, uint32_t rate_ppm)
+{
+    struct world *world = member->world;
+    worldclock_set_rate(&member->clock, world->now_us, rate_ppm);
+    if (member->alive) {
+        world_at(
+            world, 0,
+            &(struct world_event){.run = do_nothing, .place = member->place, .life = member->life});
+    }
+}
+
+static void drift(struct world *world)
+{
+    struct worldmember *member = some_target(world);
+    uint32_t most_ppm = world_chance(world, 300) ? DRIFT_PPM_MAX / 10 : DRIFT_PPM_MAX;
+    uint32_t off_ppm =
+        world_chance(world, 500) ? most_ppm : (uint32_t)world_between(world, 0, most_ppm);
+    bool is_fast = world_chance(world, 500);
+    uint32_t rate_ppm = is_fast ? WORLDCLOCK_TRUE_PPM + off_ppm : WORLDCLOCK_TRUE_PPM - off_ppm;
+    world_note_fault(world, FAULT_DRIFT, member->place, rate_ppm);
+    set_rate(member, rate_ppm);
+    if (is_fast && off_ppm > world->fastest_ppm) {
+        world->fastest_ppm = off_ppm;
+    }
 }
 
 /* Whoever is down, for whatever reason, comes back in the end. */
@@ -198,6 +234,19 @@ static void slow_link(struct world *world)
     }
 }
 
+/* ---- clients ---- */
+
+/* Connections between clients and a member are lost. */
+static void drop_clients(struct world *world)
+{
+    struct worldmember *member = some_target(world);
+    unsigned per_mille = world_chance(world, 300) ? 1000 : (unsigned)world_between(world, 50, 500);
+    if (member->alive) {
+        ask_cancel_some(member, per_mille);
+        worldwatch_close_some(member, per_mille);
+    }
+}
+
 /* ---- disks ---- */
 
 static void fail(struct world *world, enum world_fault fault, unsigned kinds)
@@ -266,6 +315,7 @@ static const struct {
     {FAULT_RESTART, restart, 1000, 8000},
     {FAULT_PAUSE, pause_one, 500, 6000},
     {FAULT_CLOCK, move_clock, 200, 5000},
+    {FAULT_DRIFT, drift, 200, 4000},
     {FAULT_CUT, cut, 1000, 8000},
     {FAULT_ONE_WAY, cut_one_way, 500, 6000},
     {FAULT_RING, cut_to_a_ring, 2000, 10000},
@@ -280,6 +330,7 @@ static const struct {
     {FAULT_WIPE, worldoperator_wipe, 1000, 8000},
     {FAULT_MEMBERS, worldoperator_replace, 500, 5000},
     {FAULT_BACKUP, worldadmin_backup, 500, 6000},
+    {FAULT_CANCEL, drop_clients, 50, 2000},
     {FAULT_OVERLOAD, worldadmin_overload, 1000, 8000},
     {FAULT_TRANSFER, worldadmin_transfer, 500, 5000},
     {FAULT_COMPACT, worldadmin_compact, 100, 4000},
@@ -319,6 +370,7 @@ void worldnemesis_end(struct world *world)
     for (unsigned place = 1; place <= world->places; place++) {
         struct worldmember *member = world->members[place];
         member->paused_until_us = 0;
+        set_rate(member, WORLDCLOCK_TRUE_PPM);
         member->disk.slow_until_us = 0;
         member->disk.dies_at_op = 0;
         member->disk.fail_kinds = 0;

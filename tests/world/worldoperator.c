@@ -6,12 +6,21 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "tests/world/worldclients.h"
+#include "tests/world/worldscan.h"
 
-#define LOOK_MS   100
-#define ASK_US    (7 * WORLD_S) /* then it is asked again */
-#define FLIPS_MAX 6             /* bits at once */
+#define LOOK_MS        100
+#define ASK_US         (7 * WORLD_S) /* then it is asked again */
+#define FLIPS_FEW      6             /* bits at once */
+#define FLIPS_MANY     60
+#define UNAWARE_MS_MAX 3000
 
-enum operator_step { OPERATOR_IDLE, OPERATOR_REMOVING, OPERATOR_ADDING, OPERATOR_JOINING };
+enum operator_step {
+    OPERATOR_IDLE,
+    OPERATOR_UNAWARE, /* of damage */
+    OPERATOR_REMOVING,
+    OPERATOR_ADDING,
+    OPERATOR_JOINING
+};
 
 struct worldoperator {
     enum operator_step step;
@@ -21,6 +30,7 @@ struct worldoperator {
     bool learner;
     bool is_asking;
     uint64_t asked_us;
+    uint64_t unaware_until_us;
 };
 
 /* A change that was asked of some member. Not freed: the member may have it for longer. */
@@ -208,6 +218,11 @@ static void on_look(struct world *world, const struct world_event *event)
     case OPERATOR_IDLE:
         look_at_alarms(world);
         break;
+    case OPERATOR_UNAWARE:
+        if (operator_of(world)->unaware_until_us <= world->now_us || world->calm) {
+            go(world, OPERATOR_REMOVING);
+        }
+        break;
     case OPERATOR_REMOVING:
         look_at_removal(world);
         break;
@@ -252,13 +267,12 @@ void worldoperator_wipe(struct world *world)
     }
 }
 
-/* Some bits of one file, of whichever; the place is not trusted any more, and replaced. */
-static void flip_bits(struct worldmember *member)
+/* Some bits of one file, of whichever; the place is not trusted any more, and replaced, at once or
+ * when it has been read for a while. */
+static void flip_bits(struct worldmember *member, const char *dir, uint64_t bits)
 {
     struct world *world = member->world;
     struct fs *fs = fs_fault_fs(member->disk.files);
-    static const char *const dirs[] = {"data", "data/raft"};
-    const char *dir = dirs[world_between(world, 0, ARRAY_LEN(dirs) - 1)];
     struct worldenv *env = member->disk.env;
     bool was_dead = member->disk.is_dead;
     member->disk.env = NULL; /* nobody pays for this */
@@ -272,8 +286,7 @@ static void flip_bits(struct worldmember *member)
         uint64_t size = 0;
         if (fs_open(fs, path, FS_READ, &file, NULL) == OK && fs_size(file, &size, NULL) == OK &&
             size > 0) {
-            uint64_t count = world_between(world, 1, FLIPS_MAX);
-            for (uint64_t i = 0; i < count; i++) {
+            for (uint64_t i = 0; i < bits; i++) {
                 (void)fs_fault_flip(member->disk.files, path, world_between(world, 0, size - 1),
                                     (uint8_t)(1u << world_between(world, 0, 7)));
             }
@@ -292,9 +305,18 @@ void worldoperator_flip(struct world *world)
     }
     struct worldmember *member = operator_of(world)->place;
     world_note_fault(world, FAULT_FLIP, member->place, 0);
-    flip_bits(member);
-    if (member->alive && world_chance(world, 700)) {
+    bool is_unnoticed = world_chance(world, 500);
+    bool is_store = is_unnoticed || world_chance(world, 500);
+    flip_bits(member, is_store ? "data" : "data/raft",
+              world_between(world, 1, is_unnoticed ? FLIPS_MANY : FLIPS_FEW));
+    if (member->alive && world_chance(world, is_unnoticed ? 200 : 700)) {
         worldmember_crash(member);
+    }
+    if (is_unnoticed) {
+        go(world, OPERATOR_UNAWARE);
+        operator_of(world)->unaware_until_us =
+            world->now_us + world_between(world, 100, UNAWARE_MS_MAX) * WORLD_MS;
+        worldscan_suspect(member);
     }
 }
 

@@ -10,7 +10,8 @@
 #include "tests/world/worldcheck.h"
 #include "tests/world/worldclients.h"
 
-#define WATCHES_MAX 3
+#define WATCHES_MAX     8
+#define WATCHES_USUALLY 3
 
 struct world_watch {
     struct watcher watcher;
@@ -38,6 +39,8 @@ struct world_stream {
     bool is_open; /* the hub knows it */
     bool is_full;
     unsigned full_per_mille;
+    uint64_t full_us_max;
+    unsigned place; /* it likes this one's member best; 0: none */
 };
 
 /* ---- what is noted ---- */
@@ -143,7 +146,7 @@ static bool on_is_ready(struct watch_stream *stream)
     struct world *world = s->world;
     if (!s->is_full && world_chance(world, s->full_per_mille)) {
         s->is_full = true;
-        world_at(world, world_between(world, 1, 3000) * WORLD_MS,
+        world_at(world, world_between(world, 1, s->full_us_max),
                  &(struct world_event){
                      .run = on_read_again, .place = s->member->place, .life = s->life, .ptr = s});
     }
@@ -247,7 +250,7 @@ static void choose_range(struct world_watch *watch)
 {
     struct world *world = watch->stream->world;
     static const char *const ranges[][2] = {
-        {"a", "z"}, {"r", "s"}, {"r0", ""}, {"r1", ""}, {"e/", "e0"}, {"s", "t"},
+        {"a", "z"}, {"r", "s"}, {"r0", ""}, {"r1", ""}, {"e/", "e0"}, {"s", "t"}, {"l", "m"},
     };
     const char *const *range = ranges[world_between(world, 0, ARRAY_LEN(ranges) - 1)];
     watch->key = ask_symbol(world, bytes_of_str(range[0]));
@@ -275,13 +278,25 @@ static void choose_watch(struct world_watch *watch)
     watch->next = 0;
     if (world_chance(world, 300)) {
         watch->next = (int64_t)world_between(world, 1, (uint64_t)revision + 20);
+    } else if (revision > 3 && world_chance(world, 300)) { /* where history meets the present */
+        watch->next = (int64_t)world_between(world, (uint64_t)revision - 3, (uint64_t)revision + 1);
     }
+}
+
+/* Many streams of one member are not at the same place: what it tells some it must not keep from
+ * others. */
+static struct worldmember *some_member(const struct world_stream *s)
+{
+    struct worldmember *member = worldclients_pick(s->world);
+    struct worldmember *favourite = s->world->members[s->place];
+    bool is_there = favourite != NULL && favourite->alive && !favourite->stopping;
+    return is_there && world_chance(s->world, 800) ? favourite : member;
 }
 
 static void on_open_time(struct world *world, const struct world_event *event)
 {
     struct world_stream *s = event->ptr;
-    struct worldmember *member = worldclients_pick(world);
+    struct worldmember *member = some_member(s);
     if (member == NULL) {
         open_later(s);
         return;
@@ -335,6 +350,22 @@ void worldwatch_end_all(struct worldmember *member)
     }
 }
 
+size_t worldwatch_count(const struct worldmember *member, size_t *streams)
+{
+    size_t count = 0;
+    *streams = 0;
+    QUEUE_FOREACH (link, &member->world->clients->streams) {
+        const struct world_stream *s = QUEUE_ELEM(link, struct world_stream, link);
+        if (s->member == member && s->is_open) {
+            *streams += 1;
+            for (unsigned i = 0; i < s->count; i++) {
+                count += s->watches[i].is_on;
+            }
+        }
+    }
+    return count;
+}
+
 /* ---- now and then ---- */
 
 static void close_stream(struct world_stream *s)
@@ -349,6 +380,46 @@ static void close_stream(struct world_stream *s)
     end(s);
 }
 
+/* One watch is given up, and another one begins on its stream; some clients leave before it has
+ * told them anything. */
+static void change_watch(struct world_stream *s)
+{
+    struct world *world = s->world;
+    struct world_watch *watch = &s->watches[world_between(world, 0, s->count - 1)];
+    world_note_fault(world, FAULT_CANCEL, s->member->place, (uint64_t)watch->number);
+    if (watch->is_on) {
+        hub_cancel(&watch->watcher);
+        note_watch(watch, HISTORY_INFO, HISTORY_CANCEL, 0, 0);
+    }
+    choose_watch(watch);
+    start_watch(watch);
+    if (world_chance(world, 200)) {
+        close_stream(s);
+    }
+}
+
+static void do_close(struct world *world, const struct world_event *event)
+{
+    struct world_stream *s = event->ptr;
+    if (is_heard(s) && s->life == event->life && s->is_open) {
+        world_note_fault(world, FAULT_CANCEL, s->member->place, 0);
+        close_stream(s);
+    }
+}
+
+void worldwatch_close_some(struct worldmember *member, unsigned per_mille)
+{
+    struct world *world = member->world;
+    QUEUE_FOREACH (link, &world->clients->streams) {
+        struct world_stream *s = QUEUE_ELEM(link, struct world_stream, link);
+        if (s->member == member && world_chance(world, per_mille)) {
+            world_at(world, 0,
+                     &(struct world_event){
+                         .run = do_close, .place = member->place, .life = s->life, .ptr = s});
+        }
+    }
+}
+
 static void do_something(struct world *world, const struct world_event *event)
 {
     struct world_stream *s = event->ptr;
@@ -357,6 +428,8 @@ static void do_something(struct world *world, const struct world_event *event)
     }
     if (world_chance(world, 200)) {
         close_stream(s);
+    } else if (world_likes(world, FAULT_CANCEL) && world_chance(world, 400)) {
+        change_watch(s);
     } else {
         hub_stream_progress(&s->stream);
     }
@@ -375,14 +448,20 @@ static void on_time(struct world *world, const struct world_event *event)
 
 void worldwatch_init(struct world *world)
 {
+    static const uint64_t full_us[] = {20, 200, 5000, 500 * WORLD_MS, 3 * WORLD_S, 3 * WORLD_S};
     unsigned count = (unsigned)world_between(world, 0, 4);
+    bool many = world_chance(world, 300);
+    unsigned place =
+        world_chance(world, 500) ? (unsigned)world_between(world, 1, world->places) : 0;
     for (unsigned i = 0; i < count; i++) {
         struct world_stream *s = calloc(1, sizeof *s);
         ASSERT(s != NULL);
+        s->place = place;
+        s->full_us_max = full_us[world_between(world, 0, ARRAY_LEN(full_us) - 1)];
         s->world = world;
         s->process = world->clients->next_process++;
-        s->count = (unsigned)world_between(world, 1, WATCHES_MAX);
-        s->full_per_mille = (unsigned)world_between(world, 0, 60);
+        s->count = (unsigned)world_between(world, 1, many ? WATCHES_MAX : WATCHES_USUALLY);
+        s->full_per_mille = (unsigned)world_between(world, 0, s->full_us_max > WORLD_MS ? 60 : 300);
         for (unsigned k = 0; k < s->count; k++) {
             s->watches[k].stream = s;
         }

@@ -11,6 +11,12 @@ struct world_stream;
 
 void worldwatch_init(struct world *world);
 
+/* Clients close their streams at MEMBER, each with such a chance. */
+void worldwatch_close_some(struct worldmember *member, unsigned per_mille);
+
+/* How many watches it should have, and on how many streams. */
+size_t worldwatch_count(const struct worldmember *member, size_t *streams);
+
 /* The streams to MEMBER are over. */
 void worldwatch_end_all(struct worldmember *member);
 
