@@ -5,6 +5,7 @@
 
 #include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
+#include "tests/world/worldenv.h"
 #include "tests/world/worldshrink.h"
 
 static struct world_options options_of(uint64_t seed, unsigned members, uint64_t fault_mask)
@@ -34,6 +35,22 @@ START_TEST(the_same_seed_is_the_same_run)
         ck_assert_uint_eq(hash, run(&options).hash);
         ck_assert_msg(hash != last, "two seeds, one run");
         last = hash;
+    }
+}
+END_TEST
+
+START_TEST(a_clock_goes_at_its_own_speed)
+{
+    struct worldclock clock = {.rate_ppm = WORLDCLOCK_TRUE_PPM};
+    ck_assert_uint_eq(worldclock_ns(&clock, 7), 7000);
+    worldclock_set_rate(&clock, 100 * WORLD_S, 1050000);
+    ck_assert_uint_eq(worldclock_ns(&clock, 101 * WORLD_S), 101050000000);
+    worldclock_set_rate(&clock, 101 * WORLD_S, 950000);
+    ck_assert_uint_eq(worldclock_ns(&clock, 102 * WORLD_S), 102000000000);
+    for (uint64_t local_us = 102 * WORLD_S; local_us < 102 * WORLD_S + 100; local_us++) {
+        uint64_t at_us = worldclock_when_us(&clock, local_us);
+        ck_assert_uint_ge(worldclock_ns(&clock, at_us), local_us * 1000);
+        ck_assert_uint_lt(worldclock_ns(&clock, at_us - 1), local_us * 1000);
     }
 }
 END_TEST
@@ -127,6 +144,7 @@ static Suite *world_suite(void)
     TCase *tc = tcase_create("world");
     tcase_set_timeout(tc, 180);
     tcase_add_test(tc, the_same_seed_is_the_same_run);
+    tcase_add_test(tc, a_clock_goes_at_its_own_speed);
     tcase_add_loop_test(tc, each_fault_is_survived, 0, FAULT_COUNT);
     tcase_add_test(tc, all_faults_together_are_survived);
     tcase_add_loop_test(tc, what_was_found_stays_mended, 0, (int)(sizeof found / sizeof found[0]));
