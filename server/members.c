@@ -38,8 +38,24 @@ static const struct cluster *present_cluster(void *ctx)
     return fsm_cluster(server->fsm);
 }
 
+/* Who removes what a compaction leaves before this member does: the leader, and whose ids are
+ * lower. Without a leader, or when members know different ones, two may do it at once. */
+static unsigned turn_to_remove(void *ctx)
+{
+    const struct server *server = ctx;
+    uint64_t self = server->config.member_id;
+    const struct cluster_member *members;
+    size_t count = cluster_members(fsm_cluster(server->fsm), &members);
+    unsigned before = 0;
+    for (size_t i = 0; i < count && self != server->leader_id; i++) {
+        before += members[i].id == server->leader_id || members[i].id < self;
+    }
+    return before;
+}
+
 void members_open(struct server *server)
 {
+    store_set_turn(server->store, turn_to_remove, server);
     server->membership = (struct membership){
         .env = server->env,
         .log = server->log,

@@ -280,6 +280,7 @@ enum err store_compact(struct store *store, int64_t revision)
     if (revision > store->state.revision) {
         return ERR_FUTURE_REVISION;
     }
+    turn_begin(&store->turn, store);
     hashmemory_compact(store, revision);
     store->state.compacted_revision = revision;
     upkeep_wake(store);

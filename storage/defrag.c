@@ -10,9 +10,10 @@
 #include "storage/tables.h"
 #include "storage/takeplace.h"
 
-/* Rows of one read transaction at the source and one transaction at the target. */
+/* Rows of one read transaction at the source and one transaction at the target, which is then
+ * synced: one sync of all of it would keep the disk from the Raft log's for a tenth of a second. */
 #define STRETCH_ROWS  32768u
-#define STRETCH_BYTES (16u * 1024 * 1024)
+#define STRETCH_BYTES (4u * 1024 * 1024)
 /* So few left to copy that the storage thread may as well do it while everything waits. */
 #define BEHIND_ROWS  2048u
 #define RETRY_MS     5u
@@ -27,13 +28,18 @@ struct stretch {
     uint64_t bytes;
 };
 
+static bool is_full(const struct stretch *stretch)
+{
+    return stretch->count == STRETCH_ROWS || stretch->bytes >= STRETCH_BYTES;
+}
+
 static enum err next_row(void *ctx, struct feed_row *ret, bool *more, struct why *why)
 {
     struct stretch *stretch = ctx;
     struct defrag *d = stretch->defrag;
     struct backend_row row;
     *more = false;
-    if (stretch->count == STRETCH_ROWS || stretch->bytes >= STRETCH_BYTES) {
+    if (is_full(stretch)) {
         return OK;
     }
     TRY(rows_next(stretch->rows, more, &row, why));
@@ -52,28 +58,28 @@ static enum err next_row(void *ctx, struct feed_row *ret, bool *more, struct why
     return OK;
 }
 
-/* The next rows of SOURCE. */
-static enum err copy_stretch(struct defrag *d, struct conn *source, unsigned *count,
+/* The next rows of SOURCE: STRETCH says how many. */
+static enum err copy_stretch(struct defrag *d, struct conn *source, struct stretch *stretch,
                              struct why *why)
 {
     TRY(conn_run_stmt(d->target, STMT_BEGIN_WRITE, why));
     struct rows rows;
     TRY(rows_begin(&rows, source, d->next, INT64_MAX, true, why));
-    struct stretch stretch = {.defrag = d, .rows = &rows};
-    enum err err = rowfeed_insert(d->target, next_row, &stretch, why);
-    *count = stretch.count;
+    *stretch = (struct stretch){.defrag = d, .rows = &rows};
+    enum err err = rowfeed_insert(d->target, next_row, stretch, why);
     rows_end(&rows);
     TRY(err);
-    return conn_run_stmt(d->target, STMT_COMMIT, why);
+    TRY(conn_run_stmt(d->target, STMT_COMMIT, why));
+    return is_full(stretch) ? conn_sync(d->target, why) : OK;
 }
 
 /* All rows of SOURCE until at most BEHIND were left when last looked. */
 static enum err copy_rows(struct defrag *d, struct conn *source, unsigned behind, struct why *why)
 {
-    unsigned count;
+    struct stretch stretch;
     do {
-        TRY(copy_stretch(d, source, &count, why));
-    } while (count > behind);
+        TRY(copy_stretch(d, source, &stretch, why));
+    } while (is_full(&stretch) || stretch.count > behind);
     return OK;
 }
 
@@ -186,11 +192,11 @@ static void on_retry(struct env_timer *timer)
     submit_switch(CONTAINER_OF(timer, struct defrag, retry_timer));
 }
 
-/* A file's blocks are freed with its last close: 100 ms for 250 MB. Thread: copy. */
+/* Thread: copy. */
 static void close_old_work(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
-    fs_close(TAKE(d->old));
+    takeplace_let_go(TAKE(d->old));
 }
 
 static void close_old_done(struct job *job)

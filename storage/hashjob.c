@@ -9,6 +9,7 @@
 /* HashKV as a request. Compactions may not have removed everything yet, so what counts is found out
  * by reading twice:
  *
+ *   (that of a compaction: wait for our turn)
  *   wait until SQLite has committed what is hashed
  *     ──▶ headers: which rows up to the compacted revision are superseded, by a row up to there or
  *         by a later one?
@@ -118,6 +119,13 @@ static void on_committed(struct store_wait *wait)
     }
 }
 
+static void on_turn(struct store_wait *wait)
+{
+    struct hash_job *job = CONTAINER_OF(wait, struct hash_job, wait);
+    int64_t needed = job->status == OK ? job->request->current_revision : 0;
+    upkeep_commit_wait(job->store, &job->wait, needed, on_committed);
+}
+
 /* The store closes. */
 static void on_stop(struct store_reader *reader)
 {
@@ -178,6 +186,9 @@ void hashjob_start(struct store *store, struct store_hash_request *request, enum
     job->status = store_check_revision(store, request->hash_revision);
     store_pin(store, &job->pin);
     store_reader_add(store, &job->reader, on_stop);
-    int64_t needed = job->status == OK ? newest : 0;
-    upkeep_commit_wait(store, &job->wait, needed, on_committed);
+    if (kind == HASH_OF_COMPACTION) {
+        turn_wait(&store->turn, &job->wait, on_turn);
+    } else {
+        on_turn(&job->wait);
+    }
 }

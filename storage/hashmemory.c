@@ -108,6 +108,7 @@ bool hashmemory_answers(struct store *store, struct store_hash_request *request)
         struct pending_hash *pending = QUEUE_ELEM(link, struct pending_hash, link);
         if (pending->request.revision == request->revision) {
             queue_push_back(&pending->asked, &request->refused.link);
+            turn_end(&store->turn, store);
             return true;
         }
     }

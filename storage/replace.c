@@ -139,6 +139,7 @@ static void on_checked(struct backend_takeover *takeover)
 {
     struct replace *replace = CONTAINER_OF(takeover, struct replace, takeover);
     replace->holding = true;
+    turn_end(&replace->store->turn, replace->store);
     go_when_quiet(replace);
 }
 

@@ -206,6 +206,7 @@ enum err store_open(const struct store_config *config, struct store **ret, struc
     queue_init(&store->readers);
     valuecache_init(&store->cache, env_hash_seed(store->env), VALUE_CACHE_BYTES);
     hashmemory_init(&store->hashmemory);
+    turn_init(&store->turn);
     upkeep_init(store);
     rangejob_init(store);
     enum err err = open_backend(store, &opening);
@@ -251,6 +252,7 @@ void store_close(struct store *store)
     store->closing = true;
     outbox_flush(&store->outbox);
     stop_readers(store);
+    turn_stop(&store->turn, store);
     backend_close(store->backend); /* who is called back meanwhile needs it */
     store->backend = NULL;
     ASSERT(queue_empty(&store->readers));

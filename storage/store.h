@@ -281,6 +281,10 @@ void store_hash_start(struct store *store, struct store_hash_request *request,
 /* cb when all that is compacted now is gone from disk too (Compact with physical). */
 void store_compact_wait(struct store *store, struct store_wait *wait,
                         void (*cb)(struct store_wait *wait));
+/* FN says how many of the cluster's members shall remove what a compaction leaves before this one
+ * does, so that not all of them are busy with it at once; it is asked at each compaction. NULL:
+ * none. What is waited for (store_compact_wait) is removed at once. */
+void store_set_turn(struct store *store, unsigned (*fn)(void *ctx), void *ctx);
 /* cb when the entry at INDEX is durable in SQLite. */
 void store_durable_wait(struct store *store, struct store_wait *wait, uint64_t index,
                         void (*cb)(struct store_wait *wait));

@@ -9,6 +9,7 @@
 #include "storage/replace.h"
 #include "storage/ring.h"
 #include "storage/scrub.h"
+#include "storage/turn.h"
 #include "storage/valuecache.h"
 
 /* The store's inside, for the files that implement its door: store.c (open, close, small reads),
@@ -68,6 +69,7 @@ struct store {
     struct queue ranges; /* struct range_job.link: those that can go on, in turns (rangejob.c) */
 
     struct hashmemory hashmemory;
+    struct turn turn;
     struct scrub scrub;
 
     struct replace *replace; /* another database is about to take the place of ours; or NULL */
@@ -93,16 +95,6 @@ MUST_CHECK enum err store_check_revision(const struct store *store, int64_t revi
 MUST_CHECK bool record_list_push(struct record_list *list, struct record *record);
 
 /* ---- what takes several turns ---- */
-
-/* While held, neither index nor disk forget what can be seen at the compacted revision of its
- * beginning, or later. */
-struct store_pin {
-    struct backend_pin backend;
-    struct queue link;
-    int64_t compacted_revision;
-};
-void store_pin(struct store *store, struct store_pin *pin);
-void store_unpin(struct store *store, struct store_pin *pin);
 
 /* Something that ends later; known to the store so that it can end it when it closes. */
 struct store_reader {

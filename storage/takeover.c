@@ -146,7 +146,7 @@ static void end_request(struct takeover *t, enum err err)
 static void free_old_work(struct job *job)
 {
     struct takeover *t = CONTAINER_OF(job, struct takeover, job);
-    fs_close(TAKE(t->old));
+    takeplace_let_go(TAKE(t->old));
     keyindex_free(TAKE(t->request->old_index));
     t->request->dispose(t->request);
 }

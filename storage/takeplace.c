@@ -4,6 +4,8 @@
 #include "base/assert.h"
 #include "storage/backend_private.h"
 
+#define LET_GO_BYTES (8u * 1024 * 1024)
+
 enum err takeplace_end_old(struct drain *drain, struct why *why)
 {
     int rc =
@@ -35,7 +37,7 @@ void takeplace_rename(const struct backend_config *config, struct drain *drain, 
                       struct fs_file **old)
 {
     struct why why = {.text = ""};
-    if (fs_open(config->fs, config->path, FS_READ, old, NULL) != OK) {
+    if (fs_open(config->fs, config->path, FS_WRITE, old, NULL) != OK) {
         *old = NULL; /* then its last connection lets it go */
     }
     conn_close(TAKE(drain->conn));
@@ -44,6 +46,17 @@ void takeplace_rename(const struct backend_config *config, struct drain *drain, 
         fatal("storage: put '%s' in the place of the database: %s: %s", path, err_text(err),
               why.text);
     }
+}
+
+void takeplace_let_go(struct fs_file *old)
+{
+    uint64_t size = 0;
+    enum err err = old != NULL ? fs_size(old, &size, NULL) : ERR_NOT_FOUND;
+    while (err == OK && size > LET_GO_BYTES) {
+        size -= LET_GO_BYTES;
+        err = fs_truncate(old, size, NULL); /* else the rest goes with the close */
+    }
+    fs_close(old);
 }
 
 static enum err open_all(struct backend *backend, struct conn **checkpoint_conn, struct why *why)

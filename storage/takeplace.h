@@ -27,6 +27,10 @@ MUST_CHECK enum err takeplace_end_old(struct drain *drain, struct why *why);
 void takeplace_rename(const struct backend_config *config, struct drain *drain, const char *path,
                       struct fs_file **old);
 
+/* Free the blocks of OLD (NULL allowed) and close it, piece by piece: those of 250 MB at once keep
+ * the disk from others for 100 ms. Nobody has it open any more. Thread: one that may take long. */
+void takeplace_let_go(struct fs_file *old);
+
 /* Connections of the loop, of the checkpoint (which is held) and of the readers (which are paused)
  * to what is in place now; all go on. */
 void takeplace_reopen(struct backend *backend, uint64_t durable_index);

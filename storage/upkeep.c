@@ -88,6 +88,7 @@ void store_compact_wait(struct store *store, struct store_wait *wait,
 {
     uint64_t target = (uint64_t)(store->state.compacted_revision + 1);
     add_wait(store, &store->compact_waits, wait, target, cb);
+    turn_end(&store->turn, store);
 }
 
 void store_durable_wait(struct store *store, struct store_wait *wait, uint64_t index,

@@ -51,6 +51,8 @@ struct store {
     void *observe_ctx;
     void (*on_commit)(void *ctx);
     void *on_commit_ctx;
+    unsigned (*turn)(void *ctx);
+    void *turn_ctx;
     const char *damage;
     struct queue answers;
     struct env_timer answer_timer;
@@ -973,6 +975,17 @@ void store_on_commit(struct store *store, void (*fn)(void *ctx), void *ctx)
 {
     store->on_commit = fn;
     store->on_commit_ctx = ctx;
+}
+
+void store_set_turn(struct store *store, unsigned (*fn)(void *ctx), void *ctx)
+{
+    store->turn = fn;
+    store->turn_ctx = ctx;
+}
+
+unsigned store_model_turn(const struct store *store)
+{
+    return store->turn != NULL ? store->turn(store->turn_ctx) : 0;
 }
 
 const char *store_damage(const struct store *store)

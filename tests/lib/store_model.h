@@ -39,6 +39,9 @@ void store_model_compacted(struct store *store);
 /* Requests and waits that have not been called back. */
 size_t store_model_waiting(const struct store *store);
 
+/* What it was told to ask of a compaction (store_set_turn). */
+unsigned store_model_turn(const struct store *store);
+
 /* A read has found damage there (a text that stays), or (NULL) none has. */
 void store_model_set_damage(struct store *store, const char *place);
 

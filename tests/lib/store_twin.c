@@ -42,6 +42,8 @@
 #define store_set_hash(...)              twin_set_hash(__VA_ARGS__)
 #define store_committed_index(...)       twin_committed_index(__VA_ARGS__)
 #define store_on_commit(...)             twin_on_commit(__VA_ARGS__)
+#define store_set_turn(...)              twin_set_turn(__VA_ARGS__)
+#define store_model_turn(...)            twin_model_turn(__VA_ARGS__)
 #define store_damage(...)                twin_damage(__VA_ARGS__)
 #define store_model_set_damage(...)      twin_model_set_damage(__VA_ARGS__)
 #define store_defragment_start(...)      twin_defragment_start(__VA_ARGS__)

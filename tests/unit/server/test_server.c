@@ -664,6 +664,19 @@ START_TEST(a_leader_compacts_by_itself)
 }
 END_TEST
 
+START_TEST(the_leader_removes_what_is_compacted_first)
+{
+    follow(); /* of OTHER */
+    ck_assert_uint_eq(store_model_turn(store), 1);
+    node_fake_set_leader(node, 3, THIRD);
+    ck_assert_uint_eq(store_model_turn(store), 1);
+    node_fake_set_leader(node, 4, 0);
+    ck_assert_uint_eq(store_model_turn(store), 0);
+    node_fake_set_leader(node, 5, SELF);
+    ck_assert_uint_eq(store_model_turn(store), 0);
+}
+END_TEST
+
 START_TEST(a_disk_that_falls_behind_refuses_writes)
 {
     struct waiter waiter;
@@ -1221,6 +1234,7 @@ static Suite *server_suite(void)
     tcase_add_test(tc, a_caller_may_ask_and_refuse);
     tcase_add_loop_test(tc, what_frees_space_is_never_refused_for_space, 0, 3);
     tcase_add_test(tc, a_leader_compacts_by_itself);
+    tcase_add_test(tc, the_leader_removes_what_is_compacted_first);
     tcase_add_test(tc, a_disk_that_falls_behind_refuses_writes);
     tcase_add_test(tc, the_number_that_waits_has_a_cap);
     tcase_add_test(tc, the_leader_proposes_what_others_forward);

@@ -145,6 +145,51 @@ START_TEST(closing_ends_it)
 }
 END_TEST
 
+/* What the new file was given since it was synced last, and the most; and how often a file was cut.
+ */
+static struct {
+    uint64_t unsynced_bytes;
+    uint64_t unsynced_max;
+    unsigned cuts;
+} seen;
+
+static enum err watch(void *ctx, unsigned kind, const char *path, size_t len)
+{
+    (void)ctx;
+    seen.cuts += kind == FS_FAULT_TRUNCATE;
+    if (strcmp(path, "/db.defrag") == 0) {
+        seen.unsynced_bytes = kind == FS_FAULT_SYNC ? 0 : seen.unsynced_bytes + len;
+        if (seen.unsynced_bytes > seen.unsynced_max) {
+            seen.unsynced_max = seen.unsynced_bytes;
+        }
+    }
+    return OK;
+}
+
+/* Who syncs beside it waits for little. */
+START_TEST(a_large_file_goes_to_the_disk_piece_by_piece)
+{
+    const struct fs_fault_judge judge = {.fn = watch};
+    database_fini(&fixture.db);
+    batches_free(fixture.batches);
+    database_init(&fixture.db, fs_fault_new_live(&judge));
+    fixture.batches = batches_new(&(struct batches_config){
+        .seed = 6, .count = BATCHES, .compact_one_in = 150, .value_max = 100000});
+    ck_assert_int_eq(database_open(&fixture.db), OK);
+    write_some(0, BATCHES);
+    env_fake_run(fixture.db.fake);
+    uint64_t before = backend_size_bytes(fixture.db.backend);
+    memset(&seen, 0, sizeof seen);
+    defragment();
+    env_fake_run(fixture.db.fake);
+    ck_assert_int_eq(fixture.request.status, OK);
+    ck_assert_uint_gt(backend_size_bytes(fixture.db.backend), 10000000);
+    ck_assert_uint_gt(seen.unsynced_max, 0);
+    ck_assert_uint_lt(seen.unsynced_max, 6000000);
+    ck_assert_uint_ge(seen.cuts, before / 10000000);
+}
+END_TEST
+
 static Suite *defrag_suite(void)
 {
     Suite *suite = suite_create("defrag");
@@ -155,6 +200,7 @@ static Suite *defrag_suite(void)
     tcase_add_test(tc, no_crash_loses_what_is_durable);
     tcase_add_test(tc, without_room_nothing_changes);
     tcase_add_loop_test(tc, closing_ends_it, 0, 10);
+    tcase_add_test(tc, a_large_file_goes_to_the_disk_piece_by_piece);
     suite_add_tcase(suite, tc);
     return suite;
 }
