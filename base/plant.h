@@ -30,6 +30,26 @@
     X(READ_UNAPPLIED, "read-unapplied", "a read does not wait until its index is applied")       \
     X(READ_OF_FOLLOWER, "read-of-follower", "a follower takes its own commit index for a read")  \
     X(CONFIRM_OLD_TERM, "confirm-old-term", "a confirmation of an earlier round counts")         \
+    /* raft: the guard's rules (raft/guard.h), off */                                            \
+    X(GUARD_VERIFIED_ACK, "guard-1", "an answer claims entries that were not compared")          \
+    X(GUARD_OWN_TERM_COMMIT, "guard-2", "entries of older terms are committed by counting")      \
+    X(GUARD_ONE_VOTE, "guard-3", "a member that hands leadership over votes twice")              \
+    X(GUARD_CAMPAIGN_SETTLED, "guard-4", "who is writing its log stands for election")           \
+    X(GUARD_CONFIG_ROLLBACK, "guard-6", "a configuration that was truncated stays")              \
+    X(GUARD_COMMIT_AT_MAJORITY, "guard-7", "a commit waits for the leader's own disk")           \
+    X(GUARD_SEND_SUCCEEDS, "guard-9", "the core hears that a message was not sent")              \
+    X(GUARD_SOLE_VOTER_TERM, "guard-11", "the only voter leads on in its old term")              \
+    X(GUARD_REPLACE_SETTLED, "guard-12", "entries are replaced while they are being written")    \
+    X(GUARD_VOTERS_VOTE, "guard-13",                                                             \
+      "a learner refuses its vote, a follower waits for its leader")                             \
+    X(GUARD_CHANGE_STORED, "guard-14", "a configuration leaves before the leader has stored it") \
+    X(GUARD_CHANGE_AFTER_BARRIER, "guard-15",                                                    \
+      "members change before the term has a committed entry")                                    \
+    X(GUARD_BELOW_LOG, "guard-16", "an append below the log's start is taken")                   \
+    X(GUARD_SNAPSHOT_CONFIG, "guard-17", "a snapshot carries the newest configuration")          \
+    X(GUARD_PRE_VOTE_AGAIN, "guard-18", "a candidate raises its term again and again")           \
+    X(GUARD_FLOW, "guard-19", "the core sends as it likes")                                      \
+    X(GUARD_PRE_VOTE_TERM, "guard-20", "a refused pre-vote does not name the later term")        \
     /* the state machine */                                                                      \
     X(APPLY_SKIPS_FIRST, "apply-skips-first", "the first entry after a start is skipped")        \
     X(APPLY_TWICE, "apply-twice", "the first entry after a start is applied twice")              \

@@ -14,11 +14,37 @@
  * stand after one or two. */
 #define BARE_ELECTIONS 2u
 
+static uint32_t planted_rules(void)
+{
+    uint32_t mask = 0;
+    mask |= (uint32_t)PLANTED(GUARD_VERIFIED_ACK) << GUARD_VERIFIED_ACK;
+    mask |= (uint32_t)PLANTED(GUARD_OWN_TERM_COMMIT) << GUARD_OWN_TERM_COMMIT;
+    mask |= (uint32_t)PLANTED(GUARD_ONE_VOTE) << GUARD_ONE_VOTE;
+    mask |= (uint32_t)PLANTED(GUARD_CAMPAIGN_SETTLED) << GUARD_CAMPAIGN_SETTLED;
+    mask |= (uint32_t)PLANTED(GUARD_CONFIG_ROLLBACK) << GUARD_CONFIG_ROLLBACK;
+    mask |= (uint32_t)PLANTED(GUARD_COMMIT_AT_MAJORITY) << GUARD_COMMIT_AT_MAJORITY;
+    mask |= (uint32_t)PLANTED(GUARD_SEND_SUCCEEDS) << GUARD_SEND_SUCCEEDS;
+    mask |= (uint32_t)PLANTED(GUARD_SOLE_VOTER_TERM) << GUARD_SOLE_VOTER_TERM;
+    mask |= (uint32_t)PLANTED(GUARD_REPLACE_SETTLED) << GUARD_REPLACE_SETTLED;
+    mask |= (uint32_t)PLANTED(GUARD_VOTERS_VOTE) << GUARD_VOTERS_VOTE;
+    mask |= (uint32_t)PLANTED(GUARD_CHANGE_STORED) << GUARD_CHANGE_STORED;
+    mask |= (uint32_t)PLANTED(GUARD_CHANGE_AFTER_BARRIER) << GUARD_CHANGE_AFTER_BARRIER;
+    mask |= (uint32_t)PLANTED(GUARD_BELOW_LOG) << GUARD_BELOW_LOG;
+    mask |= (uint32_t)PLANTED(GUARD_SNAPSHOT_CONFIG) << GUARD_SNAPSHOT_CONFIG;
+    mask |= (uint32_t)PLANTED(GUARD_PRE_VOTE_AGAIN) << GUARD_PRE_VOTE_AGAIN;
+    mask |= (uint32_t)PLANTED(GUARD_FLOW) << GUARD_FLOW;
+    mask |= (uint32_t)PLANTED(GUARD_PRE_VOTE_TERM) << GUARD_PRE_VOTE_TERM;
+    return mask;
+}
+
 void guard_init(struct guard *guard, struct raft *core, struct env *env, struct logger *log,
                 struct confhist *history, uint32_t off_mask)
 {
-    *guard = (struct guard){
-        .core = core, .env = env, .log = log, .history = history, .off_mask = off_mask};
+    *guard = (struct guard){.core = core,
+                            .env = env,
+                            .log = log,
+                            .history = history,
+                            .off_mask = off_mask | planted_rules()};
 }
 
 uint64_t guard_last_stored(const struct guard *guard)
