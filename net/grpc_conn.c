@@ -426,7 +426,6 @@ void grpc_conn_free(struct grpc_conn *conn)
     }
     env_timer_stop(conn->server->config.env, &conn->timer);
     opening_end(&conn->opening);
-    opening_forget_paths(conn);
     ASSERT(conn->held_bytes == 0);
     ASSERT(conn->h2.pending_bytes == 0);
     nghttp2_session_del(conn->h2.session);
