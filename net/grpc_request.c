@@ -125,6 +125,19 @@ void grpc_request_free_unused(struct grpc_client *client)
 
 /* What nghttp2 calls. */
 
+/* 0: it is none. */
+static unsigned status_number(const uint8_t *text, size_t len)
+{
+    unsigned number = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (len != 3 || text[i] < '0' || text[i] > '9') {
+            return 0;
+        }
+        number = number * 10 + (unsigned)(text[i] - '0');
+    }
+    return number;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
@@ -139,10 +152,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return 0;
     }
     if (name_len == 7 && memcmp(name, ":status", 7) == 0) {
-        call->http_status = 0; /* nghttp2 has checked: three digits */
-        for (size_t i = 0; i < value_len; i++) {
-            call->http_status = call->http_status * 10 + (unsigned)(value[i] - '0');
-        }
+        call->http_status = status_number(value, value_len);
     } else if (name_len == 11 && memcmp(name, "grpc-status", 11) == 0) {
         call->grpc_status = GRPC_UNKNOWN;
         if (value_len == 1 && value[0] >= '0' && value[0] <= '9') {
