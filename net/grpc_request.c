@@ -292,6 +292,16 @@ static nghttp2_nv nv_of(const char *name, size_t name_len, const void *value, si
     return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, name_len, value_len, flags};
 }
 
+static nghttp2_nv timeout_header(struct grpc_client *client, uint64_t timeout_ms)
+{
+    if (client->timeout_ms != timeout_ms) {
+        client->timeout_ms = timeout_ms;
+        client->timeout_len = grpc_timeout_format(timeout_ms * 1000000, client->timeout);
+    }
+    return nv_of("grpc-timeout", 12, client->timeout, client->timeout_len,
+                 NGHTTP2_NV_FLAG_NO_COPY_NAME);
+}
+
 static int submit(struct client_call *call, const struct grpc_request_options *options)
 {
     struct grpc_client *client = call->client;
@@ -305,10 +315,8 @@ static int submit(struct client_call *call, const struct grpc_request_options *o
         HTTP2_NV("user-agent", "trivet-client"),
     };
     size_t count = 7;
-    char timeout[10];
     if (options->timeout_ms > 0) {
-        size_t len = grpc_timeout_format(options->timeout_ms * 1000000, timeout);
-        nv[count++] = nv_of("grpc-timeout", 12, timeout, len, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+        nv[count++] = timeout_header(client, options->timeout_ms);
     }
     for (size_t i = 0; i < options->metadata_count; i++) {
         const struct grpc_metadata *metadata = &options->metadata[i];
