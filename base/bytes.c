@@ -9,23 +9,6 @@
 
 #define BUF_CAP_MIN 64
 
-int bytes_compare(struct bytes a, struct bytes b)
-{
-    size_t common = a.len < b.len ? a.len : b.len;
-    if (common > 0) {
-        int order = memcmp(a.data, b.data, common);
-        if (order != 0) {
-            return order;
-        }
-    }
-    return (a.len > b.len) - (a.len < b.len);
-}
-
-bool bytes_equal(struct bytes a, struct bytes b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
 bool bytes_has_prefix(struct bytes text, struct bytes prefix)
 {
     return text.len >= prefix.len && bytes_equal(bytes_of(text.data, prefix.len), prefix);

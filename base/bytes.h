@@ -29,8 +29,23 @@ static inline struct bytes bytes_of_str(const char *text)
 }
 
 /* Order of unsigned bytes, the shorter first when one is a prefix of the other: <0, 0, >0. */
-int bytes_compare(struct bytes a, struct bytes b);
-bool bytes_equal(struct bytes a, struct bytes b);
+static inline int bytes_compare(struct bytes a, struct bytes b)
+{
+    size_t common = a.len < b.len ? a.len : b.len;
+    if (common > 0) {
+        int order = memcmp(a.data, b.data, common);
+        if (order != 0) {
+            return order;
+        }
+    }
+    return (a.len > b.len) - (a.len < b.len);
+}
+
+static inline bool bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
 bool bytes_has_prefix(struct bytes text, struct bytes prefix);
 
 /* Growing memory. All zero is a valid empty buf. A buf that could not grow keeps what it had and

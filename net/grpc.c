@@ -43,7 +43,7 @@ struct grpc_slot *grpc_server_find(struct grpc_server *server, struct bytes path
     for (struct map_link *link = map_first(&server->slots_by_path, hash); link != NULL;
          link = map_next(link)) {
         struct grpc_slot *slot = CONTAINER_OF(link, struct grpc_slot, link);
-        if (bytes_equal(bytes_of_str(slot->method->path), path)) {
+        if (bytes_equal(slot->path, path)) {
             return slot;
         }
     }
@@ -95,7 +95,8 @@ static enum err add_slots(struct grpc_server *server)
         slot->method = &server->config.methods[i];
         ASSERT(slot->method->path[0] == '/');
         ASSERT(slot->method->message != NULL);
-        uint64_t hash = map_hash_bytes(&server->slots_by_path, bytes_of_str(slot->method->path));
+        slot->path = bytes_of_str(slot->method->path);
+        uint64_t hash = map_hash_bytes(&server->slots_by_path, slot->path);
         TRY(map_insert(&server->slots_by_path, &slot->link, hash));
     }
     return OK;

@@ -98,10 +98,15 @@ static void set_held(struct grpc_call *call, size_t bytes)
 
 /* The end. */
 
+static bool is_ok(const struct grpc_call *call)
+{
+    return call->status == GRPC_OK && call->status_text.len == 0;
+}
+
 static void submit_trailers(nghttp2_session *session, const struct grpc_call *call, int *ret)
 {
     static const nghttp2_nv ok[] = {HTTP2_NV("grpc-status", "0")};
-    if (call->status == GRPC_OK && call->status_text.len == 0) {
+    if (is_ok(call)) {
         *ret = nghttp2_submit_trailer(session, call->stream_id, ok, 1);
         return;
     }
@@ -133,12 +138,13 @@ void grpc_answer_status(nghttp2_session *session, int32_t stream_id, const char 
 static ssize_t on_read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t len,
                               uint32_t *flags, nghttp2_data_source *source, void *user_data)
 {
-    (void)stream_id;
     (void)user_data;
     struct http2_out *out = source->ptr;
     struct grpc_call *call = CONTAINER_OF(out, struct grpc_call, out);
+    bool is_usual = out->ended && out->queue.bytes > 0 && is_ok(call);
+    out->trailers = is_usual ? http2_usual_trailers(out->h2, stream_id) : 0;
     ssize_t n = http2_out_read(out, buf, len, flags);
-    if (n >= 0 && (*flags & NGHTTP2_DATA_FLAG_EOF) != 0) {
+    if (n >= 0 && (*flags & NGHTTP2_DATA_FLAG_EOF) != 0 && out->trailers == 0) {
         int status;
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
         submit_trailers(session, call, &status);

@@ -94,6 +94,7 @@ static int make_session(struct grpc_client *client)
     status = nghttp2_option_new(&option);
     if (status == 0) {
         nghttp2_option_set_no_closed_streams(option, 1);
+        nghttp2_option_set_no_http_messaging(option, 1); /* grpc_request.c reads three headers */
         nghttp2_option_set_peer_max_concurrent_streams(option, CLIENT_STREAMS_UNTIL_TOLD);
         nghttp2_mem mem = mempool_for_nghttp2(client->h2.pool);
         status =

@@ -40,6 +40,9 @@ struct grpc_client {
     struct env_task task;
     struct env_timer timer; /* of pings; or to report a connection that could not be tried */
     uint64_t last_input_ms;
+    uint64_t timeout_ms; /* of the call before, as text: most have the same */
+    size_t timeout_len;
+    char timeout[10];
     bool pinged;
     bool closing;
     enum err close_status;

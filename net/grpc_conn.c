@@ -170,6 +170,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         }
         break;
     case NGHTTP2_SETTINGS:
+        http2_forget_trailers(&conn->h2);
         if (conn->awaits == AWAIT_SETTINGS) {
             await(conn, AWAIT_INPUT, conn->server->config.ping_interval_ms);
         }
@@ -216,7 +217,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     }
     conn_of(user_data)->sent_since_ping = true;
-    if (frame->hd.type == NGHTTP2_HEADERS && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
         nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
         int status = nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                                NGHTTP2_NO_ERROR);
@@ -425,7 +426,6 @@ void grpc_conn_free(struct grpc_conn *conn)
     }
     env_timer_stop(conn->server->config.env, &conn->timer);
     opening_end(&conn->opening);
-    opening_forget_paths(conn);
     ASSERT(conn->held_bytes == 0);
     ASSERT(conn->h2.pending_bytes == 0);
     nghttp2_session_del(conn->h2.session);

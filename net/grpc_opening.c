@@ -65,20 +65,26 @@ void opening_begin(struct opening *opening, int32_t stream_id)
     opening->metadata_bytes = 0;
 }
 
+/* Which method's path comes most likely: a client asks for few of them, again and again. */
+static struct grpc_slot **recent_slot(struct grpc_conn *conn, struct bytes path)
+{
+    size_t last = path.len == 0 ? 0 : path.data[path.len - 1];
+    return &conn->recent_slots[(path.len + last) % ARRAY_LEN(conn->recent_slots)];
+}
+
 static void find_method(struct grpc_conn *conn, nghttp2_rcbuf *path)
 {
-    struct cached_path *cached = &conn->paths[(uintptr_t)path / 16 % ARRAY_LEN(conn->paths)];
-    if (cached->path == path) {
-        conn->opening.slot = cached->slot;
-        return;
+    struct grpc_slot **recent = recent_slot(conn, view(path));
+    if (*recent == NULL || !bytes_equal((*recent)->path, view(path))) {
+        struct grpc_slot *slot = grpc_server_find(conn->server, view(path));
+        if (slot == NULL) {
+            keep(&conn->opening.path, path);
+            conn->opening.slot = NULL;
+            return;
+        }
+        *recent = slot;
     }
-    conn->opening.slot = grpc_server_find(conn->server, view(path));
-    if (conn->opening.slot == NULL) {
-        keep(&conn->opening.path, path);
-        return;
-    }
-    keep(&cached->path, path);
-    cached->slot = conn->opening.slot;
+    conn->opening.slot = *recent;
 }
 
 static bool is(struct bytes text, const char *want, size_t want_len)
@@ -250,11 +256,4 @@ bool opening_check(struct grpc_conn *conn)
         return true;
     }
     return false;
-}
-
-void opening_forget_paths(struct grpc_conn *conn)
-{
-    for (size_t i = 0; i < ARRAY_LEN(conn->paths); i++) {
-        let_go(&conn->paths[i].path);
-    }
 }

@@ -12,6 +12,7 @@
 /* A method with what the server keeps about it. */
 struct grpc_slot {
     const struct grpc_method *method;
+    struct bytes path;
     struct map_link link; /* in server->slots_by_path */
     struct grpc_method_stats stats;
     struct grpc_call *free_calls; /* to be used again */
@@ -120,10 +121,7 @@ struct grpc_conn {
     struct queue waiting; /* those to be looked at in the flush */
     size_t held_bytes;
     struct opening opening;
-    struct cached_path {
-        nghttp2_rcbuf *path;
-        struct grpc_slot *slot;
-    } paths[8]; /* by the address of the HPACK entry, which a client's requests share */
+    struct grpc_slot *recent_slots[8]; /* by their paths */
     struct env_timer timer;
     enum grpc_conn_awaits { AWAIT_SETTINGS, AWAIT_HEADERS, AWAIT_INPUT, AWAIT_PONG } awaits;
     int32_t awaited_stream; /* AWAIT_HEADERS: of this stream */
@@ -144,7 +142,6 @@ MUST_CHECK bool opening_take_header(struct grpc_conn *conn, nghttp2_rcbuf *name,
                                     nghttp2_rcbuf *value);
 bool opening_check(struct grpc_conn *conn);
 void opening_end(struct opening *opening);
-void opening_forget_paths(struct grpc_conn *conn);
 
 /* The session callbacks of all connections. */
 MUST_CHECK enum err grpc_conn_callbacks(nghttp2_session_callbacks **ret);

@@ -125,6 +125,19 @@ void grpc_request_free_unused(struct grpc_client *client)
 
 /* What nghttp2 calls. */
 
+/* 0: it is none. */
+static unsigned status_number(const uint8_t *text, size_t len)
+{
+    unsigned number = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (len != 3 || text[i] < '0' || text[i] > '9') {
+            return 0;
+        }
+        number = number * 10 + (unsigned)(text[i] - '0');
+    }
+    return number;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
@@ -139,10 +152,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return 0;
     }
     if (name_len == 7 && memcmp(name, ":status", 7) == 0) {
-        call->http_status = 0; /* nghttp2 has checked: three digits */
-        for (size_t i = 0; i < value_len; i++) {
-            call->http_status = call->http_status * 10 + (unsigned)(value[i] - '0');
-        }
+        call->http_status = status_number(value, value_len);
     } else if (name_len == 11 && memcmp(name, "grpc-status", 11) == 0) {
         call->grpc_status = GRPC_UNKNOWN;
         if (value_len == 1 && value[0] >= '0' && value[0] <= '9') {
@@ -282,6 +292,16 @@ static nghttp2_nv nv_of(const char *name, size_t name_len, const void *value, si
     return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, name_len, value_len, flags};
 }
 
+static nghttp2_nv timeout_header(struct grpc_client *client, uint64_t timeout_ms)
+{
+    if (client->timeout_ms != timeout_ms) {
+        client->timeout_ms = timeout_ms;
+        client->timeout_len = grpc_timeout_format(timeout_ms * 1000000, client->timeout);
+    }
+    return nv_of("grpc-timeout", 12, client->timeout, client->timeout_len,
+                 NGHTTP2_NV_FLAG_NO_COPY_NAME);
+}
+
 static int submit(struct client_call *call, const struct grpc_request_options *options)
 {
     struct grpc_client *client = call->client;
@@ -295,10 +315,8 @@ static int submit(struct client_call *call, const struct grpc_request_options *o
         HTTP2_NV("user-agent", "trivet-client"),
     };
     size_t count = 7;
-    char timeout[10];
     if (options->timeout_ms > 0) {
-        size_t len = grpc_timeout_format(options->timeout_ms * 1000000, timeout);
-        nv[count++] = nv_of("grpc-timeout", 12, timeout, len, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+        nv[count++] = timeout_header(client, options->timeout_ms);
     }
     for (size_t i = 0; i < options->metadata_count; i++) {
         const struct grpc_metadata *metadata = &options->metadata[i];

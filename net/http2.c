@@ -8,6 +8,16 @@
 /* From this size on a DATA frame's bytes go to the stream without passing through nghttp2. */
 #define NO_COPY_BYTES_MIN 1024u
 #define FRAME_HEAD_BYTES  9
+#define FRAME_FLAGS_AT    4
+
+/* Trailers of one byte: a field of HPACK's table (RFC 7541 6.1). */
+#define FIELD_INDEXED 0x80
+#define TRAILERS_HEAD(stream_id)                                                      \
+    {                                                                                 \
+        0, 0, 1, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, \
+            (uint8_t)((stream_id) >> 24), (uint8_t)((stream_id) >> 16),               \
+            (uint8_t)((stream_id) >> 8), (uint8_t)(stream_id)                         \
+    }
 
 bool http2_input(struct http2 *h2, struct bytes bytes, struct why *why)
 {
@@ -25,6 +35,37 @@ bool http2_output_is_full(const struct http2 *h2)
     return stream_queued_bytes(h2->stream) >= STREAM_TURN_BYTES;
 }
 
+/* Learn from nghttp2 what the trailers it was to send are, when they are one field of the table. */
+static void note_trailers(struct http2 *h2, const uint8_t *frame, size_t len)
+{
+    const uint8_t want[] = TRAILERS_HEAD(h2->trailers.stream_id);
+    if (len == sizeof want + 1 && memcmp(frame, want, sizeof want) == 0 &&
+        (frame[sizeof want] & FIELD_INDEXED) != 0) {
+        h2->trailers.stream_id = 0;
+        h2->trailers.field = frame[sizeof want];
+        h2->trailers.table_bytes = nghttp2_session_get_hd_deflate_dynamic_table_size(h2->session);
+    }
+}
+
+/* While the table has room for all fields that we ever send, its size tells whether one came in
+ * and moved the others; and it has, unless the client made it smaller. */
+uint8_t http2_usual_trailers(struct http2 *h2, int32_t stream_id)
+{
+    struct http2_trailers *trailers = &h2->trailers;
+    size_t table_bytes = nghttp2_session_get_hd_deflate_dynamic_table_size(h2->session);
+    if (trailers->field != 0 && trailers->table_bytes == table_bytes) {
+        return trailers->field;
+    }
+    trailers->field = 0;
+    trailers->stream_id = stream_id;
+    return 0;
+}
+
+void http2_forget_trailers(struct http2 *h2)
+{
+    h2->trailers = (struct http2_trailers){0};
+}
+
 bool http2_output(struct http2 *h2, struct why *why)
 {
     while (!http2_output_is_full(h2)) {
@@ -36,6 +77,9 @@ bool http2_output(struct http2 *h2, struct why *why)
         }
         if (n == 0) {
             return true;
+        }
+        if (h2->trailers.stream_id != 0) {
+            note_trailers(h2, data, (size_t)n);
         }
         if (!stream_write(h2->stream, bytes_of(data, (size_t)n))) {
             why_set(why, "no memory for what is to be sent");
@@ -121,13 +165,20 @@ ssize_t http2_out_read(struct http2_out *out, uint8_t *buf, size_t len, uint32_t
     if (n == have && out->ended) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
     }
-    if (n >= NO_COPY_BYTES_MIN) {
+    if (n >= NO_COPY_BYTES_MIN || out->trailers != 0) {
         *flags |= NGHTTP2_DATA_FLAG_NO_COPY; /* http2_send_data takes it */
     } else {
         sendqueue_take(&out->queue, buf, n);
         count_pending(out, have);
     }
     return (ssize_t)n;
+}
+
+static bool write_trailers(struct stream *stream, int32_t stream_id, uint8_t field)
+{
+    const uint8_t head[FRAME_HEAD_BYTES] = TRAILERS_HEAD(stream_id);
+    return stream_write(stream, bytes_of(head, sizeof head)) &&
+           stream_write(stream, bytes_of(&field, 1));
 }
 
 int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
@@ -141,9 +192,16 @@ int http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
         /* nghttp2 goes from frame to frame without returning: stop it here. */
         return NGHTTP2_ERR_WOULDBLOCK;
     }
+    bool has_trailers = out->trailers != 0 && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    uint8_t own_head[FRAME_HEAD_BYTES];
+    memcpy(own_head, head, sizeof own_head);
+    if (has_trailers) {
+        own_head[FRAME_FLAGS_AT] &= (uint8_t)~NGHTTP2_FLAG_END_STREAM;
+    }
     size_t before = out->queue.bytes;
-    bool moved = stream_write(h2->stream, bytes_of(head, FRAME_HEAD_BYTES)) &&
-                 stream_write_queue(h2->stream, &out->queue, len);
+    bool moved = stream_write(h2->stream, bytes_of(own_head, sizeof own_head)) &&
+                 stream_write_queue(h2->stream, &out->queue, len) &&
+                 (!has_trailers || write_trailers(h2->stream, frame->hd.stream_id, out->trailers));
     count_pending(out, before);
     return moved ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }

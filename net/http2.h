@@ -15,6 +15,11 @@ struct http2 {
     struct stream *stream;
     struct mempool *pool; /* of the session and its send queues */
     size_t pending_bytes; /* in all its send queues */
+    struct http2_trailers {
+        int32_t stream_id;  /* theirs are about to be sent, to be learned; 0: none */
+        uint8_t field;      /* what they were the last time, one field of the table; 0: not known */
+        size_t table_bytes; /* of the table then: it has changed when this has */
+    } trailers;
 };
 
 /* False: the session cannot go on, and why says why. */
@@ -27,13 +32,25 @@ bool http2_output_is_full(const struct http2 *h2);
 /* Has the session nothing more to say or to hear? */
 bool http2_is_over(const struct http2 *h2);
 
+/* The usual trailers are one field that is in HPACK's table, a byte. Once nghttp2 has encoded them
+ * they can follow the last DATA frame within it, so to speak: nghttp2 is told that DATA ends the
+ * stream, and http2_send_data moves that end to a HEADERS frame behind. That is a third of what
+ * nghttp2 does for a short answer.
+ *
+ * Ask for the field before trailers are submitted: 0 means that they must be, on STREAM_ID, for it
+ * to be known the next time. */
+uint8_t http2_usual_trailers(struct http2 *h2, int32_t stream_id);
+/* The client has changed the size of its table, and wants to be told so in the next headers. */
+void http2_forget_trailers(struct http2 *h2);
+
 /* Framed messages on their way out of one stream; nghttp2's data source is the http2_out. */
 struct http2_out {
     struct sendqueue queue;
     struct http2 *h2;
-    size_t *total; /* one more count of pending bytes: the server's, or NULL */
-    bool waiting;  /* nghttp2 was told that there is nothing: resume it */
-    bool ended;    /* nothing will be added */
+    size_t *total;    /* one more count of pending bytes: the server's, or NULL */
+    bool waiting;     /* nghttp2 was told that there is nothing: resume it */
+    bool ended;       /* nothing will be added */
+    uint8_t trailers; /* to be sent behind the last of it (http2_usual_trailers); 0: none */
 };
 
 void http2_out_init(struct http2_out *out, struct http2 *h2, size_t *total);

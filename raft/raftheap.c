@@ -22,6 +22,11 @@ static void *heap_malloc(void *data, size_t size)
     return raftheap_must(calloc(1, size > 0 ? size : 1));
 }
 
+void *raftheap_alloc(size_t size)
+{
+    return raftheap_must(malloc(size > 0 ? size : 1));
+}
+
 static void heap_free(void *data, void *ptr)
 {
     (void)data;

@@ -221,7 +221,7 @@ static void on_apply_done(struct raft_apply *req, int status, void *result)
 enum err raftio_propose(struct raftio *io, struct bytes entry, uint64_t *index)
 {
     ASSERT(entry.len <= ENTRY_BYTES_MAX);
-    struct raft_buffer buffer = {.base = raft_malloc(entry.len), .len = entry.len};
+    struct raft_buffer buffer = {.base = raftheap_alloc(entry.len), .len = entry.len};
     if (entry.len > 0) {
         memcpy(buffer.base, entry.data, entry.len);
     }

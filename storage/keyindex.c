@@ -240,31 +240,35 @@ bool keyindex_get(const struct keyindex *ki, struct bytes key, int64_t at, struc
 
 /* All keys go down level by level, side by side: what the next step of one needs comes from memory
  * while the others take theirs. */
-void keyindex_expect(const struct keyindex *ki, const struct bytes *keys, size_t count)
+void keyindex_expect(struct keyindex *ki, const struct bytes *keys, size_t count)
 {
     struct keyindex_node *nodes[KEYINDEX_EXPECT_MAX];
     struct keyindex_entry *entries[KEYINDEX_EXPECT_MAX];
-    struct keyindex_entry *const *places[KEYINDEX_EXPECT_MAX];
+    struct keyindex_cursor *places = ki->expected.cursors;
     ASSERT(count <= KEYINDEX_EXPECT_MAX);
     for (size_t i = 0; i < count; i++) {
         nodes[i] = ki->root;
+        places[i].depth = ki->depth;
     }
     for (unsigned level = 0; level < ki->depth; level++) {
         for (size_t i = 0; i < count; i++) {
             struct keyindex_inner *inner = inner_of(nodes[i]);
-            nodes[i] = inner->children[child_of(inner, keys[i])];
+            uint32_t at = child_of(inner, keys[i]);
+            places[i].path[level].node = inner;
+            places[i].path[level].at = at;
+            nodes[i] = inner->children[at];
             fetch(nodes[i]);
         }
     }
     for (size_t i = 0; i < count; i++) {
-        const struct keyindex_leaf *leaf = leaf_of(nodes[i]);
+        struct keyindex_leaf *leaf = leaf_of(nodes[i]);
         /* By its hint alone, as the entries are still on their way: most likely there. */
-        uint32_t at = hint_at(leaf, keyindex_hint(keys[i], leaf->node.skip));
-        places[i] = at < leaf->node.count ? &leaf->entries[at] : NULL;
-        __builtin_prefetch(places[i]);
+        places[i].leaf = leaf;
+        places[i].at = hint_at(leaf, keyindex_hint(keys[i], leaf->node.skip));
+        __builtin_prefetch(&leaf->entries[places[i].at]);
     }
     for (size_t i = 0; i < count; i++) {
-        entries[i] = places[i] == NULL ? NULL : *places[i];
+        entries[i] = keyindex_valid(&places[i]) ? places[i].leaf->entries[places[i].at] : NULL;
         __builtin_prefetch(entries[i]);
     }
     for (size_t i = 0; i < count; i++) {
@@ -272,6 +276,20 @@ void keyindex_expect(const struct keyindex *ki, const struct bytes *keys, size_t
             generation_expect(&entries[i]->generations);
         }
     }
+    ki->expected.count = count;
+    ki->expected.next = 0;
+}
+
+/* The place of KEY if it was expected to come now and is there, or NULL. That the entry is KEY's
+ * own proves the place: had a node changed, none would be remembered. */
+static const struct keyindex_cursor *take_expected(struct keyindex *ki, struct bytes key)
+{
+    struct keyindex_places *expected = &ki->expected;
+    if (expected->next == expected->count) {
+        return NULL;
+    }
+    const struct keyindex_cursor *place = &expected->cursors[expected->next++];
+    return stands_on(place, key) ? place : NULL;
 }
 
 /* ---- counting ---- */
@@ -434,23 +452,27 @@ static bool put_new_key(struct keyindex *ki, struct bytes key, revision_t rev,
 bool keyindex_put(struct keyindex *ki, struct bytes key, revision_t rev,
                   struct keyindex_change *ret)
 {
-    struct keyindex_cursor cursor;
+    struct keyindex_cursor found;
     struct keyindex_change change = {0};
-    descend(ki, key, &cursor);
-    if (!stands_on(&cursor, key)) {
-        if (!put_new_key(ki, key, rev, &cursor)) {
+    const struct keyindex_cursor *cursor = take_expected(ki, key);
+    if (cursor == NULL) {
+        descend(ki, key, &found);
+        cursor = &found;
+    }
+    if (cursor == &found && !stands_on(cursor, key)) {
+        if (!put_new_key(ki, key, rev, &found)) {
             return false;
         }
     } else {
-        struct generations *g = &cursor.leaf->entries[cursor.at]->generations;
+        struct generations *g = &cursor->leaf->entries[cursor->at]->generations;
         change.prev_rev = generation_last(g);
         if (!generation_put(g, rev)) {
             return false;
         }
-        note_change(&cursor, false);
+        note_change(cursor, false);
     }
-    bool found = keyindex_find(&cursor, INT64_MAX, &change.made);
-    ASSERT(found);
+    bool made = keyindex_find(cursor, INT64_MAX, &change.made);
+    ASSERT(made);
     *ret = change;
     return true;
 }
@@ -523,6 +545,7 @@ bool keyindex_compact(struct keyindex *ki, int64_t at, size_t budget)
 {
     struct keyindex_cursor cursor;
     size_t looked_at = 0;
+    keyindex_forget_places(ki);
     while (seek_garbage(ki, at, &cursor)) {
         if (looked_at >= budget) {
             return false;

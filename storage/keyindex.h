@@ -38,10 +38,10 @@ MUST_CHECK bool keyindex_put(struct keyindex *ki, struct bytes key, revision_t r
 bool keyindex_get(const struct keyindex *ki, struct bytes key, int64_t at, struct version *ret);
 
 /* KEYS, at most KEYINDEX_EXPECT_MAX, are about to be looked up or written: let memory bring what is
- * known of them to the processor at the same time, not one miss after the other. Nothing changes.
- */
+ * known of them to the processor at the same time, not one miss after the other. Where they stand
+ * is remembered: keyindex_put finds those that are there at once when they come in this order. */
 #define KEYINDEX_EXPECT_MAX 32u
-void keyindex_expect(const struct keyindex *ki, const struct bytes *keys, size_t count);
+void keyindex_expect(struct keyindex *ki, const struct bytes *keys, size_t count);
 
 /* Keys alive at the newest revision: all of them, and those of a range. O(log n). */
 uint64_t keyindex_live_count(const struct keyindex *ki);

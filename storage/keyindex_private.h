@@ -2,6 +2,8 @@
 #ifndef STORAGE_KEYINDEX_PRIVATE_H
 #define STORAGE_KEYINDEX_PRIVATE_H
 
+#include <assert.h>
+
 #include "base/cleanup.h"
 #include "storage/keyindex.h"
 
@@ -70,10 +72,24 @@ struct keyindex_inner {
     struct keyindex_tally tallies[KEYINDEX_FANOUT];
 };
 
+/* Where a key that is expected was found, most likely: to be compared with it before use. */
+struct keyindex_places {
+    struct keyindex_cursor cursors[KEYINDEX_EXPECT_MAX];
+    size_t next; /* the place of the put that comes next */
+    size_t count;
+};
+
 struct keyindex {
     struct keyindex_node *root;
-    unsigned depth; /* inner levels above the leaves */
+    unsigned depth;                  /* inner levels above the leaves */
+    struct keyindex_places expected; /* forgotten when a node is laid out anew or goes */
 };
+
+static inline void keyindex_forget_places(struct keyindex *ki)
+{
+    ki->expected.count = 0;
+    ki->expected.next = 0;
+}
 
 /* Both empty where the tree ends. */
 struct keyindex_fences {
@@ -101,11 +117,31 @@ static inline struct bytes separator_key(const struct keyindex_separator *sep)
     return sep == NULL ? (struct bytes){0} : bytes_of(sep->bytes, sep->len);
 }
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "hints are swapped to big endian");
+
+static inline uint64_t keyindex_hint(struct bytes key, uint32_t skip)
+{
+    uint64_t hint = 0;
+    size_t left = key.len > skip ? key.len - skip : 0;
+    if (left >= sizeof hint) {
+        memcpy(&hint, key.data + skip, sizeof hint);
+        return __builtin_bswap64(hint);
+    }
+    if (left == 0) {
+        return 0;
+    }
+    if (key.len >= sizeof hint) { /* one load: what stands before SKIP is shifted out */
+        memcpy(&hint, key.data + key.len - sizeof hint, sizeof hint);
+        return __builtin_bswap64(hint) << 8 * (sizeof hint - left);
+    }
+    memcpy(&hint, key.data + skip, left);
+    return __builtin_bswap64(hint);
+}
+
 /* NULL: no memory. */
 struct keyindex_entry *keyindex_entry_new(struct bytes key);
 void keyindex_entry_free(struct keyindex_entry *entry);
 
-uint64_t keyindex_hint(struct bytes key, uint32_t skip);
 struct keyindex_fences keyindex_fences_at(const struct keyindex_cursor *cursor, unsigned level);
 
 /* Make LEAF hold just these entries, between these fences. */

@@ -73,19 +73,6 @@ struct keyindex_fences keyindex_fences_at(const struct keyindex_cursor *cursor, 
     return fences;
 }
 
-uint64_t keyindex_hint(struct bytes key, uint32_t skip)
-{
-    uint64_t hint = 0;
-    if (key.len >= skip + sizeof hint) {
-        memcpy(&hint, key.data + skip, sizeof hint);
-    } else if (key.len > skip) {
-        memcpy(&hint, key.data + skip, key.len - skip);
-    }
-    return __builtin_bswap64(hint);
-}
-
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "hints are swapped to big endian");
-
 int keyindex_edge_order(const struct keyindex_node *node, struct bytes first, struct bytes key)
 {
     if (node->skip == 0) {
@@ -311,6 +298,7 @@ bool keyindex_split(struct keyindex *ki, const struct keyindex_cursor *cursor, u
     struct keyindex_node *left = is_leaf ? &cursor->leaf->node : &cursor->path[level].node->node;
     struct keyindex_fences fences = keyindex_fences_at(cursor, level);
     struct keyindex_inner *new_root = NULL;
+    keyindex_forget_places(ki);
     if (level == 0) {
         ASSERT(ki->depth < KEYINDEX_DEPTH_MAX);
         new_root = malloc(sizeof *new_root);

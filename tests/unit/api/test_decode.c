@@ -204,6 +204,58 @@ START_TEST(hostile_bytes_do_no_harm)
 }
 END_TEST
 
+static void write_plain_field(struct random_commands *random, struct buf *to)
+{
+    static const uint8_t text[] = "0123456789";
+    uint64_t field = 1 + random_below(random, 6); /* of PutRequest; the first two are bytes */
+    uint64_t wire_type = field <= 2 ? 2 : 0;
+    if (random_below(random, 20) == 0) {
+        wire_type = random_below(random, 6);
+    }
+    write_varint(to, (random_below(random, 20) == 0 ? 7 : field) << 3 | wire_type);
+    if (wire_type == 2) {
+        write_var_bytes(to, bytes_of(text, random_below(random, sizeof text)));
+    } else if (field == 3) {
+        write_varint(to, random_below(random, 2) == 0 ? UINT64_MAX : random_below(random, 1000));
+    } else {
+        write_u8(to, (uint8_t)random_below(random, 3));
+    }
+}
+
+/* Nearly all messages are not decoded by protobuf-c: as it would have done. */
+START_TEST(a_message_of_any_fields_is_what_protobuf_c_makes_of_it)
+{
+    struct random_commands random = {.state = 1, .arena = &arena};
+    unsigned good = 0;
+    for (unsigned round = 0; round < 20000; round++) {
+        buf_clear(&buf);
+        for (uint64_t fields = random_below(&random, 8); fields > 0; fields--) {
+            write_plain_field(&random, &buf);
+        }
+        size_t len = buf.len - (random_below(&random, 10) == 0 && buf.len > 0);
+        Etcdserverpb__PutRequest *want = etcdserverpb__put_request__unpack(NULL, len, buf.data);
+        const Etcdserverpb__PutRequest *got =
+            decode_message(&etcdserverpb__put_request__descriptor, &arena, bytes_of(buf.data, len));
+        ck_assert((got == NULL) == (want == NULL));
+        if (got != NULL) {
+            good++;
+            ck_assert_uint_eq(got->key.len, want->key.len);
+            ck_assert_uint_eq(got->value.len, want->value.len);
+            ck_assert(memcmp(got->key.data, want->key.data, want->key.len) == 0);
+            ck_assert(memcmp(got->value.data, want->value.data, want->value.len) == 0);
+            ck_assert_int_eq(got->lease, want->lease);
+            ck_assert_int_eq(got->prev_kv, want->prev_kv);
+            ck_assert_int_eq(got->ignore_value, want->ignore_value);
+            ck_assert_int_eq(got->ignore_lease, want->ignore_lease);
+        }
+        etcdserverpb__put_request__free_unpacked(want, NULL);
+        arena_reset(&arena);
+    }
+    ck_assert_uint_gt(good, 5000);
+    ck_assert_uint_lt(good, 19000);
+}
+END_TEST
+
 START_TEST(a_message_beyond_its_memory_is_refused)
 {
     struct arena small = {.max_bytes = 10000};
@@ -269,6 +321,7 @@ static Suite *decode_suite(void)
     tcase_add_test(tc, fields_of_every_type_are_passed_over);
     tcase_add_loop_test(tc, there_is_no_field_zero, 0, 4);
     tcase_add_test(tc, hostile_bytes_do_no_harm);
+    tcase_add_test(tc, a_message_of_any_fields_is_what_protobuf_c_makes_of_it);
     tcase_add_test(tc, a_message_beyond_its_memory_is_refused);
     tcase_add_loop_test(tc, a_text_is_utf8, 0, 29);
     suite_add_tcase(suite, tc);

@@ -182,6 +182,36 @@ START_TEST(an_answer_before_the_end_of_the_request_resets_the_rest)
 }
 END_TEST
 
+static struct bytes call_by_hand(uint32_t stream_id)
+{
+    struct bytes trailers;
+    h2_request(&out, stream_id, "/test.Echo/Unary", 0);
+    h2_message(&out, stream_id, NGHTTP2_FLAG_END_STREAM, 0, 2, bytes_of_str("hi"));
+    send_out();
+    expect_status(stream_id, "200", "0", NULL);
+    ck_assert_uint_eq(h2_count(&peer, NGHTTP2_HEADERS, stream_id, &trailers), 2);
+    return trailers;
+}
+
+/* They are remembered as a place in HPACK's table, which other headers move, and which a client
+ * takes away with a smaller table. */
+START_TEST(trailers_are_right_whatever_is_in_the_table)
+{
+    static const uint8_t no_table[] = {0, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 0, 0, 0, 0};
+    (void)call_by_hand(1);
+    ck_assert_uint_eq(call_by_hand(3).len, 1);
+    ck_assert_uint_eq(call_by_hand(5).len, 1);
+    h2_request(&out, 7, "/test.Echo/Nothing", 0); /* its status is new to the table */
+    send_out();
+    expect_status(7, "200", "12", NULL);
+    ck_assert_uint_eq(call_by_hand(9).len, 1);
+    ck_assert_uint_eq(call_by_hand(11).len, 1);
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of(no_table, sizeof no_table));
+    ck_assert_uint_gt(call_by_hand(13).len, 1);
+    ck_assert_uint_gt(call_by_hand(15).len, 1);
+}
+END_TEST
+
 /* Calls that are wrong, on a connection that is not. */
 
 static const struct {
@@ -796,6 +826,7 @@ static Suite *grpc_conn_suite(void)
     tcase_add_test(calls, a_message_in_many_frames_is_put_together);
     tcase_add_loop_test(calls, frames_are_as_large_as_the_client_takes, 0, ARRAY_LEN(frame_sizes));
     tcase_add_test(calls, an_answer_before_the_end_of_the_request_resets_the_rest);
+    tcase_add_test(calls, trailers_are_right_whatever_is_in_the_table);
     tcase_add_loop_test(calls, malformed_messages_end_the_call, 0, (int)ARRAY_LEN(messages));
     tcase_add_loop_test(calls, a_request_without_a_message_is_refused, 0, 3);
     tcase_add_loop_test(calls, headers_are_checked, 0, (int)ARRAY_LEN(headers));

@@ -302,6 +302,33 @@ static void reload(void)
     f.ki = ki;
 }
 
+/* Puts that were expected, as the state machine does it: in their order for the most part. */
+static void put_expected(const size_t *keys, size_t count)
+{
+    struct bytes expected[KEYINDEX_EXPECT_MAX];
+    ck_assert_uint_le(count, KEYINDEX_EXPECT_MAX);
+    for (size_t i = 0; i < count; i++) {
+        expected[i] = key_at(keys[i]);
+    }
+    keyindex_expect(f.ki, expected, count);
+    for (size_t i = 0; i < count; i++) {
+        if (f.keys[keys[i]].count + 2 < REVS_MAX) {
+            put(keys[i]);
+        }
+        switch (next_random() % 64) {
+        case 0:
+            delete_range(keys[i], keys[i] + 1 < KEYS ? keys[i] + 1 : keys[i]);
+            break;
+        case 1:
+            compact(f.compacted > f.main - 300 ? f.compacted : f.main - 300);
+            break;
+        case 2:
+            i++;
+            break;
+        }
+    }
+}
+
 static void random_change(void)
 {
     size_t key = next_random() % KEYS;
@@ -314,10 +341,11 @@ static void random_change(void)
         break;
     default: {
         size_t count = next_random() % 200;
+        size_t others[KEYINDEX_EXPECT_MAX];
         for (size_t i = 0; i < count; i++) {
-            size_t other = (key + i * (next_random() % 3)) % KEYS;
-            if (f.keys[other].count + 2 < REVS_MAX) {
-                put(other);
+            others[i % KEYINDEX_EXPECT_MAX] = (key + i * (next_random() % 3)) % KEYS;
+            if (i % KEYINDEX_EXPECT_MAX == KEYINDEX_EXPECT_MAX - 1 || i + 1 == count) {
+                put_expected(others, i % KEYINDEX_EXPECT_MAX + 1);
             }
         }
     }
