@@ -47,11 +47,16 @@ static void note_trailers(struct http2 *h2, const uint8_t *frame, size_t len)
     }
 }
 
-/* While the table has room for all fields that we ever send, its size tells whether one came in
- * and moved the others; and it has, unless the client made it smaller. */
+/* While the table has room for all fields that may come into it (a status of each kind and what
+ * goes with it, a kilobyte; texts do not), its size tells whether one came in and moved the others.
+ * A client that has made it smaller gets its trailers from nghttp2. */
 uint8_t http2_usual_trailers(struct http2 *h2, int32_t stream_id)
 {
     struct http2_trailers *trailers = &h2->trailers;
+    if (nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE) <
+        NGHTTP2_DEFAULT_HEADER_TABLE_SIZE) {
+        return 0;
+    }
     size_t table_bytes = nghttp2_session_get_hd_deflate_dynamic_table_size(h2->session);
     if (trailers->field != 0 && trailers->table_bytes == table_bytes) {
         return trailers->field;

@@ -212,6 +212,22 @@ START_TEST(trailers_are_right_whatever_is_in_the_table)
 }
 END_TEST
 
+/* One that takes another's place leaves it as full as it was. */
+START_TEST(trailers_are_right_when_fields_push_each_other_out)
+{
+    static const uint8_t small[] = {0, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 0, 0, 0, 110};
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of(small, sizeof small));
+    for (uint32_t stream_id = 1; stream_id < 40; stream_id += 6) {
+        (void)call_by_hand(stream_id);
+        (void)call_by_hand(stream_id + 2);
+        h2_request(&out, stream_id + 4, "/test.Echo/Unary", 0);
+        h2_message(&out, stream_id + 4, NGHTTP2_FLAG_END_STREAM, 0, UINT32_MAX, bytes_of_str("hi"));
+        send_out();
+        expect_status(stream_id + 4, "200", "8", NULL);
+    }
+}
+END_TEST
+
 /* Calls that are wrong, on a connection that is not. */
 
 static const struct {
@@ -827,6 +843,7 @@ static Suite *grpc_conn_suite(void)
     tcase_add_loop_test(calls, frames_are_as_large_as_the_client_takes, 0, ARRAY_LEN(frame_sizes));
     tcase_add_test(calls, an_answer_before_the_end_of_the_request_resets_the_rest);
     tcase_add_test(calls, trailers_are_right_whatever_is_in_the_table);
+    tcase_add_test(calls, trailers_are_right_when_fields_push_each_other_out);
     tcase_add_loop_test(calls, malformed_messages_end_the_call, 0, (int)ARRAY_LEN(messages));
     tcase_add_loop_test(calls, a_request_without_a_message_is_refused, 0, 3);
     tcase_add_loop_test(calls, headers_are_checked, 0, (int)ARRAY_LEN(headers));
