@@ -239,10 +239,10 @@ START_TEST(a_message_of_any_fields_is_what_protobuf_c_makes_of_it)
         ck_assert((got == NULL) == (want == NULL));
         if (got != NULL) {
             good++;
-            ck_assert_uint_eq(got->key.len, want->key.len);
-            ck_assert_uint_eq(got->value.len, want->value.len);
-            ck_assert(memcmp(got->key.data, want->key.data, want->key.len) == 0);
-            ck_assert(memcmp(got->value.data, want->value.data, want->value.len) == 0);
+            ck_assert(bytes_equal(bytes_of(got->key.data, got->key.len),
+                                  bytes_of(want->key.data, want->key.len)));
+            ck_assert(bytes_equal(bytes_of(got->value.data, got->value.len),
+                                  bytes_of(want->value.data, want->value.len)));
             ck_assert_int_eq(got->lease, want->lease);
             ck_assert_int_eq(got->prev_kv, want->prev_kv);
             ck_assert_int_eq(got->ignore_value, want->ignore_value);
