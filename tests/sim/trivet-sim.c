@@ -109,12 +109,6 @@ static void print_total(const struct total *total, uint64_t seeds)
     printf("%strace hash %016" PRIx64 "\n", mark, sums->hash);
 }
 
-static int usage(void)
-{
-    fputs(usage_text, stderr);
-    return 2;
-}
-
 static bool parse_rules(char *list, struct sim_options *options)
 {
     if (strcmp(list, "all") == 0) {
@@ -254,8 +248,13 @@ int main(int argc, char **argv)
         .sim = {.seed = 1, .reads = true, .states = true, .faults_ms = 25000, .recovery_ms = 10000},
         .seeds = 1,
         .shown = 3};
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        fputs(usage_text, stdout);
+        return 0;
+    }
     if (!parse(argc, argv, &arguments)) {
-        return usage();
+        fputs(usage_text, stderr);
+        return 2;
     }
     if (arguments.tap) {
         printf("1..%" PRIu64 "\n", arguments.seeds);

@@ -135,14 +135,13 @@ static void print_total(const struct total *total)
     printf("%strace hash %016" PRIx64 "\n", mark, sums->hash);
 }
 
-static int usage(void)
+static void print_usage(FILE *to)
 {
-    fputs(usage_text, stderr);
+    fputs(usage_text, to);
     for (int i = 0; i < FAULT_COUNT; i++) {
-        fprintf(stderr, " %s", world_fault_names[i]);
+        fprintf(to, " %s", world_fault_names[i]);
     }
-    fputc('\n', stderr);
-    return 2;
+    fputc('\n', to);
 }
 
 static uint64_t fault_bits(const char *name)
@@ -320,8 +319,13 @@ int main(int argc, char **argv)
         .jobs = cores > 0 ? (uint64_t)cores : 1,
         .shown = 1,
     };
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
     if (!parse(argc, argv, &arguments)) {
-        return usage();
+        print_usage(stderr);
+        return 2;
     }
     if (arguments.tap) {
         printf("1..%" PRIu64 "\n", arguments.seeds);
