@@ -33,76 +33,85 @@ void talk_append(struct net_fake *net, uint64_t leader, uint64_t term, uint64_t 
     talk_append_of(net, leader, term, prev, prev_term, commit, entries, count);
 }
 
+static void say_result(struct net_fake *net, uint64_t peer,
+                       struct raft_append_entries_result result, struct frame_notes notes)
+{
+    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT,
+                                   .append_entries_result = result};
+    net_fake_say(net, peer, &message, &notes);
+}
+
 void talk_result(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t rejected,
                  uint64_t last)
 {
-    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
-    message.append_entries_result = (struct raft_append_entries_result){
-        .term = term, .rejected = rejected, .last_log_index = last};
-    struct frame_notes notes = {.received_index = last};
-    net_fake_say(net, peer, &message, &notes);
+    say_result(net, peer,
+               (struct raft_append_entries_result){
+                   .term = term, .rejected = rejected, .last_log_index = last},
+               (struct frame_notes){.received_index = last});
 }
 
 void talk_received(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t stored,
                    uint64_t received)
 {
-    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
-    message.append_entries_result =
-        (struct raft_append_entries_result){.term = term, .last_log_index = stored};
-    struct frame_notes notes = {.received_index = received};
-    net_fake_say(net, peer, &message, &notes);
+    say_result(net, peer,
+               (struct raft_append_entries_result){.term = term, .last_log_index = stored},
+               (struct frame_notes){.received_index = received});
 }
 
 void talk_refuse(struct net_fake *net, uint64_t peer, uint64_t term, uint64_t rejected,
                  uint64_t last, uint64_t last_term)
 {
-    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES_RESULT};
-    message.append_entries_result = (struct raft_append_entries_result){
-        .term = term, .rejected = rejected, .last_log_index = last};
-    struct frame_notes notes = {.last_term = last_term};
-    net_fake_say(net, peer, &message, &notes);
+    say_result(net, peer,
+               (struct raft_append_entries_result){
+                   .term = term, .rejected = rejected, .last_log_index = last},
+               (struct frame_notes){.last_term = last_term});
+}
+
+static void say_vote(struct net_fake *net, struct raft_request_vote vote)
+{
+    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE, .request_vote = vote};
+    net_fake_say(net, vote.candidate_id, &message, NULL);
 }
 
 void talk_ask_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint64_t last,
                    uint64_t last_term, bool disrupt)
 {
-    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE};
-    message.request_vote = (struct raft_request_vote){.term = term,
-                                                      .candidate_id = candidate,
-                                                      .last_log_index = last,
-                                                      .last_log_term = last_term,
-                                                      .disrupt_leader = disrupt};
-    net_fake_say(net, candidate, &message, NULL);
+    say_vote(net, (struct raft_request_vote){.term = term,
+                                             .candidate_id = candidate,
+                                             .last_log_index = last,
+                                             .last_log_term = last_term,
+                                             .disrupt_leader = disrupt});
 }
 
 void talk_ask_pre_vote(struct net_fake *net, uint64_t candidate, uint64_t term, uint64_t last,
                        uint64_t last_term)
 {
-    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE};
-    message.request_vote = (struct raft_request_vote){.term = term,
-                                                      .candidate_id = candidate,
-                                                      .last_log_index = last,
-                                                      .last_log_term = last_term,
-                                                      .pre_vote = true};
-    net_fake_say(net, candidate, &message, NULL);
+    say_vote(net, (struct raft_request_vote){.term = term,
+                                             .candidate_id = candidate,
+                                             .last_log_index = last,
+                                             .last_log_term = last_term,
+                                             .pre_vote = true});
 }
 
-void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vote)
+static void say_vote_result(struct net_fake *net, uint64_t peer, uint64_t term, bool granted,
+                            bool pre_vote)
 {
     struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE_RESULT};
     message.request_vote_result = (struct raft_request_vote_result){
         .term = term,
-        .vote_granted = true,
+        .vote_granted = granted,
         .pre_vote = pre_vote ? raft_tribool_true : raft_tribool_false};
     net_fake_say(net, peer, &message, NULL);
 }
 
+void talk_grant(struct net_fake *net, uint64_t peer, uint64_t term, bool pre_vote)
+{
+    say_vote_result(net, peer, term, true, pre_vote);
+}
+
 void talk_refuse_pre_vote(struct net_fake *net, uint64_t peer, uint64_t term)
 {
-    struct raft_message message = {.type = RAFT_IO_REQUEST_VOTE_RESULT};
-    message.request_vote_result =
-        (struct raft_request_vote_result){.term = term, .pre_vote = raft_tribool_true};
-    net_fake_say(net, peer, &message, NULL);
+    say_vote_result(net, peer, term, false, true);
 }
 
 struct raft_buffer talk_configuration(const char *roles)
