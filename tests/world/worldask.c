@@ -157,6 +157,19 @@ enum history_type ask_outcome(enum err status)
     }
 }
 
+const struct result *ask_result(struct ask *ask, const struct op *op, enum err status)
+{
+    if (!ask_is_open(ask)) {
+        return NULL;
+    }
+    enum history_type type = ask_outcome(status);
+    if (type == HISTORY_OK && op->result->status == OK) {
+        return op->result;
+    }
+    ask_end(ask, type == HISTORY_OK ? HISTORY_FAIL : type, 0);
+    return NULL;
+}
+
 void ask_end_all(struct worldmember *member)
 {
     struct queue *open = &member->world->clients->open;

@@ -46,6 +46,9 @@ void ask_end(struct ask *ask, enum history_type type, int64_t revision);
 
 /* What a write's status says: done, not done for sure, or unknown. */
 enum history_type ask_outcome(enum err status);
+/* OP, which ASK has proposed, ended with STATUS: its result when it was applied and not refused (by
+ * an alarm, say); NULL: ASK is over, and is told so here if it was open. */
+const struct result *ask_result(struct ask *ask, const struct op *op, enum err status);
 
 /* The client goes away, some time from now. */
 void ask_cancel(struct ask *ask, uint64_t delay_us);

@@ -45,17 +45,8 @@ static void on_written(struct op *op, enum err status)
 {
     struct kv_client *client = CONTAINER_OF(op, struct kv_client, op);
     struct ask *ask = &client->ask;
-    if (!ask_is_open(ask)) {
-        return;
-    }
-    enum history_type type = ask_outcome(status);
-    if (type != HISTORY_OK) {
-        ask_end(ask, type, 0);
-        return;
-    }
-    const struct result *result = op->result;
-    if (result->status != OK) { /* an alarm, say: nothing was compared */
-        ask_end(ask, HISTORY_FAIL, 0);
+    const struct result *result = ask_result(ask, op, status);
+    if (result == NULL) {
         return;
     }
     int64_t revision = result->revision;

@@ -70,19 +70,11 @@ static void on_applied(struct op *op, enum err status)
 {
     struct lock_client *client = CONTAINER_OF(op, struct lock_client, op);
     struct ask *ask = &client->ask;
-    if (!ask_is_open(ask)) {
+    const struct result *result = ask_result(ask, op, status);
+    if (result == NULL) {
         return;
     }
-    enum history_type type = ask_outcome(status);
-    if (type != HISTORY_OK) {
-        ask_end(ask, type, 0);
-        return;
-    }
-    const struct result *result = op->result;
-    if (result->status != OK) {
-        ask_end(ask, HISTORY_FAIL, 0);
-        return;
-    }
+    enum history_type type = HISTORY_OK;
     bool changed = result->kind != COMMAND_TXN || result->txn.succeeded;
     if (result->kind == COMMAND_DELETE_RANGE) {
         changed = result->delete_range.deleted > 0;
