@@ -121,10 +121,29 @@ static void begin_child(int out)
     }
 }
 
-static void run_in_child(Suite *(*make)(void), int out)
+/* What a process prints that does RUN; its status. */
+static int print_in_child(void (*run)(int number), int number, char *got, size_t size)
 {
-    begin_child(out);
-    int status = runner_main(make);
+    FILE *out = tmpfile();
+    ck_assert_ptr_nonnull(out);
+    fflush(stdout);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        begin_child(fileno(out));
+        run(number);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    rewind(out);
+    got[fread(got, 1, size - 1, out)] = '\0';
+    fclose(out);
+    return status;
+}
+
+static void run_suite(int number)
+{
+    int status = runner_main(suites[number].make);
     fflush(stdout);
     _exit(status);
 }
@@ -153,19 +172,7 @@ static void mask_places(char *text)
 START_TEST(prints_each_case_as_tap)
 {
     char got[4096];
-    FILE *out = tmpfile();
-    ck_assert_ptr_nonnull(out);
-    fflush(stdout);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        run_in_child(suites[_i].make, fileno(out));
-    }
-    int status;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    rewind(out);
-    got[fread(got, 1, sizeof got - 1, out)] = '\0';
-    fclose(out);
+    int status = print_in_child(run_suite, _i, got, sizeof got);
     mask_places(got);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == suites[_i].want_status,
                   "%s: status %d", suites[_i].name, status);
@@ -183,26 +190,19 @@ static char *program;
 #endif
 #define CANNOT_RUN 77
 
+static void run_under_valgrind(int number)
+{
+    (void)number;
+    setenv("CK_FORK", "no", 1);
+    execlp(VALGRIND, VALGRIND, "-q", "--leak-check=full", "--log-file=/dev/null", program, "wrong",
+           NULL);
+    _exit(CANNOT_RUN);
+}
+
 START_TEST(valgrind_tells_whose_fault_it_is)
 {
     char got[4096];
-    FILE *out = tmpfile();
-    ck_assert_ptr_nonnull(out);
-    fflush(stdout);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        begin_child(fileno(out));
-        setenv("CK_FORK", "no", 1);
-        execlp(VALGRIND, VALGRIND, "-q", "--leak-check=full", "--log-file=/dev/null", program,
-               "wrong", NULL);
-        _exit(CANNOT_RUN);
-    }
-    int status;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    rewind(out);
-    got[fread(got, 1, sizeof got - 1, out)] = '\0';
-    fclose(out);
+    int status = print_in_child(run_under_valgrind, 0, got, sizeof got);
     if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_RUN) {
         runner_skip("no valgrind that runs this program");
     }
