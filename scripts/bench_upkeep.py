@@ -21,13 +21,15 @@ ROWS = [
     ("the same after SIGKILL", "restart_killed", "restart_killed", None),
     ("restart of all members, until one has answered a linearizable get and a put", "restart_all", "restart_all", 4),
     ("a member that lacks {away:,} puts, from its start until it has applied them", "catch_up", "catch_up", 4),
-    ("compaction of {stale:,} revisions, until they are removed, beside {rate:,} puts/s", "compaction", "compaction", 8),
+    ("compaction of {stale:,} revisions of {keys:,} keys, beside {rate:,} puts/s", "compaction", "compaction", 8),
+    ("the next one, of {more_stale:,}, for which Trivet removes rows of both", "compaction_removing", "compaction_removing", None),
     ("defragmentation of the leader, beside {probes:,} calls/s to it", "defrag", "defrag", None),
 ]
 # Pairs of milliseconds, without such work and beside it:
 # (title, key, the most beside it as a multiple of that without or None, the most in ms or None)
 BESIDE_ROWS = [
     ("p99 of {rate:,} puts/s beside the compaction, until all members are through", "put_p99", 2, None),
+    ("p99 of the puts beside the next one", "put_p99_removing", None, None),
     ("longest serializable get beside the defragmentation of the member asked", "get_gap", None, 100),
     ("longest linearizable get beside it", "read_gap", None, 100),
     ("longest put beside it", "put_gap", None, 100),
@@ -35,7 +37,7 @@ BESIDE_ROWS = [
 PUTS_RATE = 2000    # beside the compaction
 PROBE_RATE = 200    # of each kind beside the defragmentation
 PROBES = {"get_gap": "range-serializable", "read_gap": "range", "put_gap": "put"}
-REMOVED_METRIC = "etcd_debugging_mvcc_db_compaction_keys_total"
+REMOVALS_METRIC = "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds_count"
 PAUSE_METRIC = "trivet_raft_snapshot_pause_seconds"
 PAUSE_MS_MAX = 5    # for which a Raft snapshot may keep the loop
 ENVIRONMENT = {**os.environ, "ETCDCTL_API": "3"}
@@ -102,11 +104,16 @@ def until_equal(cluster):
     wait_until(equal, "members at the same revision", 0.1)
 
 
-def until_removed(cluster):
-    """All members have removed what was compacted, as many rows as any of them."""
+def removals(cluster):
+    """How many compactions each member is done with on its disk."""
+    return {number: cluster.metrics(number).get(REMOVALS_METRIC, 0) for number in cluster.members}
+
+
+def until_removed(cluster, before):
+    """All members are done with one more."""
     def removed():
-        rows = {cluster.metrics(number).get(REMOVED_METRIC, 0) for number in cluster.members}
-        return len(rows) == 1 and 0 not in rows
+        now = removals(cluster)
+        return all(now[number] > count for number, count in before.items())
     wait_until(removed, "members that have removed what was compacted", 0.1)
 
 
@@ -169,20 +176,29 @@ class Years:
 
     def compaction(self):
         self.puts(self.options.stale - self.options.away)
-        until_equal(self.cluster)
+        alone = self.p99_beside(lambda: time.sleep(self.options.alone_seconds))
+        self.note("put_p99", [alone, self.p99_beside(lambda: self.compact("compaction"))])
+        self.puts(self.options.more_stale)
+        self.note("put_p99_removing", [alone, self.p99_beside(lambda: self.compact("compaction_removing"))])
+
+    def compact(self, key):
+        """Up to now; what is put meanwhile is of the next one."""
         endpoint = self.cluster.endpoint(self.cluster.leader())
-        revision = int(self.cluster.revision(1))
-        p99 = []
-        for command in (None, ("compaction", "--physical", str(revision))):
-            load = Load(self.options, self.cluster.endpoints, "put", 64, PUTS_RATE, self.keys)
+        before = removals(self.cluster)
+        self.note(key, etcdctl(self.options, endpoint, "compaction", "--physical", str(int(self.cluster.revision(1))))[1])
+        until_removed(self.cluster, before)
+
+    def p99_beside(self, work):
+        """Milliseconds that puts take while WORK is done."""
+        until_equal(self.cluster)
+        load = Load(self.options, self.cluster.endpoints, "put", 64, PUTS_RATE, self.keys)
+        try:
             time.sleep(1)
-            if command:
-                self.note("compaction", etcdctl(self.options, endpoint, *command)[1])
-                until_removed(self.cluster)
-            else:
-                time.sleep(self.options.alone_seconds)
-            p99.append(load.end()["p99_us"] / 1000)
-        self.note("put_p99", p99)
+            work()
+        except BaseException:
+            load.process.kill()
+            raise
+        return load.end()["p99_us"] / 1000
 
     def defrag(self):
         until_equal(self.cluster)
@@ -278,7 +294,7 @@ def large_lines(large):
 # ---- tables ----
 
 def titled(options, title):
-    return title.format(away=options.away, stale=options.stale, rate=PUTS_RATE, probes=PROBE_RATE * len(PROBES))
+    return title.format(keys=options.upkeep_keys, away=options.away, stale=options.stale, more_stale=options.more_stale, rate=PUTS_RATE, probes=PROBE_RATE * len(PROBES))
 
 
 def gather(rounds, key):

@@ -137,6 +137,11 @@ int64_t backend_removed_revision(const struct backend *backend)
     return backend->latest.removed_revision;
 }
 
+int64_t backend_superseding_from(const struct backend *backend)
+{
+    return backend->latest.superseding_from;
+}
+
 const char *backend_path(const struct backend *backend)
 {
     return backend->path;
@@ -160,8 +165,11 @@ uint64_t backend_committed_index(const struct backend *backend)
 uint64_t backend_size_in_use_bytes(const struct backend *backend)
 {
     const struct drain_report *report = &backend->latest;
-    /* Pages half empty after a compaction are not in the list of free ones: count rows. */
-    uint64_t rows = report->row_bytes + report->row_bytes * OVERHEAD_PERCENT / 100;
+    /* Pages half empty after a compaction are not in the list of free ones, and some rows wait for
+     * their removal: count those that are needed, each as large as all are on the average. */
+    uint64_t count = report->row_count > 0 ? report->row_count : 1;
+    uint64_t needed = report->row_bytes / count * (report->row_count - report->superseded_rows);
+    uint64_t rows = needed + needed * OVERHEAD_PERCENT / 100;
     uint64_t pages = (report->page_count - report->free_page_count) * PAGE_BYTES;
     uint64_t fixed = 16 * PAGE_BYTES;
     return rows + fixed < pages ? rows + fixed : pages;
@@ -292,6 +300,12 @@ static double size_in_use_gauge(void *ctx)
     return (double)backend_size_in_use_bytes(ctx);
 }
 
+static double superseded_rows_gauge(void *ctx)
+{
+    const struct backend *backend = ctx;
+    return (double)backend->latest.superseded_rows;
+}
+
 static double defragmenting_gauge(void *ctx)
 {
     const struct backend *backend = ctx;
@@ -313,6 +327,9 @@ static void register_metrics(struct backend *backend)
     metrics_gauge_fn(metrics, "etcd_disk_defrag_inflight", "1 while the database is rewritten.",
                      NULL, defragmenting_gauge, backend);
     compaction_register(&backend->compaction, metrics);
+    metrics_gauge_fn(metrics, "trivet_mvcc_db_superseded_rows",
+                     "Rows that compactions have superseded and that are still in the database.",
+                     NULL, superseded_rows_gauge, backend);
     metrics_gauge_fn(metrics, "etcd_mvcc_db_total_size_in_bytes", "Size of the database file.",
                      NULL, size_bytes_gauge, backend);
     metrics_gauge_fn(metrics, "etcd_mvcc_db_total_size_in_use_in_bytes",
@@ -383,16 +400,22 @@ static enum err new_backend(const struct backend_config *config, struct backend 
 
 /* Threads and their connections, the database being sound. */
 static enum err start_threads(struct backend *backend, struct conn **conn, const struct meta *meta,
-                              struct why *why)
+                              struct garbage *garbage, struct why *why)
 {
     const struct backend_config *config = &backend->config;
     TRY(start_storage(backend, conn, meta, why));
     TRY(backend_open_reader(config, &backend->conn, why));
     TRY(readers_init(&backend->readers, config->env, config->path, config->vfs,
                      config->reader_threads, why));
+    struct compaction_config compaction = {
+        .storage = backend->storage,
+        .drain = &backend->drain,
+        .remove_one_in = config->remove_one_in,
+        .on_report = backend_on_slice,
+        .ctx = backend,
+    };
+    compaction_init(&backend->compaction, &compaction, garbage);
     backend->latest = backend->drain.report;
-    compaction_init(&backend->compaction, backend->storage, &backend->drain, backend_on_slice,
-                    backend);
     TRY(copier_init(&backend->copier, backend, why));
     TRY(defrag_init(&backend->defrag, backend));
     takeover_init(&backend->takeover, backend);
@@ -408,12 +431,15 @@ enum err backend_open(const struct backend_config *config, backend_rows_cb rows,
     struct meta meta;
     TRY(open_database(&backend->config, &conn, &meta, why));
     uint64_t start_ns = env_now_ns(config->env);
-    TRY(recover_rows(&backend->config, conn, &meta, !meta.clean, rows, rows_ctx, why));
+    CLEANUP(garbage_fini) struct garbage garbage;
+    garbage_init(&garbage);
+    struct recover_sink sink = {.rows = rows, .ctx = rows_ctx, .garbage = &garbage};
+    TRY(recover_rows(&backend->config, conn, &meta, !meta.clean, &sink, why));
     LOG_INFO(config->log, "opened database", LOG_STR("path", config->path),
              LOG_U64("rows", meta.rows.count), LOG_U64("applied-index", meta.state.applied_index),
              LOG_I64("revision", meta.state.revision), LOG_BOOL("closed-cleanly", meta.clean),
              LOG_U64("took-ms", (env_now_ns(config->env) - start_ns) / 1000000));
-    TRY(start_threads(backend, &conn, &meta, why));
+    TRY(start_threads(backend, &conn, &meta, &garbage, why));
     register_metrics(backend);
     *state = meta.state;
     *ret = TAKE(backend);

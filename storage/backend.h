@@ -62,10 +62,13 @@ struct backend_config {
     unsigned reader_threads;    /* 0: 2 */
     unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000 */
     unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 1024 */
+    /* What compactions have superseded is removed where it is one row in so many or more of some
+     * pages (garbage.h); UINT32_MAX: always. 0: 3 */
+    uint32_t remove_one_in;
     /* Each may be NULL. */
     void (*on_durable)(void *ctx, uint64_t durable_index); /* it has grown */
     void (*on_full)(void *ctx, bool full);                 /* the disk is full; no longer full */
-    void (*on_compacted)(void *ctx, int64_t revision); /* all that it removes is gone from disk */
+    void (*on_compacted)(void *ctx, int64_t revision);     /* removal is done with it */
     void *ctx;
 };
 
@@ -105,7 +108,9 @@ struct drain_report {
     uint64_t row_count;
     uint64_t row_bytes;
     struct set_hash tables_hash;
-    uint64_t write_ns; /* that the transaction took; 0: none was made for this job */
+    uint64_t superseded_rows; /* by compactions, and still there */
+    int64_t superseding_from; /* rows of earlier main revisions supersede none that is there */
+    uint64_t write_ns;        /* that the transaction took; 0: none was made for this job */
 };
 
 /* What one or several entries of the Raft log changed. The caller owns it with everything it points
@@ -222,8 +227,11 @@ struct backend_pin {
 void backend_pin(struct backend *backend, struct backend_pin *pin, int64_t compacted_revision);
 void backend_unpin(struct backend *backend, struct backend_pin *pin);
 
-/* All compactions up to here are gone from disk; -1: none was. */
+/* Compactions up to here are done with on disk: what is left of them pays no removal yet. -1: none
+ * was. */
 int64_t backend_removed_revision(const struct backend *backend);
+/* No row below this main revision names one that is still there though that is superseded. */
+int64_t backend_superseding_from(const struct backend *backend);
 
 /* ---- Upkeep ---- */
 

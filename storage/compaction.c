@@ -10,22 +10,186 @@
 /* A slice ends after so many rows: some milliseconds of the storage thread, for which a batch may
  * have to wait, but nobody who put it. */
 #define SLICE_REMOVED_MAX 1024u
-#define SLICE_VISITED_MAX 8192u
-/* Then they are removed before the walk goes on: 4 MB. */
-#define DOOMED_MAX   (512u * 1024)
+#define SLICE_LOOKED_MAX  8192u
+#define SLICE_CHOSEN_MAX  2048u
+/* Then they are removed before more are chosen: 4 MB. */
+#define DOOMED_MAX   (256u * 1024)
 #define DOOMED_FIRST 1024u
+/* A row goes when one in so many around it is superseded: what stays makes the table half as large
+ * again at most. */
+#define REMOVE_ONE_IN_DEFAULT 3u
 
-/* Take the row out of the table and of the tally; one that is not there was removed before: by the
- * walk of an earlier compaction. */
-static enum err remove_row(struct drain *drain, struct meta *meta, revision_t rev, struct why *why)
+/* ---- begin and end of a walk ---- */
+
+static enum err begin_walk(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
+{
+    (void)drain;
+    (void)why;
+    const struct compaction *c = ctx;
+    meta->walk_revision = c->job_target;
+    return OK;
+}
+
+static enum err end_walk(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
+{
+    (void)drain;
+    (void)ctx;
+    (void)why;
+    meta->removed_revision = meta->walk_revision;
+    meta->walk_revision = -1;
+    return OK;
+}
+
+/* From which main revision on rows supersede some that are there. */
+static void tell_superseding(struct compaction *c)
+{
+    int64_t known = garbage_superseding_from(&c->garbage);
+    int64_t unknown = c->drain->meta.removed_revision + 1;
+    c->drain->report.superseding_from = known < unknown ? known : unknown;
+}
+
+static void begin(struct compaction *c)
+{
+    c->job_status = drain_transact(c->drain, "begin to remove what was compacted", begin_walk, c);
+    if (c->job_status == OK) {
+        c->phase = COMPACTION_LOOKS;
+        c->looked_at = 0;
+    }
+}
+
+static void end(struct compaction *c)
+{
+    c->job_status = drain_transact(c->drain, "end to remove what was compacted", end_walk, c);
+    if (c->job_status == OK) {
+        garbage_sweep(&c->garbage);
+        tell_superseding(c);
+    }
+}
+
+/* ---- looking ---- */
+
+/* What a row says about others: it supersedes one, unless that was known by a walk up to REMOVED
+ * (-1: none). A tombstone that such a walk removed is named in vain. */
+static bool supersedes(const struct backend_row *row, int64_t removed)
+{
+    const struct record_header *header = &row->header;
+    bool after_tombstone = !header->tombstone && header->version == 1;
+    return header->prev_rev != 0 && revision_main(row->rev) > removed &&
+           !(after_tombstone && revision_main(header->prev_rev) < removed);
+}
+
+/* The next row in the order of the table, for a walk to REVISION. */
+static bool judge(struct garbage *garbage, const struct backend_row *row, int64_t removed,
+                  int64_t revision)
+{
+    int64_t main = revision_main(row->rev);
+    return garbage_see(garbage, row->rev, drain_row_bytes(row->header_len, row->value_len)) &&
+           (main > revision || !supersedes(row, removed) ||
+            garbage_add(garbage, row->header.prev_rev, row->rev)) &&
+           (main >= revision || !row->header.tombstone || garbage_add(garbage, row->rev, row->rev));
+}
+
+bool compaction_load(struct garbage *garbage, const struct meta *meta,
+                     const struct backend_row *row)
+{
+    return judge(garbage, row, -1,
+                 meta->walk_revision >= 0 ? meta->walk_revision : meta->removed_revision);
+}
+
+/* Look at some more rows, until the walk ends. */
+static enum err look_at_rows(struct compaction *c, struct rows *rows, int64_t revision,
+                             struct why *why)
+{
+    for (unsigned looked = 0; looked < SLICE_LOOKED_MAX; looked++) {
+        bool more;
+        struct backend_row row;
+        TRY(rows_next(rows, &more, &row, why));
+        if (!more) {
+            c->phase = COMPACTION_CHOOSES;
+            c->choose_at = 0;
+            return OK;
+        }
+        if (!judge(&c->garbage, &row, c->drain->meta.removed_revision, revision)) {
+            return ERR_NOMEM;
+        }
+        c->looked_at = row.rev;
+    }
+    return OK;
+}
+
+/* The rows of the last compacted revision are looked at again, for its tombstones. */
+static revision_t look_from(const struct compaction *c)
+{
+    int64_t removed = c->drain->meta.removed_revision;
+    revision_t first = removed > 0 ? revision_pack(removed, 0) : 1;
+    return c->looked_at >= first ? c->looked_at + 1 : first;
+}
+
+/* Changes nothing, so that it is no transaction; as choosing. */
+static enum err look(struct compaction *c, struct why *why)
+{
+    int64_t revision = c->drain->meta.walk_revision + (PLANTED(COMPACT_EARLY) ? 1 : 0);
+    struct rows rows;
+    TRY(rows_begin(&rows, c->drain->conn, look_from(c), revision_pack(revision, REVISION_SUB_MAX),
+                   false, why));
+    enum err err = look_at_rows(c, &rows, revision, why);
+    rows_end(&rows);
+    return err;
+}
+
+/* ---- choosing ---- */
+
+static bool doom(struct doomed *d, revision_t rev)
+{
+    if (d->count == d->cap) {
+        size_t cap = d->cap == 0 ? DOOMED_FIRST : d->cap * 2;
+        struct doomed_row *rows = reallocarray(d->rows, cap, sizeof rows[0]);
+        if (rows == NULL) {
+            return false;
+        }
+        d->rows = rows;
+        d->cap = cap;
+    }
+    d->rows[d->count++] = (struct doomed_row){.rev = rev};
+    return true;
+}
+
+static void forget_doomed(struct doomed *d)
+{
+    free(d->rows);
+    *d = (struct doomed){0};
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    revision_t left = ((const struct doomed_row *)a)->rev;
+    revision_t right = ((const struct doomed_row *)b)->rev;
+    return (left > right) - (left < right);
+}
+
+/* The superseded rows of a stretch. */
+static enum err doom_stretch(struct compaction *c, const struct stretch *stretch)
+{
+    while (stretch->stale_count > 0) {
+        revision_t rev = stretch->stale[stretch->stale_count - 1];
+        if (!doom(&c->doomed, rev)) {
+            return ERR_NOMEM;
+        }
+        (void)garbage_take(&c->garbage, rev);
+    }
+    return OK;
+}
+
+/* What a row counts for, and the one that it supersedes; *found is false when it is not there. */
+static enum err read_row(struct conn *conn, struct doomed_row *row, revision_t *prev_rev,
+                         bool *found, struct why *why)
 {
     sqlite3_stmt *s;
-    TRY(conn_stmt(drain->conn, STMT_ROW_GET_HEADER, &s, why));
-    int rc = sqlite3_bind_int64(s, 1, (int64_t)rev);
+    TRY(conn_stmt(conn, STMT_ROW_GET_HEADER, &s, why));
+    int rc = sqlite3_bind_int64(s, 1, (int64_t)row->rev);
     ASSERT(rc == SQLITE_OK);
-    bool found;
-    TRY(conn_step(drain->conn, s, &found, why));
-    if (!found) {
+    TRY(conn_step(conn, s, found, why));
+    if (!*found) {
         return OK;
     }
     struct bytes header;
@@ -33,138 +197,91 @@ static enum err remove_row(struct drain *drain, struct meta *meta, revision_t re
         return ERR_NOMEM;
     }
     struct record_header decoded;
-    enum err err = record_decode_header(rev, header, &decoded);
-    uint64_t bytes = drain_row_bytes(header.len, (size_t)sqlite3_column_int64(s, 1));
+    enum err err = record_decode_header(row->rev, header, &decoded);
+    row->bytes = drain_row_bytes(header.len, (size_t)sqlite3_column_int64(s, 1));
     (void)sqlite3_reset(s);
     if (err != OK) {
-        why_set(why, "revision %lld.%u: the header is damaged", (long long)revision_main(rev),
-                revision_sub(rev));
+        why_set(why, "revision %lld.%u: the header is damaged", (long long)revision_main(row->rev),
+                revision_sub(row->rev));
         return err;
     }
-    tally_remove(&meta->rows, bytes, drain_row_element(rev, decoded.checksum));
-    TRY(conn_stmt(drain->conn, STMT_ROW_DELETE, &s, why));
-    rc = sqlite3_bind_int64(s, 1, (int64_t)rev);
-    ASSERT(rc == SQLITE_OK);
-    return conn_run(drain->conn, s, "remove a row from", why);
-}
-
-/* Begin the next walk; the rows of the last compacted revision are looked at again. */
-static void begin_walk(struct meta *meta, int64_t target)
-{
-    meta->walk_revision = target;
-    meta->walk_at = meta->removed_revision > 0 ? revision_pack(meta->removed_revision, 0) - 1 : 0;
-}
-
-static void end_walk(struct meta *meta)
-{
-    meta->removed_revision = meta->walk_revision;
-    meta->walk_revision = -1;
-    meta->walk_at = 0;
-}
-
-static enum err start_walk(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
-{
-    (void)drain;
-    (void)why;
-    const struct compaction *c = ctx;
-    begin_walk(meta, c->job_target);
+    row->checksum = decoded.checksum;
+    *prev_rev = decoded.prev_rev;
     return OK;
 }
 
-/* ---- what goes ---- */
-
-static bool doom(struct doomed *d, revision_t rev)
+/* What the next doomed row supersedes goes before it, wherever that is. */
+static enum err prepare_row(struct compaction *c, struct why *why)
 {
-    if (d->count == d->cap) {
-        size_t cap = d->cap == 0 ? DOOMED_FIRST : d->cap * 2;
-        revision_t *revs = reallocarray(d->revs, cap, sizeof revs[0]);
-        if (revs == NULL) {
-            return false;
-        }
-        d->revs = revs;
-        d->cap = cap;
+    struct doomed *d = &c->doomed;
+    struct doomed_row *row = &d->rows[d->prepared];
+    revision_t prev_rev = 0;
+    bool found;
+    TRY(read_row(c->drain->conn, row, &prev_rev, &found, why));
+    if (!found) { /* removed already */
+        *row = d->rows[--d->count];
+        return OK;
     }
-    d->revs[d->count++] = rev;
-    return true;
+    d->prepared++;
+    bool pulls = prev_rev != 0 && garbage_take(&c->garbage, prev_rev);
+    return !pulls || doom(d, prev_rev) ? OK : ERR_NOMEM;
 }
 
-static void forget_doomed(struct doomed *d)
+static enum err choose(struct compaction *c, struct why *why)
 {
-    free(d->revs);
-    *d = (struct doomed){0};
-}
-
-static int compare_revisions(const void *a, const void *b)
-{
-    revision_t left = *(const revision_t *)a;
-    revision_t right = *(const revision_t *)b;
-    return (left > right) - (left < right);
-}
-
-/* Look at some more rows, until there are enough or the walk ends: which of them go? */
-static enum err look(struct doomed *d, struct rows *rows, int64_t walk_revision, struct why *why)
-{
-    for (unsigned visited = 0; visited < SLICE_VISITED_MAX && d->count < DOOMED_MAX; visited++) {
-        bool more;
-        struct backend_row row;
-        TRY(rows_next(rows, &more, &row, why));
-        if (!more) {
-            d->ends = true;
-            break;
+    struct doomed *d = &c->doomed;
+    unsigned prepared = 0;
+    while (prepared < SLICE_CHOSEN_MAX) {
+        if (d->prepared < d->count) {
+            TRY(prepare_row(c, why));
+            prepared++;
+            continue;
         }
-        if (row.header.prev_rev != 0 && !doom(d, row.header.prev_rev)) {
-            return ERR_NOMEM;
+        const struct stretch *stretch =
+            d->count < DOOMED_MAX ? garbage_next(&c->garbage, &c->choose_at, c->remove_one_in)
+                                  : NULL;
+        if (stretch == NULL) {
+            c->phase = COMPACTION_REMOVES;
+            if (d->count > 0) {
+                qsort(d->rows, d->count, sizeof d->rows[0], compare_rows);
+            }
+            return OK;
         }
-        if (row.header.tombstone && revision_main(row.rev) < walk_revision && !doom(d, row.rev)) {
-            return ERR_NOMEM;
-        }
-        d->looked_at = row.rev;
-    }
-    d->sorted = d->ends || d->count >= DOOMED_MAX;
-    if (d->sorted && d->count > 0) {
-        qsort(d->revs, d->count, sizeof d->revs[0], compare_revisions);
+        TRY(doom_stretch(c, stretch));
     }
     return OK;
 }
 
-/* Changes nothing, so that it is no transaction. */
-static void find_doomed(struct compaction *c)
-{
-    struct drain *drain = c->drain;
-    const struct meta *meta = &drain->meta;
-    struct why why = {.text = ""};
-    struct rows rows;
-    revision_t from = c->doomed.looked_at > meta->walk_at ? c->doomed.looked_at : meta->walk_at;
-    int64_t last = meta->walk_revision + (PLANTED(COMPACT_EARLY) ? 1 : 0);
-    enum err err = rows_begin(&rows, drain->conn, from + 1, revision_pack(last, REVISION_SUB_MAX),
-                              false, &why);
-    if (err == OK) {
-        err = look(&c->doomed, &rows, meta->walk_revision, &why);
-        rows_end(&rows);
-    }
-    if (err != OK) {
-        fatal("storage: look for what was compacted: %s: %s", err_text(err), why.text);
-    }
-}
+/* ---- removing ---- */
 
 static size_t slice_end(const struct doomed *d)
 {
     return d->count - d->removed > SLICE_REMOVED_MAX ? d->removed + SLICE_REMOVED_MAX : d->count;
 }
 
-/* With the last of them the walk has come as far as was looked. */
+static enum err remove_row(struct drain *drain, struct meta *meta, const struct doomed_row *row,
+                           struct why *why)
+{
+    sqlite3_stmt *s;
+    TRY(conn_stmt(drain->conn, STMT_ROW_DELETE, &s, why));
+    int rc = sqlite3_bind_int64(s, 1, (int64_t)row->rev);
+    ASSERT(rc == SQLITE_OK);
+    TRY(conn_run(drain->conn, s, "remove a row from", why));
+    if (sqlite3_changes(drain->conn->db) != 1) {
+        why_set(why, "revision %lld.%u is missing", (long long)revision_main(row->rev),
+                revision_sub(row->rev));
+        return ERR_CORRUPT;
+    }
+    tally_remove(&meta->rows, row->bytes, drain_row_element(row->rev, row->checksum));
+    return OK;
+}
+
 static enum err remove_some(struct drain *drain, struct meta *meta, void *ctx, struct why *why)
 {
     const struct doomed *d = ctx;
-    size_t end = slice_end(d);
-    for (size_t i = d->removed; i < end; i++) {
-        TRY(remove_row(drain, meta, d->revs[i], why));
-    }
-    if (end == d->count) {
-        meta->walk_at = d->looked_at > meta->walk_at ? d->looked_at : meta->walk_at;
-        if (d->ends) {
-            end_walk(meta);
-        }
+    size_t end_at = slice_end(d);
+    for (size_t i = d->removed; i < end_at; i++) {
+        TRY(remove_row(drain, meta, &d->rows[i], why));
     }
     return OK;
 }
@@ -173,9 +290,12 @@ static enum err remove_doomed(struct compaction *c)
 {
     struct doomed *d = &c->doomed;
     TRY(drain_transact(c->drain, "remove what was compacted", remove_some, d));
-    d->removed = slice_end(d);
+    for (size_t end_at = slice_end(d); d->removed < end_at; d->removed++) {
+        garbage_gone(&c->garbage, d->rows[d->removed].rev);
+    }
     if (d->removed == d->count) {
         forget_doomed(d);
+        c->phase = COMPACTION_CHOOSES;
     }
     return OK;
 }
@@ -188,6 +308,16 @@ static bool is_due(int64_t walk_revision, int64_t removed_revision, int64_t targ
     return walk_revision >= 0 || target > removed_revision;
 }
 
+static void find(struct compaction *c)
+{
+    struct why why = {.text = ""};
+    enum err err = c->phase == COMPACTION_LOOKS ? look(c, &why) : choose(c, &why);
+    if (err != OK) {
+        fatal("storage: look for what was compacted: %s: %s", err_text(err), why.text);
+    }
+    c->job_status = OK;
+}
+
 /* Thread: storage. */
 static void slice_work(struct job *job)
 {
@@ -198,13 +328,15 @@ static void slice_work(struct job *job)
     uint64_t rows = drain->meta.rows.count;
     drain->report.write_ns = 0;
     if (drain->meta.walk_revision < 0) {
-        c->job_status = drain_transact(drain, "begin to remove what was compacted", start_walk, c);
-    } else if (c->doomed.sorted) {
+        begin(c);
+    } else if (c->phase != COMPACTION_REMOVES) {
+        find(c);
+    } else if (c->doomed.count > 0) {
         c->job_status = remove_doomed(c);
     } else {
-        find_doomed(c);
-        c->job_status = OK;
+        end(c);
     }
+    drain->report.superseded_rows = c->garbage.rows + c->doomed.count - c->doomed.removed;
     c->job_report = drain->report;
     c->job_removed = rows - drain->meta.rows.count;
     c->job_ns = env_now_ns(drain->env) - start_ns;
@@ -233,10 +365,6 @@ static void start_slice(struct compaction *c)
         return;
     }
     c->running = true;
-    if (c->stale) {
-        c->stale = false;
-        forget_doomed(&c->doomed);
-    }
     if (c->began_ns == 0) {
         c->began_ns = env_now_ns(c->drain->env);
     }
@@ -281,23 +409,64 @@ static void slice_done(struct job *job)
     c->on_report(c->ctx, &report);
 }
 
-void compaction_init(struct compaction *c, struct worker *storage, struct drain *drain,
-                     void (*on_report)(void *ctx, const struct drain_report *report), void *ctx)
+void compaction_init(struct compaction *c, const struct compaction_config *config,
+                     struct garbage *garbage)
 {
     *c = (struct compaction){
-        .storage = storage,
-        .drain = drain,
-        .latest = drain->report,
+        .storage = config->storage,
+        .drain = config->drain,
+        .remove_one_in = config->remove_one_in != 0 ? config->remove_one_in : REMOVE_ONE_IN_DEFAULT,
         .job = {.work = slice_work, .done = slice_done},
-        .on_report = on_report,
-        .ctx = ctx,
+        .on_report = config->on_report,
+        .ctx = config->ctx,
     };
     queue_init(&c->pins);
+    compaction_replace(c, garbage);
 }
 
 void compaction_fini(struct compaction *c)
 {
     forget_doomed(&c->doomed);
+    garbage_fini(&c->garbage);
+}
+
+void compaction_replace(struct compaction *c, struct garbage *garbage)
+{
+    ASSERT(!c->running);
+    forget_doomed(&c->doomed);
+    garbage_fini(&c->garbage);
+    c->garbage = *garbage;
+    *garbage = (struct garbage){0};
+    garbage_loaded(&c->garbage);
+    c->phase = COMPACTION_CHOOSES; /* if a walk is under way; compaction_load has looked */
+    c->choose_at = 0;
+    c->drain->report.superseded_rows = c->garbage.rows;
+    tell_superseding(c);
+    c->latest = c->drain->report;
+}
+
+void compaction_settle(struct compaction *c)
+{
+    ASSERT(!c->running);
+    struct doomed *d = &c->doomed;
+    for (size_t i = d->removed; i < d->count; i++) {
+        bool room = garbage_add(&c->garbage, d->rows[i].rev, d->rows[i].rev);
+        if (!room) {
+            fatal("storage: no memory to note what was compacted");
+        }
+    }
+    if (d->count > 0) {
+        c->phase = COMPACTION_CHOOSES;
+    }
+    c->choose_at = 0;
+    forget_doomed(d);
+}
+
+void compaction_forget(struct compaction *c)
+{
+    garbage_forget(&c->garbage);
+    c->drain->report.superseded_rows = 0;
+    tell_superseding(c);
 }
 
 void compaction_stop(struct compaction *c)
@@ -308,7 +477,6 @@ void compaction_stop(struct compaction *c)
 void compaction_resume(struct compaction *c)
 {
     c->stopped = false;
-    c->stale = true;
     start_slice(c);
 }
 

@@ -3,6 +3,7 @@
 #define STORAGE_COMPACTION_H
 
 #include "storage/drain.h"
+#include "storage/garbage.h"
 
 /* Removing from disk what compactions have removed logically.
  *
@@ -16,26 +17,37 @@
  * there and takes it. Rows below the last compaction were walked then: the cost is that of the rows
  * written since.
  *
- * The rows that go lie anywhere in the table, which is one of pages: removed as the walk finds
- * them, each would cost a page of its own in the WAL and again in the file. So the walk first
- * looks, and only notes them; then they are removed in the order of the table, all of a page at
- * once. A row goes before the one that supersedes it: whatever of them a crash has removed, the
- * others still tell about the rest.
+ * What it finds does not go at once, but when it is a good part of the rows around it
+ * (garbage.h). So a walk has three steps:
  *
- *     look: 5 names 3, 6† names 4, 7 names 5, 9† names 8    remove: 3 4 5 6† │ 8    then go on
+ *   LOOKS     at the rows since the last walk: what do they supersede?
+ *   CHOOSES   the rows of stretches that are worth it, and all that these supersede in turn
+ *   REMOVES   them in the order of the table, all of a page at once; then it chooses again, until
+ *             nothing is left to choose
  *
- * Both go in slices on the storage thread, behind what waits there. Those that remove are
- * transactions; the last of them has the progress of the walk in it (meta: walk_revision, walk_at),
- * and from there on it is looked again after a crash. */
+ * A row goes before the one that supersedes it. So whatever of them is there, others still tell
+ * that it is superseded: to a start, which looks at every row anyway (compaction_load), to a hash,
+ * and to the view of the living keys. Of a key that is deleted the tombstone is the last to go.
+ *
+ *     look: 5 names 3, 6† names 4, 7 names 5, 9† names 8    remove: 3 4 5 6†
+ *
+ * All goes in slices on the storage thread, behind what waits there. Those that change something
+ * are transactions; that a walk is under way, and to which revision, is in the meta row. */
+struct doomed_row {
+    revision_t rev;
+    uint64_t bytes; /* in the tally */
+    uint32_t checksum;
+};
+
 struct doomed {
-    revision_t *revs;
+    struct doomed_row *rows;
     size_t count;
     size_t cap;
-    size_t removed;       /* of the first ones */
-    revision_t looked_at; /* the last row; 0: none yet */
-    bool ends;            /* the walk does, there */
-    bool sorted;          /* enough was looked at: to be removed */
+    size_t prepared; /* of the first ones it is known what they count for and supersede */
+    size_t removed;  /* the first ones */
 };
+
+enum compaction_phase { COMPACTION_LOOKS, COMPACTION_CHOOSES, COMPACTION_REMOVES };
 
 struct compaction {
     struct worker *storage;
@@ -47,10 +59,15 @@ struct compaction {
     bool running;
     bool stopped;
     bool blocked; /* the last slice found the disk full */
-    bool stale;   /* the database may be another one: what was noted does not count */
-    /* What the job was told and what it found. */
-    int64_t job_target;   /* begin no walk beyond it */
-    struct doomed doomed; /* while a job runs the storage thread's */
+    uint32_t remove_one_in;
+
+    /* While a job runs the storage thread's. */
+    int64_t job_target; /* begin no walk beyond it */
+    struct garbage garbage;
+    enum compaction_phase phase; /* of the walk under way */
+    revision_t looked_at;        /* the last row; 0: none yet */
+    size_t choose_at;            /* as of garbage_next */
+    struct doomed doomed;
     enum err job_status;
     struct drain_report job_report;
     uint64_t job_removed; /* rows */
@@ -68,16 +85,36 @@ struct compaction {
     void *ctx;
 };
 
-/* ON_REPORT: the storage thread has done a slice; to be answered by compaction_on_report. */
-void compaction_init(struct compaction *c, struct worker *storage, struct drain *drain,
-                     void (*on_report)(void *ctx, const struct drain_report *report), void *ctx);
+struct compaction_config {
+    struct worker *storage;
+    struct drain *drain;
+    uint32_t remove_one_in; /* as in backend_config */
+    /* The storage thread has done a slice; to be answered by compaction_on_report. */
+    void (*on_report)(void *ctx, const struct drain_report *report);
+    void *ctx;
+};
+
+/* GARBAGE is what compaction_load has made, and taken over; the drain's report is completed. */
+void compaction_init(struct compaction *c, const struct compaction_config *config,
+                     struct garbage *garbage);
 void compaction_fini(struct compaction *c);
 void compaction_register(struct compaction *c, struct metrics *metrics);
 /* No new slices; the one that runs is done when the storage worker has closed. */
 void compaction_stop(struct compaction *c);
-/* Go on after a stop, with a database that may have been replaced. */
+/* Go on after a stop. */
 void compaction_resume(struct compaction *c);
 bool compaction_is_running(const struct compaction *c);
+
+/* The next row of a database that is read as a whole, with its state: GARBAGE, which is loading,
+ * learns what earlier walks have found and left. False: no memory. Thread: whoever has GARBAGE. */
+MUST_CHECK bool compaction_load(struct garbage *garbage, const struct meta *meta,
+                                const struct backend_row *row);
+/* While stopped: another database is the drain's now, and GARBAGE what was found in it. */
+void compaction_replace(struct compaction *c, struct garbage *garbage);
+/* While stopped: all that is superseded and there is in c->garbage, and stays until it goes on. */
+void compaction_settle(struct compaction *c);
+/* Then: all of that is gone from the database. Thread: whoever has the drain. */
+void compaction_forget(struct compaction *c);
 
 void compaction_on_report(struct compaction *c, const struct drain_report *report);
 void compaction_pin(struct compaction *c, struct backend_pin *pin, int64_t compacted_revision);

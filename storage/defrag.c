@@ -21,28 +21,48 @@
 
 /* ---- Copying: the copy thread, and at last the storage thread ---- */
 
-struct stretch {
+struct stretch_copy {
     struct defrag *defrag;
     struct rows *rows;
     unsigned count;
     uint64_t bytes;
 };
 
-static bool is_full(const struct stretch *stretch)
+static bool is_full(const struct stretch_copy *stretch)
 {
     return stretch->count == STRETCH_ROWS || stretch->bytes >= STRETCH_BYTES;
 }
 
+/* The next row that is not superseded. */
+static enum err next_needed(const struct stretch_copy *stretch, bool *more, struct backend_row *row,
+                            struct why *why)
+{
+    struct defrag *d = stretch->defrag;
+    for (;;) {
+        TRY(rows_next(stretch->rows, more, row, why));
+        if (!*more) {
+            return OK;
+        }
+        bool goes = garbage_has(&d->backend->compaction.garbage, row->rev);
+        tally_add(goes ? &d->left_out : &d->copied,
+                  drain_row_bytes(row->header_len, row->value_len),
+                  drain_row_element(row->rev, row->header.checksum));
+        d->next = row->rev + 1;
+        if (!goes) {
+            return OK;
+        }
+    }
+}
+
 static enum err next_row(void *ctx, struct feed_row *ret, bool *more, struct why *why)
 {
-    struct stretch *stretch = ctx;
-    struct defrag *d = stretch->defrag;
+    struct stretch_copy *stretch = ctx;
     struct backend_row row;
     *more = false;
     if (is_full(stretch)) {
         return OK;
     }
-    TRY(rows_next(stretch->rows, more, &row, why));
+    TRY(next_needed(stretch, more, &row, why));
     if (!*more) {
         return OK;
     }
@@ -50,22 +70,19 @@ static enum err next_row(void *ctx, struct feed_row *ret, bool *more, struct why
                              .tombstone = row.header.tombstone,
                              .header = stretch->rows->header,
                              .value = row.value};
-    tally_add(&d->copied, drain_row_bytes(row.header_len, row.value_len),
-              drain_row_element(row.rev, row.header.checksum));
-    d->next = row.rev + 1;
     stretch->count++;
     stretch->bytes += row.header_len + row.value_len;
     return OK;
 }
 
 /* The next rows of SOURCE: STRETCH says how many. */
-static enum err copy_stretch(struct defrag *d, struct conn *source, struct stretch *stretch,
+static enum err copy_stretch(struct defrag *d, struct conn *source, struct stretch_copy *stretch,
                              struct why *why)
 {
     TRY(conn_run_stmt(d->target, STMT_BEGIN_WRITE, why));
     struct rows rows;
     TRY(rows_begin(&rows, source, d->next, INT64_MAX, true, why));
-    *stretch = (struct stretch){.defrag = d, .rows = &rows};
+    *stretch = (struct stretch_copy){.defrag = d, .rows = &rows};
     enum err err = rowfeed_insert(d->target, next_row, stretch, why);
     rows_end(&rows);
     TRY(err);
@@ -76,7 +93,7 @@ static enum err copy_stretch(struct defrag *d, struct conn *source, struct stret
 /* All rows of SOURCE until at most BEHIND were left when last looked. */
 static enum err copy_rows(struct defrag *d, struct conn *source, unsigned behind, struct why *why)
 {
-    struct stretch stretch;
+    struct stretch_copy stretch;
     do {
         TRY(copy_stretch(d, source, &stretch, why));
     } while (is_full(&stretch) || stretch.count > behind);
@@ -121,12 +138,15 @@ static enum err copy_state(struct defrag *d, struct drain *drain, struct why *wh
     for (copy.table = 1; copy.table < TABLE_COUNT; copy.table++) {
         TRY(tables_foreach(drain->conn, copy.table, copy_table_row, &copy, NULL, why));
     }
-    if (!tally_equal(&copy.tally, &drain->meta.tables) ||
-        !tally_equal(&d->copied, &drain->meta.rows)) {
+    struct tally rows = d->copied;
+    tally_merge(&rows, &d->left_out);
+    if (!tally_equal(&copy.tally, &drain->meta.tables) || !tally_equal(&rows, &drain->meta.rows)) {
         why_set(why, "'%s': the rows read are not those that were written", drain->conn->path);
         return ERR_CORRUPT;
     }
-    TRY(schema_write_meta(d->target, &drain->meta, why));
+    struct meta meta = drain->meta;
+    meta.rows = d->copied;
+    TRY(schema_write_meta(d->target, &meta, why));
     return conn_run_stmt(d->target, STMT_COMMIT, why);
 }
 
@@ -153,7 +173,9 @@ static void switch_work(struct job *job)
     }
     if (err == OK) {
         conn_close(TAKE(d->target));
+        drain->meta.rows = d->copied;
         takeplace_rename(&d->backend->config, drain, d->path, &d->old);
+        compaction_forget(&d->backend->compaction);
     }
     d->report = drain->report;
     d->status = err;
@@ -288,6 +310,7 @@ static void begin_rewrite(struct defrag *d)
 {
     d->next = 1;
     d->copied = (struct tally){0};
+    d->left_out = (struct tally){0};
     d->attempts = 0;
     enum err err = open_both(d, &d->request->why);
     if (err != OK) {
@@ -314,6 +337,7 @@ void defrag_on_compaction_quiet(struct defrag *defrag)
         return;
     }
     defrag->waits_for_compaction = false;
+    compaction_settle(&defrag->backend->compaction);
     begin_rewrite(defrag);
 }
 

@@ -4,7 +4,8 @@
 
 #include "storage/drain.h"
 
-/* The database rewritten without its free space, beside the traffic.
+/* The database rewritten without its free space and without what compactions have superseded,
+ * beside the traffic.
  *
  *   REWRITE   copy thread: every row into a new file, in order, until only a few are behind;
  * synced. Compaction stands still: what was copied stays valid. QUIET     loop: readers and
@@ -22,9 +23,10 @@ struct defrag {
     char *path;                   /* of the new file */
     struct conn *source;
     struct conn *target;
-    revision_t next;     /* the first row not copied */
-    struct tally copied; /* rows in the new file */
-    unsigned attempts;   /* to switch */
+    revision_t next;       /* the first row not copied */
+    struct tally copied;   /* rows in the new file */
+    struct tally left_out; /* that compactions have superseded */
+    unsigned attempts;     /* to switch */
     struct job job;
     enum err status;
     struct drain_report report;

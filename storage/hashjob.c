@@ -113,8 +113,7 @@ static void on_committed(struct store_wait *wait)
     } else if (job->rows.compacted <= 0) {
         start_hashing(job);
     } else {
-        /* What is superseded up to the revision of a finished removal is gone. */
-        int64_t from = backend_removed_revision(job->store->backend) + 1;
+        int64_t from = backend_superseding_from(job->store->backend);
         scan(job, from, job->request->hash_revision, hashrows_collect, on_collected);
     }
 }

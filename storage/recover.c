@@ -41,8 +41,8 @@ struct slot {
 
 struct recover {
     struct worker *worker;
-    backend_rows_cb sink;
-    void *sink_ctx;
+    struct recover_sink sink;
+    const struct meta *meta;
     struct env *env;
     bool check_values;
     unsigned next;         /* the slot whose turn it is */
@@ -160,10 +160,13 @@ static enum err take_chunk(struct recover *recover, struct slot *slot)
         return ERR_CORRUPT;
     }
     recover->last = slot->rows[slot->count - 1].rev;
-    recover->tally.count += slot->tally.count;
-    recover->tally.bytes += slot->tally.bytes;
-    set_hash_add(&recover->tally.hash, slot->tally.hash);
-    return recover->sink(recover->sink_ctx, slot->rows, slot->count);
+    tally_merge(&recover->tally, &slot->tally);
+    for (size_t i = 0; i < slot->count; i++) {
+        if (!compaction_load(recover->sink.garbage, recover->meta, &slot->rows[i])) {
+            return ERR_NOMEM;
+        }
+    }
+    return recover->sink.rows(recover->sink.ctx, slot->rows, slot->count);
 }
 
 static void chunk_done(struct job *job)
@@ -264,16 +267,16 @@ static enum err compare(struct conn *conn, const struct meta *meta, const struct
 }
 
 enum err recover_rows(const struct backend_config *config, struct conn *conn,
-                      const struct meta *meta, bool check_values, backend_rows_cb sink,
-                      void *sink_ctx, struct why *why)
+                      const struct meta *meta, bool check_values, const struct recover_sink *sink,
+                      struct why *why)
 {
     TRY(tables_verify(conn, &meta->tables, why));
     CLEANUP(recover_freep) struct recover *recover = calloc(1, sizeof *recover);
     if (recover == NULL) {
         return ERR_NOMEM;
     }
-    recover->sink = sink;
-    recover->sink_ctx = sink_ctx;
+    recover->sink = *sink;
+    recover->meta = meta;
     recover->env = config->env;
     recover->check_values = check_values;
     recover->why = why;

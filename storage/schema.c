@@ -57,6 +57,13 @@ void tally_remove(struct tally *tally, uint64_t bytes, struct set_hash element)
     set_hash_remove(&tally->hash, element);
 }
 
+void tally_merge(struct tally *tally, const struct tally *other)
+{
+    tally->count += other->count;
+    tally->bytes += other->bytes;
+    set_hash_add(&tally->hash, other->hash);
+}
+
 bool tally_equal(const struct tally *a, const struct tally *b)
 {
     return a->count == b->count && a->bytes == b->bytes && set_hash_equal(a->hash, b->hash);
@@ -108,7 +115,7 @@ static void values_of(const struct meta *m, struct meta_values *v)
                                   0,
                                   m->removed_revision,
                                   m->walk_revision,
-                                  (int64_t)m->walk_at,
+                                  0, /* walk_at: for what it was is not kept any more */
                                   (int64_t)m->rows.count,
                                   (int64_t)m->rows.bytes,
                                   0,
@@ -134,7 +141,6 @@ static void meta_of(const struct meta_values *v, struct meta *m)
                   .hash = get_hash(v->hashes[6])},
         .removed_revision = n[7],
         .walk_revision = n[8],
-        .walk_at = (revision_t)n[9],
         .rows = {.count = (uint64_t)n[10],
                  .bytes = (uint64_t)n[11],
                  .hash = get_hash(v->hashes[12])},

@@ -28,15 +28,15 @@ struct tally {
 };
 void tally_add(struct tally *tally, uint64_t bytes, struct set_hash element);
 void tally_remove(struct tally *tally, uint64_t bytes, struct set_hash element);
+void tally_merge(struct tally *tally, const struct tally *other);
 bool tally_equal(const struct tally *a, const struct tally *b);
 
 /* The row of table meta; written in each transaction. */
 struct meta {
     struct store_identity identity;
     struct backend_state state;
-    int64_t removed_revision; /* compactions up to here are gone from the log table; -1: none */
-    int64_t walk_revision;    /* the compaction whose removal is under way; -1: none ... */
-    revision_t walk_at;       /* ... which is done with what the rows up to here name */
+    int64_t removed_revision; /* compactions up to here are done with in the log table; -1: none */
+    int64_t walk_revision;    /* the compaction whose removal is under way; -1: none */
     struct tally rows;
     struct tally tables; /* of the small tables together */
     bool clean;          /* backend_close wrote it, after everything else */

@@ -43,8 +43,8 @@ static enum err check_identity(struct takeover *t, struct conn *conn, struct why
     return OK;
 }
 
-static enum err load_rows(struct rows *rows, struct keyload *load, struct tally *tally,
-                          struct why *why)
+static enum err load_rows(struct takeover *t, struct rows *rows, struct keyload *load,
+                          struct tally *tally, struct why *why)
 {
     for (;;) {
         bool more;
@@ -55,6 +55,9 @@ static enum err load_rows(struct rows *rows, struct keyload *load, struct tally 
         }
         tally_add(tally, drain_row_bytes(row.header_len, row.value_len),
                   drain_row_element(row.rev, row.header.checksum));
+        if (!compaction_load(&t->garbage, &t->meta, &row)) {
+            return ERR_NOMEM;
+        }
         TRY(keyload_add(load, row.rev, &row.header, why));
     }
 }
@@ -66,7 +69,10 @@ static enum err check_rows(struct takeover *t, struct conn *conn, struct keyload
     struct tally tally = {0};
     struct rows rows;
     TRY(rows_begin(&rows, conn, 1, INT64_MAX, true, why));
-    enum err err = load_rows(&rows, load, &tally, why);
+    garbage_fini(&t->garbage);
+    garbage_init(&t->garbage);
+    enum err err = load_rows(t, &rows, load, &tally, why);
+    garbage_loaded(&t->garbage);
     revision_t last = rows.last;
     rows_end(&rows);
     TRY(err);
@@ -137,6 +143,7 @@ static void end_request(struct takeover *t, enum err err)
     if (err != OK) {
         forget_index(request);
     }
+    garbage_fini(&t->garbage);
     conn_close(TAKE(t->source));
     copier_end(&backend->copier, err);
 }
@@ -180,6 +187,7 @@ static void put_in_place(struct takeover *t)
     drain->meta = t->meta;
     takeplace_rename(&backend->config, drain, path_of(t), &t->old);
     backend_writing_drop(backend);
+    compaction_replace(&backend->compaction, &t->garbage);
     backend->latest = drain->report;
     t->request->state = t->meta.state;
     t->request->switched(t->request);

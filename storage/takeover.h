@@ -2,6 +2,7 @@
 #ifndef STORAGE_TAKEOVER_H
 #define STORAGE_TAKEOVER_H
 
+#include "storage/garbage.h"
 #include "storage/drain.h"
 
 /* Another member's database in the place of this one, beside the traffic.
@@ -23,8 +24,9 @@ struct takeover {
     struct backend_takeover *request; /* NULL: idle */
     enum { TAKEOVER_CHECK, TAKEOVER_WAITING, TAKEOVER_QUIET } state;
     bool abandoned;
-    struct meta meta;    /* of the new file */
-    struct conn *source; /* for checkpoint_pin */
+    struct meta meta;       /* of the new file */
+    struct garbage garbage; /* likewise */
+    struct conn *source;    /* for checkpoint_pin */
     struct meta written_back;
     unsigned attempts;
     struct job job;

@@ -272,6 +272,19 @@ static bool is_garbage(const struct batches *b, size_t i, int64_t at)
            (record->tombstone && record_mod_revision(record) < at);
 }
 
+static int compare_rev(const void *rev, const void *row)
+{
+    revision_t left = *(const revision_t *)rev;
+    revision_t right = ((const struct backend_row *)row)->rev;
+    return (left > right) - (left < right);
+}
+
+static bool is_there(const struct row_log *log, revision_t rev)
+{
+    return log->count > 0 &&
+           bsearch(&rev, log->rows, log->count, sizeof log->rows[0], compare_rev) != NULL;
+}
+
 const char *batches_compare(const struct batches *b, size_t n, const struct row_log *log,
                             int64_t removed_revision)
 {
@@ -289,6 +302,9 @@ const char *batches_compare(const struct batches *b, size_t n, const struct row_
         }
         if (!there && !is_garbage(b, i, compacted)) {
             return "a row is missing";
+        }
+        if (!there && is_there(log, want->prev_rev)) {
+            return "a row went before the one that it supersedes";
         }
         if (there) {
             const char *wrong = compare_row(want, &log->rows[at]);

@@ -46,7 +46,7 @@ enum err row_log_add(void *ctx, const struct backend_row *rows, size_t count);
 void row_log_fini(struct row_log *log);
 
 /* Does LOG hold what the first N batches leave, removals of their compactions done not at all,
- * partly or, with REMOVED, wholly up to removed_revision? NULL, or what is wrong (static text).
+ * partly or, up to REMOVED_REVISION (-1: none), wholly? NULL, or what is wrong (static text).
  * Values are compared where the rows have them. */
 const char *batches_compare(const struct batches *batches, size_t n, const struct row_log *log,
                             int64_t removed_revision);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "storage/backend_private.h"
 #include "tests/lib/database.h"
 #include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
@@ -237,6 +238,7 @@ END_TEST
 START_TEST(a_crash_between_slices_goes_on_there)
 {
     fixture.db.config.checkpoint_frames = 64;
+    fixture.db.config.remove_one_in = _i == 0 ? UINT32_MAX : 0;
     reopen();
     write_many();
     env_fake_turn(fixture.db.fake);
@@ -248,6 +250,7 @@ START_TEST(a_crash_between_slices_goes_on_there)
     for (uint64_t op = first; op <= last; op += step) {
         struct database after;
         database_init(&after, fs_fault_crash(fixture.db.disk, op, op % 7 == 0 ? 1 : op));
+        after.config.remove_one_in = fixture.db.config.remove_one_in;
         enum err err = database_open(&after);
         ck_assert_msg(err == OK, "operation %llu: %s", (unsigned long long)op, after.why.text);
         check_many(&after);
@@ -332,6 +335,188 @@ START_TEST(rows_go_in_the_order_of_the_table)
 }
 END_TEST
 
+/* ---- What waits for the rest of its pages ---- */
+
+/* Rows of about a kilobyte, 16 to a stretch: revision i is key i's, or that of the key that
+ * PREV_OF names, 0 for none. */
+#define WIDE_ROWS 64
+
+static void write_wide(const int64_t *prev_of, size_t first, size_t count, const char *tombstones)
+{
+    static char value[1000];
+    static struct record *records[WIDE_ROWS];
+    for (size_t i = 0; i < count; i++) {
+        size_t n = first + i;
+        bool tombstone = tombstones != NULL && tombstones[n] == 'x';
+        size_t origin = n;
+        int64_t version = 1;
+        while (prev_of[origin] != 0) {
+            origin = (size_t)prev_of[origin];
+            version++;
+        }
+        char key[24];
+        (void)snprintf(key, sizeof key, "%zu", origin);
+        records[i] = record_new(bytes_of_str(key), bytes_of(value, tombstone ? 0 : sizeof value));
+        ck_assert_ptr_nonnull(records[i]);
+        records[i]->rev = revision_pack((int64_t)n, 0);
+        records[i]->prev_rev = prev_of[n] == 0 ? 0 : revision_pack(prev_of[n], 0);
+        records[i]->tombstone = tombstone;
+        records[i]->create_revision = tombstone ? 0 : (int64_t)origin;
+        records[i]->version = tombstone ? 0 : version;
+    }
+    fixture.batch = (struct backend_batch){
+        .records = records,
+        .record_count = count,
+        .state = {.applied_index = ++fixture.index,
+                  .applied_term = 1,
+                  .revision = 100,
+                  .compacted_revision = fixture.batch.state.compacted_revision},
+    };
+    backend_write(fixture.db.backend, &fixture.batch, on_written);
+    env_fake_run(fixture.db.fake);
+    for (size_t i = 0; i < count; i++) {
+        record_unref(records[i]);
+    }
+}
+
+static void lazily(void)
+{
+    fixture.db.config.remove_one_in = 0;
+    reopen();
+    fixture.batch.state.compacted_revision = -1;
+}
+
+static uint64_t superseded(void)
+{
+    return fixture.db.backend->latest.superseded_rows;
+}
+
+START_TEST(few_of_many_stay)
+{
+    lazily();
+    static const int64_t prev_of[WIDE_ROWS] = {[33] = 1, [34] = 2, [35] = 3, [36] = 4};
+    write_wide(prev_of, 1, 36, NULL);
+    compact(36);
+    ck_assert_int_eq(fixture.db.compacted, 36);
+    ck_assert_uint_eq(fixture.db.backend->latest.row_count, 36);
+    ck_assert_uint_eq(superseded(), 4);
+    ck_assert_int_eq(backend_superseding_from(fixture.db.backend), 33);
+    reopen(); /* knows it again */
+    ck_assert_uint_eq(superseded(), 4);
+    ck_assert_int_eq(backend_superseding_from(fixture.db.backend), 33);
+    static const int64_t more[WIDE_ROWS] = {[37] = 5, [38] = 6};
+    write_wide(more, 37, 2, NULL);
+    compact(38);
+    ck_assert_str_eq(left(), "7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 "
+                             "30 31 32 33 34 35 36 37 38");
+    ck_assert_uint_eq(superseded(), 0);
+    ck_assert_int_eq(backend_superseding_from(fixture.db.backend), 39);
+}
+END_TEST
+
+/* What goes takes along what it supersedes, however few those are where they lie. */
+START_TEST(what_is_superseded_first_goes_first)
+{
+    lazily();
+    static const int64_t prev_of[WIDE_ROWS] = {
+        [33] = 1, [34] = 33, [35] = 34, [36] = 35, [37] = 36, [38] = 37, [39] = 38};
+    write_wide(prev_of, 1, 48, NULL);
+    compact(34);
+    ck_assert_uint_eq(superseded(), 2);
+    compact(39);
+    ck_assert_uint_eq(superseded(), 0);
+    ck_assert_str_eq(left(), "2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 "
+                             "27 28 29 30 31 32 39 40 41 42 43 44 45 46 47 48");
+}
+END_TEST
+
+/* Else the key would come to life again. */
+START_TEST(a_tombstone_goes_last)
+{
+    lazily();
+    static const int64_t prev_of[WIDE_ROWS] = {[33] = 1, [34] = 33};
+    static const char tombstones[WIDE_ROWS + 1] = "..................................x";
+    write_wide(prev_of, 1, 49, tombstones);
+    compact(40);
+    ck_assert_uint_eq(superseded(), 3);
+    reopen();
+    ck_assert_uint_eq(superseded(), 3);
+    static const int64_t more[WIDE_ROWS] = {[50] = 36, [51] = 37, [52] = 38, [53] = 39};
+    write_wide(more, 50, 4, NULL);
+    compact(53);
+    ck_assert_uint_eq(superseded(), 0);
+    ck_assert_str_eq(left(), "2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 "
+                             "27 28 29 30 31 32 35 40 41 42 43 44 45 46 47 48 49 50 51 52 53");
+}
+END_TEST
+
+static void on_defragmented(struct backend_copy *copy)
+{
+    ck_assert_msg(copy->status == OK, "%s", copy->why.text);
+}
+
+START_TEST(a_defragmentation_leaves_it_out)
+{
+    lazily();
+    static const int64_t prev_of[WIDE_ROWS] = {[33] = 1, [34] = 2, [35] = 34};
+    write_wide(prev_of, 1, 36, NULL);
+    compact(36);
+    ck_assert_uint_eq(superseded(), 3);
+    struct backend_copy request = {0};
+    backend_defragment(fixture.db.backend, &request, on_defragmented);
+    static const int64_t more[WIDE_ROWS] = {[37] = 3};
+    write_wide(more, 37, 1, NULL);
+    ck_assert_uint_eq(superseded(), 0);
+    static const char rows[] = "3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 "
+                               "27 28 29 30 31 32 33 35 36 37";
+    ck_assert_str_eq(left(), rows);
+    reopen();
+    ck_assert_str_eq(left(), rows);
+    compact(37);
+    ck_assert_uint_eq(superseded(), 1);
+}
+END_TEST
+
+/* Random batches, stops, defragmentations: only what is superseded goes, and always that before
+ * what supersedes it. */
+START_TEST(at_random)
+{
+    lazily();
+    fixture.batches = batches_new(&(struct batches_config){.seed = 100 + (uint64_t)_i,
+                                                           .count = 600,
+                                                           .records_max = 8,
+                                                           .keys = 10 + 15 * (unsigned)_i,
+                                                           .value_max = 3000,
+                                                           .compact_one_in = 20});
+    struct backend_copy request = {0};
+    bool waited = false;
+    bool went = false;
+    for (size_t i = 0; i < 600; i++) {
+        batches_write(fixture.batches, i, fixture.db.backend);
+        if (i % 7 == 0) {
+            env_fake_turn(fixture.db.fake);
+        } else if (i % 50 == 3) {
+            env_fake_run(fixture.db.fake);
+            waited |= superseded() > 0;
+        }
+        if (i % 190 == 150) {
+            backend_defragment(fixture.db.backend, &request, on_defragmented);
+            env_fake_run(fixture.db.fake);
+        }
+        if (i % 60 == 59) {
+            env_fake_run(fixture.db.fake);
+            uint64_t before = superseded();
+            reopen();
+            check_many(&fixture.db);
+            ck_assert_uint_eq(superseded(), before);
+            went |= fixture.db.rows.count < fixture.batches->record_count / 2;
+        }
+    }
+    ck_assert(waited || _i == 0);
+    ck_assert(went);
+}
+END_TEST
+
 static Suite *compaction_suite(void)
 {
     Suite *suite = suite_create("compaction");
@@ -347,9 +532,18 @@ static Suite *compaction_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, writes_go_between_slices);
-    tcase_add_test(tc, a_crash_between_slices_goes_on_there);
+    tcase_add_loop_test(tc, a_crash_between_slices_goes_on_there, 0, 2);
     tcase_add_test(tc, a_full_disk_delays_it);
     tcase_add_test(tc, rows_go_in_the_order_of_the_table);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("waiting");
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, few_of_many_stay);
+    tcase_add_test(tc, what_is_superseded_first_goes_first);
+    tcase_add_test(tc, a_tombstone_goes_last);
+    tcase_add_test(tc, a_defragmentation_leaves_it_out);
+    tcase_add_loop_test(tc, at_random, 0, 3);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -805,6 +805,7 @@ START_TEST(metrics_tell_what_was_done)
         "\netcd_debugging_mvcc_compact_revision 3\n",
         "\netcd_mvcc_db_total_size_in_bytes ",
         "\netcd_mvcc_db_total_size_in_use_in_bytes ",
+        "\ntrivet_mvcc_db_superseded_rows 0\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         ck_assert_msg(strstr((const char *)text.data, lines[i]) != NULL, "no%s in %s", lines[i],
