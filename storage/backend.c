@@ -432,7 +432,7 @@ enum err backend_open(const struct backend_config *config, backend_rows_cb rows,
     TRY(open_database(&backend->config, &conn, &meta, why));
     uint64_t start_ns = env_now_ns(config->env);
     CLEANUP(garbage_fini) struct garbage garbage;
-    garbage_init(&garbage);
+    compaction_load_begin(&garbage, &meta);
     struct recover_sink sink = {.rows = rows, .ctx = rows_ctx, .garbage = &garbage};
     TRY(recover_rows(&backend->config, conn, &meta, !meta.clean, &sink, why));
     LOG_INFO(config->log, "opened database", LOG_STR("path", config->path),

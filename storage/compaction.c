@@ -89,11 +89,20 @@ static bool judge(struct garbage *garbage, const struct backend_row *row, int64_
            (main >= revision || !row->header.tombstone || garbage_add(garbage, row->rev, row->rev));
 }
 
+static int64_t walked_to(const struct meta *meta)
+{
+    return meta->walk_revision >= 0 ? meta->walk_revision : meta->removed_revision;
+}
+
+void compaction_load_begin(struct garbage *garbage, const struct meta *meta)
+{
+    garbage_init(garbage, walked_to(meta) >= 0);
+}
+
 bool compaction_load(struct garbage *garbage, const struct meta *meta,
                      const struct backend_row *row)
 {
-    return judge(garbage, row, -1,
-                 meta->walk_revision >= 0 ? meta->walk_revision : meta->removed_revision);
+    return judge(garbage, row, -1, walked_to(meta));
 }
 
 /* Look at some more rows, until the walk ends. */

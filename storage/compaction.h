@@ -105,8 +105,9 @@ void compaction_stop(struct compaction *c);
 void compaction_resume(struct compaction *c);
 bool compaction_is_running(const struct compaction *c);
 
-/* The next row of a database that is read as a whole, with its state: GARBAGE, which is loading,
- * learns what earlier walks have found and left. False: no memory. Thread: whoever has GARBAGE. */
+/* A database in state META is read as a whole: GARBAGE learns what earlier walks have found and
+ * left, from each row in the order of the table. False: no memory. Thread: whoever has GARBAGE. */
+void compaction_load_begin(struct garbage *garbage, const struct meta *meta);
 MUST_CHECK bool compaction_load(struct garbage *garbage, const struct meta *meta,
                                 const struct backend_row *row);
 /* While stopped: another database is the drain's now, and GARBAGE what was found in it. */

@@ -12,9 +12,9 @@
 #define STALE_MIN     4u
 #define PRESENT_MIN   4096u
 
-void garbage_init(struct garbage *garbage)
+void garbage_init(struct garbage *garbage, bool loading)
 {
-    *garbage = (struct garbage){.loading = true};
+    *garbage = (struct garbage){.loading = loading};
 }
 
 void garbage_loaded(struct garbage *garbage)
@@ -50,17 +50,34 @@ static struct stretch *stretch_of(const struct garbage *garbage, revision_t rev)
     return low == 0 ? NULL : &garbage->stretches[low - 1];
 }
 
-static int compare_revisions(const void *a, const void *b)
-{
-    revision_t left = *(const revision_t *)a;
-    revision_t right = *(const revision_t *)b;
-    return (left > right) - (left < right);
-}
-
+/* Revisions are dense where little was removed: so every other step guesses the place from the
+ * distance to both ends. */
 static bool is_present(const struct garbage *garbage, revision_t rev)
 {
-    return bsearch(&rev, garbage->present, garbage->present_count, sizeof rev, compare_revisions) !=
-           NULL;
+    const revision_t *present = garbage->present;
+    size_t low = 0; /* those before are below REV */
+    size_t high = garbage->present_count;
+    for (bool guess = true; low < high; guess = !guess) {
+        revision_t least = present[low];
+        revision_t most = present[high - 1];
+        if (rev <= least || rev >= most) {
+            return rev == least || rev == most;
+        }
+        size_t mid = low + (high - low) / 2;
+        if (guess) {
+            double part = (double)(rev - least) / (double)(most - least);
+            mid = low + (size_t)(part * (double)(high - 1 - low));
+        }
+        if (present[mid] == rev) {
+            return true;
+        }
+        if (present[mid] < rev) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return false;
 }
 
 static bool remember_present(struct garbage *garbage, revision_t rev)

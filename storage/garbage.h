@@ -17,7 +17,7 @@
  * A row of a page's size is a stretch of its own, and goes at once. What stays is told by the rows
  * that supersede it: nobody needs to remember it over a restart.
  *
- * All zero is an empty one. Thread: one at a time. */
+ * Thread: one at a time. */
 struct stretch {
     revision_t first;      /* its first row; it ends before that of the next one */
     revision_t superseder; /* no row before this one supersedes one of STALE */
@@ -35,15 +35,16 @@ struct garbage {
     uint64_t rows;   /* that are superseded */
     revision_t seen; /* the newest row that was */
 
-    /* Until garbage_loaded: all rows that were seen, for whom they supersede may be gone. */
+    /* While loading all rows that were seen, for whom they supersede may be gone. */
     bool loading;
     revision_t *present;
     size_t present_count;
     size_t present_cap;
 };
 
-/* One that begins by loading: rows are seen, and name others, in the order of the table. */
-void garbage_init(struct garbage *garbage);
+/* LOADING: until garbage_loaded rows may name others that are gone. All zero is one that is empty
+ * and not loading. */
+void garbage_init(struct garbage *garbage, bool loading);
 void garbage_loaded(struct garbage *garbage);
 void garbage_fini(struct garbage *garbage);
 

@@ -8,7 +8,7 @@
 struct recover_sink {
     backend_rows_cb rows;
     void *ctx;
-    struct garbage *garbage; /* loading */
+    struct garbage *garbage; /* as of compaction_load */
 };
 
 /* What a start reads and trusts nothing of: every row's header is checked, and that together they

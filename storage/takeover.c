@@ -70,7 +70,7 @@ static enum err check_rows(struct takeover *t, struct conn *conn, struct keyload
     struct rows rows;
     TRY(rows_begin(&rows, conn, 1, INT64_MAX, true, why));
     garbage_fini(&t->garbage);
-    garbage_init(&t->garbage);
+    compaction_load_begin(&t->garbage, &t->meta);
     enum err err = load_rows(t, &rows, load, &tally, why);
     garbage_loaded(&t->garbage);
     revision_t last = rows.last;

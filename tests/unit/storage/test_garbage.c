@@ -7,7 +7,7 @@ static struct garbage g;
 
 static void setup(void)
 {
-    garbage_init(&g);
+    garbage_init(&g, true);
 }
 
 static void teardown(void)
