@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <stddef.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +21,15 @@ static inline void child_silence(void)
     if (null >= 0) {
         dup2(null, STDERR_FILENO);
     }
+}
+
+/* SIGPROF ends it after so many seconds of a processor from now on: of that, and not of a clock,
+ * for the machine may be busy, or the process be stopped for a while. */
+static inline void child_limit_processor(unsigned seconds)
+{
+    struct itimerval limit = {.it_value.tv_sec = seconds};
+    signal(SIGPROF, SIG_DFL);
+    (void)setitimer(ITIMER_PROF, &limit, NULL);
 }
 
 /* SIZE bytes of what one writes. False: it ended before it had written them. */

@@ -28,10 +28,9 @@ static _Noreturn void run_batch(const struct sim_options *options, uint64_t coun
     if (quiet) {
         child_silence();
     }
-    signal(SIGALRM, SIG_DFL);
     struct sim_options one = *options;
     for (uint64_t i = 0; i < count; i++, one.seed++) {
-        alarm(SEED_SECONDS_MAX);
+        child_limit_processor(SEED_SECONDS_MAX);
         struct sim_stats stats;
         sim_run(&one, &stats);
         if (write(fd, &stats, sizeof stats) != (ssize_t)sizeof stats) {

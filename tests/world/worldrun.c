@@ -58,8 +58,7 @@ static _Noreturn void run_seed(const struct world_options *options, int fd, bool
         child_silence();
     }
     result_fd = fd;
-    signal(SIGALRM, SIG_DFL);
-    alarm(SEED_SECONDS_MAX);
+    child_limit_processor(SEED_SECONDS_MAX);
     static struct worldrun_outcome outcome;
     outcome.is_good = true;
     world_run(options, &outcome.stats);
@@ -95,7 +94,7 @@ static void finish(struct running_seed *running, int status, struct worldrun_out
     if (!told) {
         *ret = (struct worldrun_outcome){0};
         int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-        snprintf(ret->checker, sizeof ret->checker, "%s", sig == SIGALRM ? "time" : "crash");
+        snprintf(ret->checker, sizeof ret->checker, "%s", sig == SIGPROF ? "time" : "crash");
         snprintf(ret->message, sizeof ret->message, "signal %d (%s), exit status %d", sig,
                  strsignal(sig), WIFEXITED(status) ? WEXITSTATUS(status) : -1);
         ret->stats = (struct world_stats){0};
