@@ -63,6 +63,13 @@ static void finish(struct range_job *job)
     request->cb(request);
 }
 
+static void end_with(struct range_job *job, enum err status)
+{
+    if (job->status == OK) {
+        job->status = status;
+    }
+}
+
 /* End with job->status, which says why; records that came back go. */
 static void give_up(struct range_job *job)
 {
@@ -93,7 +100,8 @@ static void on_fetched(struct backend_fetch *fetch)
     struct range_job *job = CONTAINER_OF(fetch, struct range_job, fetch);
     job->fetching = false;
     job->fetched = true;
-    if (job->status == ERR_STOPPED) {
+    if (job->store->closing) { /* no turn comes any more, not even for who was cancelled before */
+        end_with(job, ERR_STOPPED);
         give_up(job);
     } else {
         go_on(job);
@@ -205,13 +213,6 @@ static void on_timer(struct env_timer *timer)
 }
 
 /* ---- the door ---- */
-
-static void end_with(struct range_job *job, enum err status)
-{
-    if (job->status == OK) {
-        job->status = status;
-    }
-}
 
 /* The store closes. A fetch that is out comes back, and ends the job, before the backend has
  * closed. */

@@ -23,7 +23,7 @@ struct hold {
     int64_t first; /* known to have it, from here ... */
     int64_t last;  /* ... to here, at least */
     int64_t end;   /* its key was deleted at this revision, or INT64_MAX */
-    uint32_t op;   /* the acquisition */
+    uint32_t op;   /* the acquisition, or who first told of it */
     uint32_t last_op;
 };
 
@@ -31,7 +31,8 @@ struct locking {
     const struct revlog *log;
     struct hold *holds;
     uint32_t count;
-    struct numtable of_key; /* ownership key -> its hold */
+    struct numtable of_key;  /* ownership key -> the hold that was acquired with it */
+    struct numtable of_life; /* key and the revision that made it -> its hold */
 };
 
 static void finding(const struct locking *l, const char *rule, const struct hold *hold,
@@ -58,13 +59,16 @@ static int64_t end_of(const struct revlog *log, const struct hold *hold)
     return INT64_MAX;
 }
 
-static bool add_hold(struct locking *l, uint32_t op)
+static uint64_t life_of(const struct history_item *item)
+{
+    return numtable_pair(item->key, (uint32_t)item->create_revision);
+}
+
+/* What OP's answer tells, which has a key and the revision that made it. */
+static bool new_hold(struct locking *l, uint32_t op)
 {
     const struct history_event *e = l->log->ops->ops[op].answer;
     const struct history_item *item = &e->items[0];
-    if (item->key == HISTORY_NONE || item->create_revision == 0) {
-        return true; /* it did not tell */
-    }
     struct hold *hold = &l->holds[l->count];
     *hold = (struct hold){.lock = item->value,
                           .key = item->key,
@@ -74,19 +78,40 @@ static bool add_hold(struct locking *l, uint32_t op)
                           .op = op,
                           .last_op = op};
     hold->end = end_of(l->log, hold);
-    if (numtable_get(&l->of_key, item->key) != NUMTABLE_NONE) {
-        finding(l, "key twice", hold, NO_POSITION, "another acquisition was told the same key:");
-    }
-    return numtable_set(&l->of_key, item->key, l->count++);
+    return numtable_set(&l->of_life, life_of(item), l->count++);
 }
 
-/* A fenced transaction is one more revision at which its key was the holder's; or was not. */
-static void add_fenced(struct locking *l, uint32_t number)
+static bool add_hold(struct locking *l, uint32_t op)
+{
+    const struct history_item *item = &l->log->ops->ops[op].answer->items[0];
+    if (item->key == HISTORY_NONE || item->create_revision == 0) {
+        return true; /* it did not tell */
+    }
+    if (!new_hold(l, op)) {
+        return false;
+    }
+    if (numtable_get(&l->of_key, item->key) != NUMTABLE_NONE) {
+        finding(l, "key twice", &l->holds[l->count - 1], NO_POSITION,
+                "another acquisition was told the same key:");
+    }
+    return numtable_set(&l->of_key, item->key, l->count - 1);
+}
+
+/* A fenced transaction is one more revision at which its key was the holder's; or was not. Who
+ * leads may be one that nobody knew to have acquired it: with a key that was put after its client
+ * went away, which may be the same as that client's before. */
+static bool add_fenced(struct locking *l, uint32_t number)
 {
     const struct operation *op = &l->log->ops->ops[number];
-    uint32_t i = numtable_get(&l->of_key, operation_told(op)->items[0].key);
-    if (i == NUMTABLE_NONE || op->outcome == HISTORY_INFO || op->answer->revision == 0) {
-        return;
+    const struct history_item *told = &operation_told(op)->items[0];
+    bool tells_life = told->key != HISTORY_NONE && told->create_revision != 0;
+    uint32_t i =
+        tells_life ? numtable_get(&l->of_life, life_of(told)) : numtable_get(&l->of_key, told->key);
+    if (op->outcome == HISTORY_INFO || op->answer->revision == 0) {
+        return true;
+    }
+    if (i == NUMTABLE_NONE) {
+        return !tells_life || op->outcome != HISTORY_OK || new_hold(l, number);
     }
     struct hold *hold = &l->holds[i];
     int64_t revision = op->answer->revision;
@@ -97,6 +122,7 @@ static void add_fenced(struct locking *l, uint32_t number)
     if (op->outcome == HISTORY_OK && revision < hold->first) {
         hold->first = revision;
     }
+    return true;
 }
 
 /* When all of a hold is known. */
@@ -273,7 +299,9 @@ static enum err check_holds(struct locking *l)
     uint64_t fenced = 0;
     for (uint32_t i = 0; i < ops->count; i++) {
         if (ops->ops[i].asked->f == HISTORY_FENCED) {
-            add_fenced(l, i);
+            if (!add_fenced(l, i)) {
+                return ERR_NOMEM;
+            }
             fenced++;
         }
     }
@@ -295,5 +323,6 @@ enum err check_lock(const struct revlog *log)
     enum err err = l.holds == NULL ? ERR_NOMEM : check_holds(&l);
     free(l.holds);
     numtable_fini(&l.of_key);
+    numtable_fini(&l.of_life);
     return err;
 }

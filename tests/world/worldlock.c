@@ -484,7 +484,7 @@ void worldlock_give_up(struct world *world)
 {
     QUEUE_FOREACH (link, &world->clients->contenders) {
         struct lock_client *client = QUEUE_ELEM(link, struct lock_client, link);
-        if (client->attempt != NULL) {
+        if (client->ask.begin == begin_acquire) { /* what is on its way to the member, too */
             ask_cancel(&client->ask, 0);
         }
     }

@@ -505,6 +505,25 @@ START_TEST(a_range_may_be_cancelled_at_any_moment)
 }
 END_TEST
 
+START_TEST(closing_ends_what_was_cancelled_while_records_are_read)
+{
+    put_many(1);
+    env_fake_run(f.fake);
+    reopen(); /* nothing is in memory now */
+    env_fake_hold_jobs(f.fake, true);
+    readings[0] = (struct reading){.request = {.query = query_many()}};
+    store_range_start(f.store, &readings[0].request, on_range);
+    env_fake_run(f.fake);
+    ck_assert_uint_gt(env_fake_job_count(f.fake), 0);
+    store_range_cancel(&readings[0].request);
+    ck_assert(!readings[0].done);
+    reopen();
+    ck_assert(readings[0].done);
+    ck_assert_int_eq(readings[0].status, ERR_CANCELLED);
+    env_fake_hold_jobs(f.fake, false);
+}
+END_TEST
+
 START_TEST(closing_ends_what_goes_on)
 {
     f.config.ring_bytes = 100000;
@@ -846,6 +865,7 @@ static Suite *store_suite(void)
     tcase_add_loop_test(tc, a_range_in_slices_is_of_the_moment_when_it_began, 0, 2);
     tcase_add_loop_test(tc, a_range_may_be_cancelled_at_any_moment, 0, (int)moments);
     tcase_add_loop_test(tc, closing_ends_what_goes_on, 0, (int)moments / 2);
+    tcase_add_test(tc, closing_ends_what_was_cancelled_while_records_are_read);
     tcase_add_test(tc, waits_are_called_when_their_time_has_come);
     tcase_add_test(tc, what_is_pending_is_bounded_by_what_is_kept_afterwards);
     suite_add_tcase(suite, tc);

@@ -95,6 +95,16 @@ static const struct {
      {.seed = 2757, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 20000}},
     {"a lease runs out while members say what they have in the end",
      {.seed = 408, .fault_mask = WORLD_FAULT_ALL, .faults_ms = 20000, .recovery_ms = 20000}},
+    {"a range is given up while its records are read, and its member stops",
+     {.seed = 1796038791643,
+      .fault_mask = WORLD_FAULT_ALL,
+      .faults_ms = 20000,
+      .recovery_ms = 20000}},
+    {"who asks for a lock is on his way to the member when all give up",
+     {.seed = 1796038791683,
+      .fault_mask = WORLD_FAULT_ALL,
+      .faults_ms = 20000,
+      .recovery_ms = 20000}},
 };
 
 START_TEST(what_was_found_stays_mended)
