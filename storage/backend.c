@@ -137,9 +137,28 @@ int64_t backend_removed_revision(const struct backend *backend)
     return backend->latest.removed_revision;
 }
 
-int64_t backend_superseding_from(const struct backend *backend)
+/* Thread: storage. */
+static void leftover_work(struct job *job)
 {
-    return backend->latest.superseding_from;
+    struct backend_leftover *leftover = CONTAINER_OF(job, struct backend_leftover, job);
+    struct backend *backend = leftover->backend;
+    leftover->removed_revision = backend->drain.meta.removed_revision;
+    leftover->status = compaction_leftover(&backend->compaction, &leftover->revs, &leftover->count);
+}
+
+static void leftover_done(struct job *job)
+{
+    struct backend_leftover *leftover = CONTAINER_OF(job, struct backend_leftover, job);
+    leftover->cb(leftover);
+}
+
+void backend_leftover(struct backend *backend, struct backend_leftover *leftover,
+                      void (*cb)(struct backend_leftover *leftover))
+{
+    ASSERT(!backend->closing);
+    *leftover = (struct backend_leftover){.backend = backend, .cb = cb};
+    leftover->job = (struct job){.work = leftover_work, .done = leftover_done};
+    worker_submit(backend->storage, &leftover->job);
 }
 
 const char *backend_path(const struct backend *backend)
@@ -410,7 +429,7 @@ static enum err start_threads(struct backend *backend, struct conn **conn, const
     struct compaction_config compaction = {
         .storage = backend->storage,
         .drain = &backend->drain,
-        .remove_one_in = config->remove_one_in,
+        .remove_permille = config->remove_permille,
         .on_report = backend_on_slice,
         .ctx = backend,
     };

@@ -62,9 +62,9 @@ struct backend_config {
     unsigned reader_threads;    /* 0: 2 */
     unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000 */
     unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 1024 */
-    /* What compactions have superseded is removed where it is one row in so many or more of some
-     * pages (garbage.h); UINT32_MAX: always. 0: 3 */
-    uint32_t remove_one_in;
+    /* What compactions have superseded is removed where it is so much of some pages (garbage.h); 1:
+     * always. 0: 667 */
+    uint32_t remove_permille;
     /* Each may be NULL. */
     void (*on_durable)(void *ctx, uint64_t durable_index); /* it has grown */
     void (*on_full)(void *ctx, bool full);                 /* the disk is full; no longer full */
@@ -109,7 +109,6 @@ struct drain_report {
     uint64_t row_bytes;
     struct set_hash tables_hash;
     uint64_t superseded_rows; /* by compactions, and still there */
-    int64_t superseding_from; /* rows of earlier main revisions supersede none that is there */
     uint64_t write_ns;        /* that the transaction took; 0: none was made for this job */
 };
 
@@ -227,11 +226,23 @@ struct backend_pin {
 void backend_pin(struct backend *backend, struct backend_pin *pin, int64_t compacted_revision);
 void backend_unpin(struct backend *backend, struct backend_pin *pin);
 
-/* Compactions up to here are done with on disk: what is left of them pays no removal yet. -1: none
- * was. */
+/* Compactions up to here are done with on disk: what is left of them is not worth removing yet. -1:
+ * none was. */
 int64_t backend_removed_revision(const struct backend *backend);
-/* No row below this main revision names one that is still there though that is superseded. */
-int64_t backend_superseding_from(const struct backend *backend);
+
+/* Which rows are still there of those that are superseded up to removed_revision. Owned by the
+ * caller until cb. */
+struct backend_leftover {
+    revision_t *revs; /* in no order; the caller frees it */
+    size_t count;
+    int64_t removed_revision;
+    enum err status; /* ERR_NOMEM */
+    void (*cb)(struct backend_leftover *leftover);
+    struct job job; /* private */
+    struct backend *backend;
+};
+void backend_leftover(struct backend *backend, struct backend_leftover *leftover,
+                      void (*cb)(struct backend_leftover *leftover));
 
 /* ---- Upkeep ---- */
 

@@ -12,12 +12,12 @@
 #define SLICE_REMOVED_MAX 1024u
 #define SLICE_LOOKED_MAX  8192u
 #define SLICE_CHOSEN_MAX  2048u
-/* Then they are removed before more are chosen: 4 MB. */
+/* Then no more are chosen before they are removed, and what they pull along: 4 MB. */
 #define DOOMED_MAX   (256u * 1024)
 #define DOOMED_FIRST 1024u
-/* A row goes when one in so many around it is superseded: what stays makes the table half as large
- * again at most. */
-#define REMOVE_ONE_IN_DEFAULT 3u
+/* Two thirds: what is left of pages that are removed from is little enough for SQLite to put it
+ * together. */
+#define REMOVE_PERMILLE_DEFAULT 667u
 
 /* ---- begin and end of a walk ---- */
 
@@ -40,14 +40,6 @@ static enum err end_walk(struct drain *drain, struct meta *meta, void *ctx, stru
     return OK;
 }
 
-/* From which main revision on rows supersede some that are there. */
-static void tell_superseding(struct compaction *c)
-{
-    int64_t known = garbage_superseding_from(&c->garbage);
-    int64_t unknown = c->drain->meta.removed_revision + 1;
-    c->drain->report.superseding_from = known < unknown ? known : unknown;
-}
-
 static void begin(struct compaction *c)
 {
     c->job_status = drain_transact(c->drain, "begin to remove what was compacted", begin_walk, c);
@@ -62,20 +54,20 @@ static void end(struct compaction *c)
     c->job_status = drain_transact(c->drain, "end to remove what was compacted", end_walk, c);
     if (c->job_status == OK) {
         garbage_sweep(&c->garbage);
-        tell_superseding(c);
     }
 }
 
 /* ---- looking ---- */
 
-/* What a row says about others: it supersedes one, unless that was known by a walk up to REMOVED
- * (-1: none). A tombstone that such a walk removed is named in vain. */
-static bool supersedes(const struct backend_row *row, int64_t removed)
+/* Does a row say that one is superseded which no walk up to REMOVED (-1: none) has found? A
+ * tombstone below the REVISION of the walk is found by itself if it is there; and it need not be,
+ * for an earlier walk may have removed it, or a defragmentation in the middle of this one. */
+static bool supersedes(const struct backend_row *row, int64_t removed, int64_t revision)
 {
     const struct record_header *header = &row->header;
     bool after_tombstone = !header->tombstone && header->version == 1;
     return header->prev_rev != 0 && revision_main(row->rev) > removed &&
-           !(after_tombstone && revision_main(header->prev_rev) < removed);
+           !(after_tombstone && revision_main(header->prev_rev) < revision);
 }
 
 /* The next row in the order of the table, for a walk to REVISION. */
@@ -84,9 +76,9 @@ static bool judge(struct garbage *garbage, const struct backend_row *row, int64_
 {
     int64_t main = revision_main(row->rev);
     return garbage_see(garbage, row->rev, drain_row_bytes(row->header_len, row->value_len)) &&
-           (main > revision || !supersedes(row, removed) ||
-            garbage_add(garbage, row->header.prev_rev, row->rev)) &&
-           (main >= revision || !row->header.tombstone || garbage_add(garbage, row->rev, row->rev));
+           (main > revision || !supersedes(row, removed, revision) ||
+            garbage_add(garbage, row->header.prev_rev)) &&
+           (main >= revision || !row->header.tombstone || garbage_add(garbage, row->rev));
 }
 
 static int64_t walked_to(const struct meta *meta)
@@ -102,6 +94,9 @@ void compaction_load_begin(struct garbage *garbage, const struct meta *meta)
 bool compaction_load(struct garbage *garbage, const struct meta *meta,
                      const struct backend_row *row)
 {
+    if (garbage->loading && revision_main(row->rev) > walked_to(meta)) {
+        garbage_loaded(garbage); /* none of those to come names one that matters */
+    }
     return judge(garbage, row, -1, walked_to(meta));
 }
 
@@ -207,7 +202,7 @@ static enum err read_row(struct conn *conn, struct doomed_row *row, revision_t *
     }
     struct record_header decoded;
     enum err err = record_decode_header(row->rev, header, &decoded);
-    row->bytes = drain_row_bytes(header.len, (size_t)sqlite3_column_int64(s, 1));
+    row->bytes = (uint32_t)drain_row_bytes(header.len, (size_t)sqlite3_column_int64(s, 1));
     (void)sqlite3_reset(s);
     if (err != OK) {
         why_set(why, "revision %lld.%u: the header is damaged", (long long)revision_main(row->rev),
@@ -247,7 +242,7 @@ static enum err choose(struct compaction *c, struct why *why)
             continue;
         }
         const struct stretch *stretch =
-            d->count < DOOMED_MAX ? garbage_next(&c->garbage, &c->choose_at, c->remove_one_in)
+            d->count < DOOMED_MAX ? garbage_next(&c->garbage, &c->choose_at, c->remove_permille)
                                   : NULL;
         if (stretch == NULL) {
             c->phase = COMPACTION_REMOVES;
@@ -300,7 +295,7 @@ static enum err remove_doomed(struct compaction *c)
     struct doomed *d = &c->doomed;
     TRY(drain_transact(c->drain, "remove what was compacted", remove_some, d));
     for (size_t end_at = slice_end(d); d->removed < end_at; d->removed++) {
-        garbage_gone(&c->garbage, d->rows[d->removed].rev);
+        garbage_gone(&c->garbage, d->rows[d->removed].rev, d->rows[d->removed].bytes);
     }
     if (d->removed == d->count) {
         forget_doomed(d);
@@ -424,7 +419,8 @@ void compaction_init(struct compaction *c, const struct compaction_config *confi
     *c = (struct compaction){
         .storage = config->storage,
         .drain = config->drain,
-        .remove_one_in = config->remove_one_in != 0 ? config->remove_one_in : REMOVE_ONE_IN_DEFAULT,
+        .remove_permille =
+            config->remove_permille != 0 ? config->remove_permille : REMOVE_PERMILLE_DEFAULT,
         .job = {.work = slice_work, .done = slice_done},
         .on_report = config->on_report,
         .ctx = config->ctx,
@@ -443,39 +439,57 @@ void compaction_replace(struct compaction *c, struct garbage *garbage)
 {
     ASSERT(!c->running);
     forget_doomed(&c->doomed);
-    garbage_fini(&c->garbage);
+    struct garbage old = c->garbage;
     c->garbage = *garbage;
-    *garbage = (struct garbage){0};
+    *garbage = old;
     garbage_loaded(&c->garbage);
     c->phase = COMPACTION_CHOOSES; /* if a walk is under way; compaction_load has looked */
     c->choose_at = 0;
     c->drain->report.superseded_rows = c->garbage.rows;
-    tell_superseding(c);
     c->latest = c->drain->report;
 }
 
-void compaction_settle(struct compaction *c)
+enum err compaction_settle(struct compaction *c)
 {
-    ASSERT(!c->running);
     struct doomed *d = &c->doomed;
-    for (size_t i = d->removed; i < d->count; i++) {
-        bool room = garbage_add(&c->garbage, d->rows[i].rev, d->rows[i].rev);
-        if (!room) {
-            fatal("storage: no memory to note what was compacted");
+    while (d->count > d->removed) {
+        if (!garbage_add(&c->garbage, d->rows[d->count - 1].rev)) {
+            return ERR_NOMEM;
         }
+        d->count--;
     }
-    if (d->count > 0) {
+    forget_doomed(d);
+    if (c->phase == COMPACTION_REMOVES) {
         c->phase = COMPACTION_CHOOSES;
     }
     c->choose_at = 0;
-    forget_doomed(d);
+    return OK;
 }
 
 void compaction_forget(struct compaction *c)
 {
     garbage_forget(&c->garbage);
     c->drain->report.superseded_rows = 0;
-    tell_superseding(c);
+}
+
+enum err compaction_leftover(const struct compaction *c, revision_t **ret, size_t *count)
+{
+    const struct doomed *d = &c->doomed;
+    *count = c->garbage.rows + d->count - d->removed;
+    *ret = NULL;
+    if (*count == 0) {
+        return OK;
+    }
+    revision_t *revs = calloc(*count, sizeof revs[0]);
+    if (revs == NULL) {
+        return ERR_NOMEM;
+    }
+    garbage_copy(&c->garbage, revs);
+    for (size_t i = d->removed; i < d->count; i++) {
+        revs[c->garbage.rows + i - d->removed] = d->rows[i].rev;
+    }
+    *ret = revs;
+    return OK;
 }
 
 void compaction_stop(struct compaction *c)

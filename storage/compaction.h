@@ -17,8 +17,8 @@
  * there and takes it. Rows below the last compaction were walked then: the cost is that of the rows
  * written since.
  *
- * What it finds does not go at once, but when it is a good part of the rows around it
- * (garbage.h). So a walk has three steps:
+ * What it finds does not go at once, but when it is most of the rows around it (garbage.h). So a
+ * walk has three steps:
  *
  *   LOOKS     at the rows since the last walk: what do they supersede?
  *   CHOOSES   the rows of stretches that are worth it, and all that these supersede in turn
@@ -29,13 +29,13 @@
  * that it is superseded: to a start, which looks at every row anyway (compaction_load), to a hash,
  * and to the view of the living keys. Of a key that is deleted the tombstone is the last to go.
  *
- *     look: 5 names 3, 6† names 4, 7 names 5, 9† names 8    remove: 3 4 5 6†
+ *     look: 5 names 3, 6† names 4, 7 names 5, 9† names 8    remove: 3 4 5 6† 8
  *
  * All goes in slices on the storage thread, behind what waits there. Those that change something
  * are transactions; that a walk is under way, and to which revision, is in the meta row. */
 struct doomed_row {
     revision_t rev;
-    uint64_t bytes; /* in the tally */
+    uint32_t bytes; /* in the tally */
     uint32_t checksum;
 };
 
@@ -59,7 +59,7 @@ struct compaction {
     bool running;
     bool stopped;
     bool blocked; /* the last slice found the disk full */
-    uint32_t remove_one_in;
+    uint32_t remove_permille;
 
     /* While a job runs the storage thread's. */
     int64_t job_target; /* begin no walk beyond it */
@@ -88,7 +88,7 @@ struct compaction {
 struct compaction_config {
     struct worker *storage;
     struct drain *drain;
-    uint32_t remove_one_in; /* as in backend_config */
+    uint32_t remove_permille; /* as in backend_config */
     /* The storage thread has done a slice; to be answered by compaction_on_report. */
     void (*on_report)(void *ctx, const struct drain_report *report);
     void *ctx;
@@ -110,12 +110,17 @@ bool compaction_is_running(const struct compaction *c);
 void compaction_load_begin(struct garbage *garbage, const struct meta *meta);
 MUST_CHECK bool compaction_load(struct garbage *garbage, const struct meta *meta,
                                 const struct backend_row *row);
-/* While stopped: another database is the drain's now, and GARBAGE what was found in it. */
+/* While stopped: another database is the drain's now, and GARBAGE what was found in it; what was
+ * found in the old one is the caller's then. */
 void compaction_replace(struct compaction *c, struct garbage *garbage);
-/* While stopped: all that is superseded and there is in c->garbage, and stays until it goes on. */
-void compaction_settle(struct compaction *c);
-/* Then: all of that is gone from the database. Thread: whoever has the drain. */
+/* While stopped: all that was found is in c->garbage, and stays until it goes on. ERR_NOMEM: not
+ * all of it yet. Thread: storage. */
+MUST_CHECK enum err compaction_settle(struct compaction *c);
+/* Then: all of that is gone from the database. Thread: storage. */
 void compaction_forget(struct compaction *c);
+/* All that was found and is there, in no order; the caller frees it. Thread: storage. */
+MUST_CHECK enum err compaction_leftover(const struct compaction *c, revision_t **ret,
+                                        size_t *count);
 
 void compaction_on_report(struct compaction *c, const struct drain_report *report);
 void compaction_pin(struct compaction *c, struct backend_pin *pin, int64_t compacted_revision);

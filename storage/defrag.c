@@ -12,8 +12,8 @@
 
 /* Rows of one read transaction at the source and one transaction at the target, which is then
  * synced: one sync of all of it would keep the disk from the Raft log's for a tenth of a second. */
-#define STRETCH_ROWS  32768u
-#define STRETCH_BYTES (4u * 1024 * 1024)
+#define PORTION_ROWS  32768u
+#define PORTION_BYTES (4u * 1024 * 1024)
 /* So few left to copy that the storage thread may as well do it while everything waits. */
 #define BEHIND_ROWS  2048u
 #define RETRY_MS     5u
@@ -21,28 +21,34 @@
 
 /* ---- Copying: the copy thread, and at last the storage thread ---- */
 
-struct stretch_copy {
+struct portion {
     struct defrag *defrag;
     struct rows *rows;
     unsigned count;
     uint64_t bytes;
 };
 
-static bool is_full(const struct stretch_copy *stretch)
+static bool is_full(const struct portion *portion)
 {
-    return stretch->count == STRETCH_ROWS || stretch->bytes >= STRETCH_BYTES;
+    return portion->count == PORTION_ROWS || portion->bytes >= PORTION_BYTES;
 }
 
-/* The next row that is not superseded. */
-static enum err next_needed(const struct stretch_copy *stretch, bool *more, struct backend_row *row,
+/* The next row that is not superseded, if there is one before PORTION is full. */
+static enum err next_needed(struct portion *portion, bool *more, struct backend_row *row,
                             struct why *why)
 {
-    struct defrag *d = stretch->defrag;
+    struct defrag *d = portion->defrag;
     for (;;) {
-        TRY(rows_next(stretch->rows, more, row, why));
+        *more = false;
+        if (is_full(portion)) {
+            return OK;
+        }
+        TRY(rows_next(portion->rows, more, row, why));
         if (!*more) {
             return OK;
         }
+        portion->count++;
+        portion->bytes += row->header_len + row->value_len;
         bool goes = garbage_has(&d->backend->compaction.garbage, row->rev);
         tally_add(goes ? &d->left_out : &d->copied,
                   drain_row_bytes(row->header_len, row->value_len),
@@ -56,47 +62,41 @@ static enum err next_needed(const struct stretch_copy *stretch, bool *more, stru
 
 static enum err next_row(void *ctx, struct feed_row *ret, bool *more, struct why *why)
 {
-    struct stretch_copy *stretch = ctx;
+    struct portion *portion = ctx;
     struct backend_row row;
-    *more = false;
-    if (is_full(stretch)) {
-        return OK;
-    }
-    TRY(next_needed(stretch, more, &row, why));
+    TRY(next_needed(portion, more, &row, why));
     if (!*more) {
         return OK;
     }
     *ret = (struct feed_row){.rev = row.rev,
                              .tombstone = row.header.tombstone,
-                             .header = stretch->rows->header,
+                             .header = portion->rows->header,
                              .value = row.value};
-    stretch->count++;
-    stretch->bytes += row.header_len + row.value_len;
     return OK;
 }
 
-/* The next rows of SOURCE: STRETCH says how many. */
-static enum err copy_stretch(struct defrag *d, struct conn *source, struct stretch_copy *stretch,
+/* The next rows of SOURCE: PORTION says how many. */
+static enum err copy_portion(struct defrag *d, struct conn *source, struct portion *portion,
                              struct why *why)
 {
     TRY(conn_run_stmt(d->target, STMT_BEGIN_WRITE, why));
     struct rows rows;
     TRY(rows_begin(&rows, source, d->next, INT64_MAX, true, why));
-    *stretch = (struct stretch_copy){.defrag = d, .rows = &rows};
-    enum err err = rowfeed_insert(d->target, next_row, stretch, why);
+    *portion = (struct portion){.defrag = d, .rows = &rows};
+    enum err err = rowfeed_insert(d->target, next_row, portion, why);
     rows_end(&rows);
     TRY(err);
     TRY(conn_run_stmt(d->target, STMT_COMMIT, why));
-    return is_full(stretch) ? conn_sync(d->target, why) : OK;
+    return is_full(portion) ? conn_sync(d->target, why) : OK;
 }
 
 /* All rows of SOURCE until at most BEHIND were left when last looked. */
 static enum err copy_rows(struct defrag *d, struct conn *source, unsigned behind, struct why *why)
 {
-    struct stretch_copy stretch;
+    struct portion portion;
     do {
-        TRY(copy_stretch(d, source, &stretch, why));
-    } while (is_full(&stretch) || stretch.count > behind);
+        TRY(copy_portion(d, source, &portion, why));
+    } while (is_full(&portion) || portion.count > behind);
     return OK;
 }
 
@@ -140,7 +140,8 @@ static enum err copy_state(struct defrag *d, struct drain *drain, struct why *wh
     }
     struct tally rows = d->copied;
     tally_merge(&rows, &d->left_out);
-    if (!tally_equal(&copy.tally, &drain->meta.tables) || !tally_equal(&rows, &drain->meta.rows)) {
+    if (!tally_equal(&copy.tally, &drain->meta.tables) || !tally_equal(&rows, &drain->meta.rows) ||
+        d->left_out.count != d->backend->compaction.garbage.rows) {
         why_set(why, "'%s': the rows read are not those that were written", drain->conn->path);
         return ERR_CORRUPT;
     }
@@ -321,6 +322,23 @@ static void begin_rewrite(struct defrag *d)
     worker_submit(d->backend->copier.worker, &d->job);
 }
 
+/* Thread: storage. */
+static void settle_work(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    d->status = compaction_settle(&d->backend->compaction);
+}
+
+static void settle_done(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    if (d->status != OK || d->backend->closing) {
+        end_request(d, d->status != OK ? d->status : ERR_STOPPED);
+    } else {
+        begin_rewrite(d);
+    }
+}
+
 void defrag_start(struct defrag *defrag, struct backend_copy *request)
 {
     ASSERT(defrag->request == NULL);
@@ -337,8 +355,8 @@ void defrag_on_compaction_quiet(struct defrag *defrag)
         return;
     }
     defrag->waits_for_compaction = false;
-    compaction_settle(&defrag->backend->compaction);
-    begin_rewrite(defrag);
+    defrag->job = (struct job){.work = settle_work, .done = settle_done};
+    worker_submit(defrag->backend->storage, &defrag->job);
 }
 
 enum err defrag_init(struct defrag *defrag, struct backend *backend)

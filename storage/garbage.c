@@ -2,12 +2,15 @@
 #include "storage/garbage.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/cleanup.h"
 
 /* Some pages: fewer would cost more memory, more would keep more rows that could go. */
 #define STRETCH_BYTES 16384u
+/* A row as large as half a page is a stretch of its own. */
+#define WIDE_BYTES    2048u
 #define STRETCHES_MIN 64u
 #define STALE_MIN     4u
 #define PRESENT_MIN   4096u
@@ -110,6 +113,19 @@ static bool add_stretch(struct garbage *garbage, revision_t first)
     return true;
 }
 
+static uint32_t capped(uint64_t bytes)
+{
+    return bytes < STRETCH_BYTES ? (uint32_t)bytes : STRETCH_BYTES;
+}
+
+static bool fits(const struct garbage *garbage, uint64_t bytes)
+{
+    const struct stretch *last =
+        garbage->count > 0 ? &garbage->stretches[garbage->count - 1] : NULL;
+    return last != NULL && bytes < WIDE_BYTES && last->largest < WIDE_BYTES &&
+           last->bytes + bytes <= STRETCH_BYTES;
+}
+
 bool garbage_see(struct garbage *garbage, revision_t rev, uint64_t bytes)
 {
     if (rev <= garbage->seen) {
@@ -118,15 +134,15 @@ bool garbage_see(struct garbage *garbage, revision_t rev, uint64_t bytes)
     if (garbage->loading && !remember_present(garbage, rev)) {
         return false;
     }
-    const struct stretch *last =
-        garbage->count > 0 ? &garbage->stretches[garbage->count - 1] : NULL;
-    bool fits = last != NULL && last->bytes + bytes <= STRETCH_BYTES;
-    if (!fits && !add_stretch(garbage, rev)) {
+    if (!fits(garbage, bytes) && !add_stretch(garbage, rev)) {
         return false;
     }
     struct stretch *stretch = &garbage->stretches[garbage->count - 1];
     stretch->rows++;
-    stretch->bytes += bytes < STRETCH_BYTES ? (uint32_t)bytes : STRETCH_BYTES;
+    stretch->bytes += capped(bytes);
+    if (stretch->largest < capped(bytes)) {
+        stretch->largest = capped(bytes);
+    }
     garbage->seen = rev;
     return true;
 }
@@ -156,20 +172,18 @@ static bool reserve_stale(struct stretch *stretch)
     return true;
 }
 
-bool garbage_add(struct garbage *garbage, revision_t rev, revision_t superseder)
+bool garbage_add(struct garbage *garbage, revision_t rev)
 {
     if (garbage->loading && !is_present(garbage, rev)) {
         return true;
     }
     struct stretch *stretch = stretch_of(garbage, rev);
-    if (stretch == NULL || place_of(stretch, rev) < stretch->stale_count) {
+    ASSERT(stretch != NULL);
+    if (place_of(stretch, rev) < stretch->stale_count) {
         return true;
     }
     if (!reserve_stale(stretch)) {
         return false;
-    }
-    if (stretch->stale_count == 0 || superseder < stretch->superseder) {
-        stretch->superseder = superseder;
     }
     stretch->stale[stretch->stale_count++] = rev;
     garbage->rows++;
@@ -194,31 +208,42 @@ bool garbage_take(struct garbage *garbage, revision_t rev)
     return true;
 }
 
-void garbage_gone(struct garbage *garbage, revision_t rev)
+void garbage_gone(struct garbage *garbage, revision_t rev, uint64_t bytes)
 {
     struct stretch *stretch = stretch_of(garbage, rev);
     ASSERT(stretch != NULL && stretch->rows > 0);
     stretch->rows--;
+    stretch->bytes -= capped(bytes) < stretch->bytes ? capped(bytes) : stretch->bytes;
 }
 
-struct stretch *garbage_next(struct garbage *garbage, size_t *at, uint32_t one_in)
+struct stretch *garbage_next(struct garbage *garbage, size_t *at, uint32_t permille)
 {
     for (; *at < garbage->count; ++*at) {
         struct stretch *stretch = &garbage->stretches[*at];
-        if (stretch->stale_count > 0 && (uint64_t)stretch->stale_count * one_in >= stretch->rows) {
+        uint64_t stale_bytes = (uint64_t)stretch->stale_count * stretch->largest;
+        if (stretch->stale_count > 0 && stale_bytes * 1000 >= (uint64_t)stretch->bytes * permille) {
             return stretch;
         }
     }
     return NULL;
 }
 
+/* Their bytes are not known: as many as their share of the rows. */
+static void forget_stale(struct stretch *stretch)
+{
+    ASSERT(stretch->rows >= stretch->stale_count);
+    uint32_t left = stretch->rows - stretch->stale_count;
+    if (stretch->rows > 0) {
+        stretch->bytes = (uint32_t)((uint64_t)stretch->bytes * left / stretch->rows);
+    }
+    stretch->rows = left;
+    stretch->stale_count = 0;
+}
+
 void garbage_forget(struct garbage *garbage)
 {
     for (size_t i = 0; i < garbage->count; i++) {
-        struct stretch *stretch = &garbage->stretches[i];
-        ASSERT(stretch->rows >= stretch->stale_count);
-        stretch->rows -= stretch->stale_count;
-        stretch->stale_count = 0;
+        forget_stale(&garbage->stretches[i]);
     }
     garbage->rows = 0;
     garbage_sweep(garbage);
@@ -241,14 +266,13 @@ void garbage_sweep(struct garbage *garbage)
     garbage->count = kept;
 }
 
-int64_t garbage_superseding_from(const struct garbage *garbage)
+void garbage_copy(const struct garbage *garbage, revision_t *ret)
 {
-    revision_t least = INT64_MAX;
     for (size_t i = 0; i < garbage->count; i++) {
         const struct stretch *stretch = &garbage->stretches[i];
-        if (stretch->stale_count > 0 && stretch->superseder < least) {
-            least = stretch->superseder;
+        if (stretch->stale_count > 0) {
+            memcpy(ret, stretch->stale, stretch->stale_count * sizeof ret[0]);
+            ret += stretch->stale_count;
         }
     }
-    return least == INT64_MAX ? INT64_MAX : revision_main(least);
 }

@@ -24,10 +24,11 @@ struct hash_job {
     struct store_pin pin;
     struct store_reader reader;
     struct store_wait wait;
-    bool scanning;
+    bool scanning; /* or asking for what is left over */
     enum err status;
     struct hashrows rows; /* a reader's while it scans */
     enum hash_kind kind;
+    struct backend_leftover leftover;
     struct backend_scan scan;
     uint64_t began_ns;
 };
@@ -105,6 +106,24 @@ static void on_collected(struct backend_scan *ended)
     }
 }
 
+/* What is superseded up to the revision of a finished removal is known; later rows tell the rest.
+ */
+static void on_leftover(struct backend_leftover *leftover)
+{
+    struct hash_job *job = CONTAINER_OF(leftover, struct hash_job, leftover);
+    job->scanning = false;
+    hashrows_give(&job->rows, leftover->revs, leftover->count);
+    if (job->status == OK) {
+        job->status = leftover->status;
+    }
+    if (job->status != OK) {
+        finish(job);
+        return;
+    }
+    scan(job, leftover->removed_revision + 1, job->request->hash_revision, hashrows_collect,
+         on_collected);
+}
+
 static void on_committed(struct store_wait *wait)
 {
     struct hash_job *job = CONTAINER_OF(wait, struct hash_job, wait);
@@ -113,8 +132,8 @@ static void on_committed(struct store_wait *wait)
     } else if (job->rows.compacted <= 0) {
         start_hashing(job);
     } else {
-        int64_t from = backend_superseding_from(job->store->backend);
-        scan(job, from, job->request->hash_revision, hashrows_collect, on_collected);
+        job->scanning = true;
+        backend_leftover(job->store->backend, &job->leftover, on_leftover);
     }
 }
 

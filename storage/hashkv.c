@@ -104,6 +104,11 @@ void superseded_seal(struct superseded *set)
     if (set->count > 0) {
         qsort(set->revs, set->count, sizeof set->revs[0], by_rev);
     }
+    superseded_rewind(set);
+}
+
+void superseded_rewind(struct superseded *set)
+{
     set->next = 0;
 }
 

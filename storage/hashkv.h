@@ -34,6 +34,8 @@ struct superseded {
 };
 MUST_CHECK enum err superseded_add(struct superseded *set, revision_t prev_rev);
 void superseded_seal(struct superseded *set);
+/* It is asked from the beginning again. */
+void superseded_rewind(struct superseded *set);
 /* Asked with ascending revisions. */
 bool superseded_has(struct superseded *set, revision_t rev);
 void superseded_fini(struct superseded *set);

@@ -29,9 +29,20 @@ static bool counts(struct hashrows *h, const struct backend_row *row)
     return !superseded_has(&h->later, row->rev);
 }
 
+/* Sorting takes long, so it is done by whoever reads. */
+static void seal(struct hashrows *h)
+{
+    if (!h->sealed) {
+        superseded_seal(&h->removed);
+        superseded_seal(&h->later);
+        h->sealed = true;
+    }
+}
+
 enum err hashrows_add(void *ctx, const struct backend_row *rows, size_t count)
 {
     struct hashrows *h = ctx;
+    seal(h);
     for (size_t i = 0; i < count; i++) {
         h->ends_there |= rows[i].header.tombstone && revision_main(rows[i].rev) == h->revision;
         if (counts(h, &rows[i])) {
@@ -41,10 +52,16 @@ enum err hashrows_add(void *ctx, const struct backend_row *rows, size_t count)
     return OK;
 }
 
+void hashrows_give(struct hashrows *h, revision_t *revs, size_t count)
+{
+    superseded_fini(&h->removed);
+    h->removed = (struct superseded){.revs = revs, .count = count, .cap = count};
+}
+
 void hashrows_begin(struct hashrows *h)
 {
-    superseded_seal(&h->removed);
-    superseded_seal(&h->later);
+    superseded_rewind(&h->removed);
+    superseded_rewind(&h->later);
     hashkv_init(&h->hash);
     h->alive = 0;
 }

@@ -80,7 +80,7 @@ static struct backend_config backend_config_of(struct store *store)
         .fs = config->fs,
         .identity = config->identity,
         .reader_threads = config->reader_threads,
-        .remove_one_in = config->remove_one_in,
+        .remove_permille = config->remove_permille,
         .on_durable = on_durable,
         .on_compacted = on_compacted,
         .ctx = store,

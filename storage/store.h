@@ -37,7 +37,7 @@ struct store_config {
         ring_bytes; /* newest records kept in memory after SQLite has them; 0: RING_BYTES_DEFAULT */
     unsigned reader_threads;    /* 0: 2 */
     bool remember_hashes;       /* of compactions, as etcd does: each reads everything once */
-    uint32_t remove_one_in;     /* as in backend_config; 0: its default */
+    uint32_t remove_permille;   /* as in backend_config; 0: its default */
     uint64_t scrub_interval_ms; /* all that is on disk is read and checked so often; 0: never */
     void (*on_durable)(void *ctx, uint64_t durable_index); /* durable index moved; may be NULL */
     void *ctx;

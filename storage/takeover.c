@@ -154,6 +154,7 @@ static void free_old_work(struct job *job)
 {
     struct takeover *t = CONTAINER_OF(job, struct takeover, job);
     takeplace_let_go(TAKE(t->old));
+    garbage_fini(&t->garbage);
     keyindex_free(TAKE(t->request->old_index));
     t->request->dispose(t->request);
 }

@@ -6,7 +6,7 @@
 #include "storage/store.h"
 
 /* Members take turns at what a compaction costs. All of them apply it at the same moment, and each
- * reads its database for the hash that is remembered, then rewrites much of it: at once, that slows
+ * reads its database for the hash that is remembered, and may then rewrite much of it: at once, that slows
  * down every member of a majority, and so every write; one after the other, there is always a
  * majority that is as fast as ever.
  *

@@ -42,7 +42,7 @@ void database_init(struct database *db, struct fs_fault *disk)
         .vfs = simvfs_name(db->sim),
         .fs = fs_fault_fs(db->disk),
         .identity = {.cluster_id = 7, .member_id = 9},
-        .remove_one_in = UINT32_MAX,
+        .remove_permille = 1,
         .on_durable = on_durable,
         .on_full = on_full,
         .on_compacted = on_compacted,
@@ -90,7 +90,7 @@ const char *database_compare(const struct database *db, const struct batches *ba
     if (n > 0 && memcmp(&db->state, &batches->items[n - 1].state, sizeof db->state) != 0) {
         return "the state is not that of its applied index";
     }
-    bool at_once = db->config.remove_one_in == UINT32_MAX;
+    bool at_once = db->config.remove_permille == 1;
     int64_t removed = at_once ? backend_removed_revision(db->backend) : -1;
     const char *wrong = batches_compare(batches, n, &db->rows, removed);
     return wrong != NULL ? wrong : batches_compare_tables(batches, n, db->backend);

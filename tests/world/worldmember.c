@@ -206,7 +206,7 @@ static enum err open_store(struct worldmember *member, struct store **ret, struc
         .fs = fs_fault_fs(member->disk.files),
         .remember_hashes = true,
         .ring_bytes = member->settings.ring_bytes,
-        .remove_one_in = member->settings.remove_one_in,
+        .remove_permille = member->settings.remove_permille,
         .identity = {.cluster_id = member->world->cluster_id, .member_id = member->id},
     };
     return store_open(&config, ret, why);
@@ -434,7 +434,7 @@ static struct worldsettings choose_settings(struct world *world)
     };
     settings.heartbeat_ms = settings.election_ms / 10;
     settings.loose_reconfig = world_chance(world, 700);
-    settings.remove_one_in = world_chance(world, 400) ? UINT32_MAX : 0;
+    settings.remove_permille = world_chance(world, 400) ? 1 : 0;
     return settings;
 }
 

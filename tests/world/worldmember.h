@@ -30,7 +30,7 @@ struct worldsettings {
     uint64_t catchup_entries;
     uint64_t segment_bytes;
     size_t ring_bytes;
-    uint32_t remove_one_in;
+    uint32_t remove_permille;
     size_t watch_turn_work;
     bool loose_reconfig;
 };

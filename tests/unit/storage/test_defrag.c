@@ -19,7 +19,7 @@ static void setup(void)
     fixture.ended = 0;
     database_init(&fixture.db, NULL);
     fixture.db.config.checkpoint_frames = 32;
-    fixture.db.config.remove_one_in = 0;
+    fixture.db.config.remove_permille = 0;
     fixture.batches = batches_new(&(struct batches_config){
         .seed = 6, .count = BATCHES, .compact_one_in = 30, .value_max = 900});
     ck_assert_int_eq(database_open(&fixture.db), OK);
@@ -96,7 +96,7 @@ START_TEST(no_crash_loses_what_is_durable)
         for (uint64_t chance = 0; chance < chances; chance++) {
             struct database after;
             database_init(&after, fs_fault_crash(fixture.db.disk, op, chance * 1000 + chance));
-            after.config.remove_one_in = 0;
+            after.config.remove_permille = 0;
             enum err err = database_open(&after);
             ck_assert_msg(err == OK, "operation %llu of %llu..%llu chance %llu: %s: %s",
                           (unsigned long long)op, (unsigned long long)first,

@@ -58,7 +58,7 @@ static void open_on(struct fs_fault *disk)
         .fs = fs_fault_fs(disk),
         .identity = {.cluster_id = 7, .member_id = 9},
         .ring_bytes = 4000,
-        .remove_one_in = f.seed % 2 == 0 ? 0 : (uint32_t)(f.seed / 2 % 20),
+        .remove_permille = f.seed % 2 == 0 ? 0 : 1 + (uint32_t)(f.seed / 2 % 20 * 50),
         .on_durable = on_durable,
     };
     f.claimed = 0;
