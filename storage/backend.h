@@ -60,8 +60,10 @@ struct backend_config {
     struct fs *fs;           /* what VFS stands on; NULL: the system's */
     struct store_identity identity;
     unsigned reader_threads;    /* 0: 2 */
-    unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000 */
-    unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 1024 */
+    unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000, or up
+                                 * to a quarter less, as the member's id has it */
+    unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 1024, or
+                                 * less in the same way */
     /* Each may be NULL. */
     void (*on_durable)(void *ctx, uint64_t durable_index); /* it has grown */
     void (*on_full)(void *ctx, bool full);                 /* the disk is full; no longer full */
