@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/fs_real.h"
+#include "base/hash.h"
 #include "storage/backend_private.h"
 #include "storage/recover.h"
 #include "storage/rows.h"
@@ -385,6 +386,13 @@ static void free_backendp(struct backend **backend)
     }
 }
 
+/* VALUE less up to a quarter, another part for each member: all of them apply the same at the same
+ * time, and if their syncs and checkpoints kept step, too, no majority would be free of them. */
+static unsigned spread(unsigned value, uint64_t member_id)
+{
+    return value - (unsigned)(value / 4 * (mix64(member_id) >> 56) / 255);
+}
+
 static enum err new_backend(const struct backend_config *config, struct backend **ret)
 {
     struct backend *backend = calloc(1, sizeof *backend);
@@ -403,10 +411,12 @@ static enum err new_backend(const struct backend_config *config, struct backend 
         backend->config.reader_threads = READER_THREADS_DEFAULT;
     }
     if (config->sync_interval_ms == 0) {
-        backend->config.sync_interval_ms = SYNC_INTERVAL_MS_DEFAULT;
+        backend->config.sync_interval_ms =
+            spread(SYNC_INTERVAL_MS_DEFAULT, config->identity.member_id);
     }
     if (config->checkpoint_frames == 0) {
-        backend->config.checkpoint_frames = CHECKPOINT_FRAMES_DEFAULT;
+        backend->config.checkpoint_frames =
+            spread(CHECKPOINT_FRAMES_DEFAULT, config->identity.member_id);
     }
     backend_writing_init(backend);
     if (backend->path == NULL || (config->vfs != NULL && backend->vfs == NULL)) {

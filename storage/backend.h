@@ -60,8 +60,10 @@ struct backend_config {
     struct fs *fs;           /* what VFS stands on; NULL: the system's */
     struct store_identity identity;
     unsigned reader_threads;    /* 0: 2 */
-    unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000 */
-    unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 1024 */
+    unsigned sync_interval_ms;  /* how old an index that is not durable may grow; 0: 1000, or up
+                                 * to a quarter less, as the member's id has it */
+    unsigned checkpoint_frames; /* pages in the WAL that make a checkpoint worth while; 0: 1024, or
+                                 * less in the same way */
     /* What compactions have superseded is removed where it is so much of some pages (garbage.h); 1:
      * always. 0: 667 */
     uint32_t remove_permille;

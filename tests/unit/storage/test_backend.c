@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "storage/backend_private.h"
 #include "tests/lib/batches.h"
 #include "tests/lib/loop.h"
 #include "tests/lib/runner.h"
@@ -125,6 +126,29 @@ START_TEST(a_new_database_is_empty)
     ck_assert_int_eq(fixture.state.revision, 0);
     ck_assert_int_eq(fixture.state.compacted_revision, -1);
     ck_assert_uint_eq(fixture.rows.count, 0);
+}
+END_TEST
+
+START_TEST(members_do_not_sync_in_step)
+{
+    unsigned interval_ms[3];
+    for (uint64_t i = 0; i < ARRAY_LEN(interval_ms); i++) {
+        (void)unlink(fixture.path);
+        fixture.config.identity.member_id = 0x1000 + i;
+        fixture.config.sync_interval_ms = 0;
+        fixture.config.checkpoint_frames = 0;
+        open_backend();
+        const struct checkpoint *cp = &fixture.backend->checkpoint;
+        interval_ms[i] = cp->sync_interval_ms;
+        ck_assert_uint_ge(cp->sync_interval_ms, 750);
+        ck_assert_uint_le(cp->sync_interval_ms, 1000);
+        ck_assert_uint_ge(cp->frames, 768);
+        ck_assert_uint_le(cp->frames, 1024);
+        backend_close(TAKE(fixture.backend));
+    }
+    ck_assert_uint_ne(interval_ms[0], interval_ms[1]);
+    ck_assert_uint_ne(interval_ms[0], interval_ms[2]);
+    ck_assert_uint_ne(interval_ms[1], interval_ms[2]);
 }
 END_TEST
 
@@ -534,6 +558,7 @@ static Suite *backend_suite(void)
     TCase *tc = tcase_create("open");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_new_database_is_empty);
+    tcase_add_test(tc, members_do_not_sync_in_step);
     tcase_add_test(tc, what_was_written_is_there_after_a_restart);
     tcase_add_test(tc, another_process_is_refused);
     tcase_add_test(tc, what_is_no_database_is_refused);

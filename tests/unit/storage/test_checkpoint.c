@@ -17,6 +17,7 @@ static void setup(void)
 {
     database_init(&fixture.db, NULL);
     fixture.db.config.checkpoint_frames = FRAMES;
+    fixture.db.config.sync_interval_ms = 1000;
     fixture.batches =
         batches_new(&(struct batches_config){.seed = 41, .count = BATCHES, .value_max = 3000});
     ck_assert_int_eq(database_open(&fixture.db), OK);
