@@ -32,6 +32,7 @@ static inline uint32_t revision_sub(revision_t rev)
 struct record {
     uint32_t refs;
     bool tombstone;
+    bool in_slab; /* the memory is of slabs, not malloc's */
     revision_t rev;
     revision_t prev_rev;     /* the revision of the same key that this one supersedes; 0: none */
     int64_t create_revision; /* 0 in a tombstone, as are version and lease */
@@ -43,9 +44,14 @@ struct record {
     uint8_t data[]; /* key, then value */
 };
 
+struct slabs;
+
 /* One count, every field but refs, the lengths and the checksum zero, key and value copied. NULL:
  * no memory. */
 struct record *record_new(struct bytes key, struct bytes value);
+/* The same in memory of SLABS (slabs.h) if there is some for it; its last count is given back on
+ * their thread. */
+struct record *record_new_in(struct slabs *slabs, struct bytes key, struct bytes value);
 struct record *record_ref(struct record *record);
 void record_unref(struct record *record); /* NULL allowed */
 

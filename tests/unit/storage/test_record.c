@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/record.h"
 
+#include "storage/slabs.h"
 #include "tests/lib/runner.h"
 
 static struct record *make(const char *key, const char *value)
@@ -118,6 +119,24 @@ START_TEST(a_record_is_counted)
 }
 END_TEST
 
+START_TEST(records_in_slabs_are_as_others)
+{
+    static char large[2000];
+    struct slabs *slabs = slabs_new();
+    struct record *small = record_new_in(slabs, bytes_of_str("key"), bytes_of_str("value"));
+    struct record *big = record_new_in(slabs, bytes_of_str("key"), bytes_of(large, sizeof large));
+    struct record *other = record_new(bytes_of_str("key"), bytes_of_str("value"));
+    check_same(other, small);
+    ck_assert(bytes_equal(record_value(big), bytes_of(large, sizeof large)));
+    slabs_free(slabs); /* they do not need it */
+    check_same(other, small);
+    record_unref(record_ref(small));
+    record_unref(small);
+    record_unref(big);
+    record_unref(other);
+}
+END_TEST
+
 START_TEST(revisions_pack)
 {
     revision_t rev = revision_pack(INT64_C(1) << 42, REVISION_SUB_MAX);
@@ -135,6 +154,7 @@ static Suite *record_suite(void)
                         (int)(sizeof shapes / sizeof shapes[0]));
     tcase_add_loop_test(tc, no_change_goes_unnoticed, 0, (int)(sizeof shapes / sizeof shapes[0]));
     tcase_add_test(tc, a_record_is_counted);
+    tcase_add_test(tc, records_in_slabs_are_as_others);
     tcase_add_test(tc, revisions_pack);
     suite_add_tcase(suite, tc);
     return suite;
