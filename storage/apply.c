@@ -103,13 +103,11 @@ static uint64_t revisions_left(const struct store *store)
 /* RECORD is complete: hash it, keep it, send it on its way. */
 static void publish(struct store *store, struct record *record)
 {
-    buf_clear(&store->header);
-    record_encode_header(record, &store->header);
+    record_seal(record, &store->header);
     if (!buf_ok(&store->header)) {
         must(NULL);
     }
-    uint32_t checksum = get_u32(store->header.data);
-    set_hash_add(&store->state.hash, set_hash_element(checksum, record->rev));
+    set_hash_add(&store->state.hash, set_hash_element(record->checksum, record->rev));
     outbox_add_record(&store->outbox, record);
     if (!ring_push(&store->ring, record)) {
         must(NULL);

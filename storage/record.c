@@ -121,8 +121,19 @@ void record_encode_header(const struct record *record, struct buf *buf)
     start[9] = (uint8_t)(at - start);
     memcpy(at, record->data, record->key_len);
     size_t len = (size_t)(at - start) + record->key_len;
-    put_u32(start, header_checksum(record->rev, bytes_of(start, len)));
+    put_u32(start, record->checksum != 0 ? record->checksum
+                                         : header_checksum(record->rev, bytes_of(start, len)));
     buf->len -= HEADER_KEY_AT_MAX + record->key_len - len;
+}
+
+void record_seal(struct record *record, struct buf *scratch)
+{
+    ASSERT(record->checksum == 0);
+    buf_clear(scratch);
+    record_encode_header(record, scratch);
+    if (buf_ok(scratch)) {
+        record->checksum = get_u32(scratch->data);
+    }
 }
 
 /* Read the varints; false when they are not of this revision. */

@@ -41,7 +41,8 @@ struct record {
     uint32_t key_len;
     uint32_t value_len;
     uint32_t value_checksum;
-    uint8_t data[]; /* key, then value */
+    uint32_t checksum; /* of the header, once it was encoded by record_seal; 0 before */
+    uint8_t data[];    /* key, then value */
 };
 
 struct slabs;
@@ -89,6 +90,9 @@ struct record_header {
 
 /* Appended to BUF. Any thread that may read the record. */
 void record_encode_header(const struct record *record, struct buf *buf);
+/* The record is complete: from here on its header has the checksum that it has now, whatever
+ * becomes of its bytes in memory. SCRATCH is overwritten; not buf_ok: no memory. */
+void record_seal(struct record *record, struct buf *scratch);
 /* RET's key points into HEADER. ERR_CORRUPT when a byte is not as it was written. Any thread. */
 MUST_CHECK enum err record_decode_header(revision_t rev, struct bytes header,
                                          struct record_header *ret);
