@@ -103,13 +103,11 @@ static uint64_t revisions_left(const struct store *store)
 /* RECORD is complete: hash it, keep it, send it on its way. */
 static void publish(struct store *store, struct record *record)
 {
-    buf_clear(&store->header);
-    record_encode_header(record, &store->header);
+    record_seal(record, &store->header);
     if (!buf_ok(&store->header)) {
         must(NULL);
     }
-    uint32_t checksum = get_u32(store->header.data);
-    set_hash_add(&store->state.hash, set_hash_element(checksum, record->rev));
+    set_hash_add(&store->state.hash, set_hash_element(record->checksum, record->rev));
     outbox_add_record(&store->outbox, record);
     if (!ring_push(&store->ring, record)) {
         must(NULL);
@@ -155,7 +153,7 @@ static void write_put(struct store *store, const struct store_put *put, const st
         must(NULL);
     }
     struct bytes value = put->ignore_value ? record_value(old) : put->value;
-    struct record *record = must(record_new(put->key, value));
+    struct record *record = must(record_new_in(store->slabs, put->key, value));
     record->rev = rev;
     record->prev_rev = superseded_by(store, &change);
     record->create_revision = change.made.create_revision;
@@ -225,7 +223,8 @@ static int64_t write_deletes(struct store *store, const struct key_range *range)
     keyindex_seek(store->index, range->key, &cursor);
     for (; at_living(&cursor, range); keyindex_next(&cursor)) {
         revision_t rev = next_revision(store);
-        struct record *record = must(record_new(keyindex_key(&cursor), bytes_of(NULL, 0)));
+        struct record *record =
+            must(record_new_in(store->slabs, keyindex_key(&cursor), bytes_of(NULL, 0)));
         record->rev = rev;
         record->tombstone = true;
         if (!keyindex_delete(store->index, &cursor, rev, &record->prev_rev)) {

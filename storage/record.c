@@ -7,6 +7,7 @@
 #include "base/codec.h"
 #include "base/crc32c.h"
 #include "base/plant.h"
+#include "storage/slabs.h"
 
 /* The header column:
  *
@@ -25,14 +26,22 @@
 #define FIXED_BYTES       10u
 #define HEADER_KEY_AT_MAX (FIXED_BYTES + 4 * 10)
 
-static struct record *make_record(struct bytes key, struct bytes value, uint32_t value_checksum)
+/* SLABS may be NULL. */
+static struct record *make_record(struct slabs *slabs, struct bytes key, struct bytes value,
+                                  uint32_t value_checksum)
 {
     ASSERT(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
-    struct record *record = malloc(sizeof *record + key.len + value.len);
+    size_t size = sizeof(struct record) + key.len + value.len;
+    struct record *record = slabs == NULL ? NULL : slabs_alloc(slabs, size);
+    bool in_slab = record != NULL;
+    if (!in_slab) {
+        record = malloc(size);
+    }
     if (record == NULL) {
         return NULL;
     }
     *record = (struct record){.refs = 1,
+                              .in_slab = in_slab,
                               .key_len = (uint32_t)key.len,
                               .value_len = (uint32_t)value.len,
                               .value_checksum = value_checksum};
@@ -47,7 +56,12 @@ static struct record *make_record(struct bytes key, struct bytes value, uint32_t
 
 struct record *record_new(struct bytes key, struct bytes value)
 {
-    return make_record(key, value, crc32c(0, value.data, value.len));
+    return record_new_in(NULL, key, value);
+}
+
+struct record *record_new_in(struct slabs *slabs, struct bytes key, struct bytes value)
+{
+    return make_record(slabs, key, value, crc32c(0, value.data, value.len));
 }
 
 struct record *record_ref(struct record *record)
@@ -63,7 +77,12 @@ void record_unref(struct record *record)
         return;
     }
     ASSERT(record->refs > 0);
-    if (--record->refs == 0) {
+    if (--record->refs > 0) {
+        return;
+    }
+    if (record->in_slab) {
+        slabs_give_back(record);
+    } else {
         free(record);
     }
 }
@@ -102,8 +121,19 @@ void record_encode_header(const struct record *record, struct buf *buf)
     start[9] = (uint8_t)(at - start);
     memcpy(at, record->data, record->key_len);
     size_t len = (size_t)(at - start) + record->key_len;
-    put_u32(start, header_checksum(record->rev, bytes_of(start, len)));
+    put_u32(start, record->checksum != 0 ? record->checksum
+                                         : header_checksum(record->rev, bytes_of(start, len)));
     buf->len -= HEADER_KEY_AT_MAX + record->key_len - len;
+}
+
+void record_seal(struct record *record, struct buf *scratch)
+{
+    ASSERT(record->checksum == 0);
+    buf_clear(scratch);
+    record_encode_header(record, scratch);
+    if (buf_ok(scratch)) {
+        record->checksum = get_u32(scratch->data);
+    }
 }
 
 /* Read the varints; false when they are not of this revision. */
@@ -161,7 +191,7 @@ bool record_value_matches(const struct record_header *header, struct bytes value
 
 struct record *record_of_row(revision_t rev, const struct record_header *header, struct bytes value)
 {
-    struct record *record = make_record(header->key, value, header->value_checksum);
+    struct record *record = make_record(NULL, header->key, value, header->value_checksum);
     if (record != NULL) {
         record->rev = rev;
         record->tombstone = header->tombstone;

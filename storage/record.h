@@ -32,6 +32,7 @@ static inline uint32_t revision_sub(revision_t rev)
 struct record {
     uint32_t refs;
     bool tombstone;
+    bool in_slab; /* the memory is of slabs, not malloc's */
     revision_t rev;
     revision_t prev_rev;     /* the revision of the same key that this one supersedes; 0: none */
     int64_t create_revision; /* 0 in a tombstone, as are version and lease */
@@ -40,12 +41,18 @@ struct record {
     uint32_t key_len;
     uint32_t value_len;
     uint32_t value_checksum;
-    uint8_t data[]; /* key, then value */
+    uint32_t checksum; /* of the header, once it was encoded by record_seal; 0 before */
+    uint8_t data[];    /* key, then value */
 };
+
+struct slabs;
 
 /* One count, every field but refs, the lengths and the checksum zero, key and value copied. NULL:
  * no memory. */
 struct record *record_new(struct bytes key, struct bytes value);
+/* The same in memory of SLABS (slabs.h) if there is some for it; its last count is given back on
+ * their thread. */
+struct record *record_new_in(struct slabs *slabs, struct bytes key, struct bytes value);
 struct record *record_ref(struct record *record);
 void record_unref(struct record *record); /* NULL allowed */
 
@@ -83,6 +90,9 @@ struct record_header {
 
 /* Appended to BUF. Any thread that may read the record. */
 void record_encode_header(const struct record *record, struct buf *buf);
+/* The record is complete: from here on its header has the checksum that it has now, whatever
+ * becomes of its bytes in memory. SCRATCH is overwritten; not buf_ok: no memory. */
+void record_seal(struct record *record, struct buf *scratch);
 /* RET's key points into HEADER. ERR_CORRUPT when a byte is not as it was written. Any thread. */
 MUST_CHECK enum err record_decode_header(revision_t rev, struct bytes header,
                                          struct record_header *ret);

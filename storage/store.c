@@ -177,6 +177,7 @@ static void free_store(struct store *store)
     outbox_fini(&store->outbox);
     ring_fini(&store->ring);
     valuecache_fini(&store->cache);
+    slabs_free(store->slabs); /* memory of records that others still have stays until they let go */
     keyindex_free(store->index);
     free(store->leases);
     buf_fini(&store->header);
@@ -197,13 +198,16 @@ enum err store_open(const struct store_config *config, struct store **ret, struc
     TRY(check_config(config, why));
     struct store *store = calloc(1, sizeof *store);
     struct opening opening = {.load = keyload_new(), .why = why};
-    if (store == NULL || opening.load == NULL) {
+    struct slabs *slabs = slabs_new();
+    if (store == NULL || opening.load == NULL || slabs == NULL) {
         free(store);
         keyload_free(opening.load);
+        slabs_free(slabs);
         return ERR_NOMEM;
     }
     store->config = *config;
     store->env = config->env;
+    store->slabs = slabs;
     queue_init(&store->readers);
     valuecache_init(&store->cache, env_hash_seed(store->env), VALUE_CACHE_BYTES);
     hashmemory_init(&store->hashmemory);

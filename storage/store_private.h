@@ -9,6 +9,7 @@
 #include "storage/replace.h"
 #include "storage/ring.h"
 #include "storage/scrub.h"
+#include "storage/slabs.h"
 #include "storage/turn.h"
 #include "storage/valuecache.h"
 
@@ -40,6 +41,7 @@ struct store {
     struct backend *backend;
     struct keyindex *index;
     struct ring ring;
+    struct slabs *slabs;     /* memory of the records that were applied */
     struct valuecache cache; /* of what was read from SQLite */
     struct outbox outbox;
     struct store_metrics metrics;

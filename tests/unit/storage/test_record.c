@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/record.h"
 
+#include "storage/slabs.h"
 #include "tests/lib/runner.h"
 
 static struct record *make(const char *key, const char *value)
@@ -118,6 +119,48 @@ START_TEST(a_record_is_counted)
 }
 END_TEST
 
+/* What changes in memory between the application of a record and its writing is told by its row. */
+START_TEST(a_sealed_header_keeps_its_checksum)
+{
+    struct record *record = make_shape(_i);
+    struct buf header = {0};
+    struct buf sealed = {0};
+    record_encode_header(record, &header);
+    record_seal(record, &sealed);
+    ck_assert(buf_ok(&sealed));
+    buf_clear(&sealed);
+    record_encode_header(record, &sealed);
+    ck_assert(bytes_equal(buf_bytes(&header), buf_bytes(&sealed)));
+    record->value_checksum ^= 1;
+    buf_clear(&sealed);
+    record_encode_header(record, &sealed);
+    struct record *got = NULL;
+    ck_assert_int_eq(record_decode(record->rev, buf_bytes(&sealed), record_value(record), &got),
+                     ERR_CORRUPT);
+    record_unref(record);
+    buf_fini(&header);
+    buf_fini(&sealed);
+}
+END_TEST
+
+START_TEST(records_in_slabs_are_as_others)
+{
+    static char large[2000];
+    struct slabs *slabs = slabs_new();
+    struct record *small = record_new_in(slabs, bytes_of_str("key"), bytes_of_str("value"));
+    struct record *big = record_new_in(slabs, bytes_of_str("key"), bytes_of(large, sizeof large));
+    struct record *other = record_new(bytes_of_str("key"), bytes_of_str("value"));
+    check_same(other, small);
+    ck_assert(bytes_equal(record_value(big), bytes_of(large, sizeof large)));
+    slabs_free(slabs); /* they do not need it */
+    check_same(other, small);
+    record_unref(record_ref(small));
+    record_unref(small);
+    record_unref(big);
+    record_unref(other);
+}
+END_TEST
+
 START_TEST(revisions_pack)
 {
     revision_t rev = revision_pack(INT64_C(1) << 42, REVISION_SUB_MAX);
@@ -135,6 +178,9 @@ static Suite *record_suite(void)
                         (int)(sizeof shapes / sizeof shapes[0]));
     tcase_add_loop_test(tc, no_change_goes_unnoticed, 0, (int)(sizeof shapes / sizeof shapes[0]));
     tcase_add_test(tc, a_record_is_counted);
+    tcase_add_loop_test(tc, a_sealed_header_keeps_its_checksum, 0,
+                        (int)(sizeof shapes / sizeof shapes[0]));
+    tcase_add_test(tc, records_in_slabs_are_as_others);
     tcase_add_test(tc, revisions_pack);
     suite_add_tcase(suite, tc);
     return suite;
