@@ -376,7 +376,7 @@ static enum err fault_rename(struct fs *fs, const char *from, const char *to, st
     if (node == DISK_NONE) {
         return no_such(from, why);
     }
-    TRY(injected(f, FS_FAULT_NAMES, from, 0, why));
+    TRY(injected(f, FS_FAULT_RENAME, from, 0, why));
     if (from_dir == to_dir) {
         change(f, (struct disk_op){
                       .kind = DISK_RENAME, .node = to_dir, .name = from_name, .to_name = to_name});

@@ -53,10 +53,11 @@ enum fs_fault_kind {
     FS_FAULT_SYNC = 4,  /* what was not synced may be durable or not, and never will be for sure */
     FS_FAULT_ALLOCATE = 8,  /* nothing is allocated */
     FS_FAULT_TRUNCATE = 16, /* the length stays */
-    FS_FAULT_NAMES = 32,    /* making, renaming, removing: nothing happens */
     FS_FAULT_SYNC_DIR = 64, /* as sync */
-    FS_FAULT_CHANGES = 126, /* all but reading */
-    FS_FAULT_ALL = 127,
+    FS_FAULT_RENAME = 128,  /* nothing happens */
+    FS_FAULT_NAMES = 160,   /* the same of making, renaming, removing */
+    FS_FAULT_CHANGES = 254, /* all but reading */
+    FS_FAULT_ALL = 255,
 };
 
 /* Fail the K-th (1 is the next) operation of KINDS (several, ored) with ERR; with FOR_GOOD every

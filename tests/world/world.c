@@ -175,12 +175,15 @@ static void on_deadline(struct world *world, const struct world_event *event)
 static void start(struct world *world)
 {
     static const uint16_t wakes_us[] = {60, 60, 60, 600, 6000};
+    static const uint32_t lazies_us[] = {20000, 100000, 300000};
     static const uint8_t usual[] = {1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7};
     world->places = usual[world_between(world, 0, ARRAY_LEN(usual) - 1)];
     if (world->options.members != 0) {
         world->places = world->options.members;
     }
     world->thread_us_max = wakes_us[world_between(world, 0, ARRAY_LEN(wakes_us) - 1)];
+    world->lazy_us_max = lazies_us[world_between(world, 0, ARRAY_LEN(lazies_us) - 1)];
+    world->lazy_per_mille = world_chance(world, 500) ? 400 : 0;
     world->cluster_id = world_random(world) | 1;
     uint64_t liked = world_random(world);
     bool few = __builtin_popcountll(world->options.fault_mask) <= 4;

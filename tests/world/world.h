@@ -128,9 +128,11 @@ struct world {
     uint64_t events_made;
     struct trace *trace;
     struct world_stats stats;
-    uint64_t faults;        /* those that this seed likes: bits of enum world_fault */
-    uint32_t fastest_ppm;   /* how much too fast any clock has been */
-    uint64_t thread_us_max; /* that a thread needs to wake up */
+    uint64_t faults;         /* those that this seed likes: bits of enum world_fault */
+    uint32_t fastest_ppm;    /* how much too fast any clock has been */
+    uint64_t thread_us_max;  /* that a thread needs to wake up */
+    uint64_t lazy_us_max;    /* the same of some workers' threads, while faults come */
+    unsigned lazy_per_mille; /* of the workers */
     unsigned places;
     bool calm; /* faults are over */
     bool done;

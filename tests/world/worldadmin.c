@@ -9,6 +9,7 @@
 #include "tests/world/worldcheck.h"
 #include "tests/world/worldclients.h"
 #include "tests/world/worldkv.h"
+#include "tests/world/worldscan.h"
 
 /* ---- leadership ---- */
 
@@ -76,6 +77,18 @@ static void compaction_ended(struct ask *ask, enum history_type type)
     (void)type; /* not freed: the op may be in the hands of a member that does not count */
 }
 
+/* Whoever reads what is about to be compacted must get it as a whole, however long that takes. */
+static void read_before(struct world *world, int64_t target)
+{
+    for (unsigned place = 1; place <= world->places; place++) {
+        struct worldmember *member = world->members[place];
+        if (member->alive && !member->stopping && world_chance(world, 500)) {
+            uint64_t back = world_between(world, 1, world_chance(world, 500) ? 10 : 100);
+            worldscan_once(member, target > (int64_t)back ? target - (int64_t)back : 1);
+        }
+    }
+}
+
 void worldadmin_compact(struct world *world)
 {
     struct worldmember *member = worldclients_pick(world);
@@ -98,6 +111,9 @@ void worldadmin_compact(struct world *world)
         .ended = compaction_ended,
     };
     world_note_fault(world, FAULT_COMPACT, member->place, (uint64_t)target);
+    if (target > 1 && world_chance(world, 500)) {
+        read_before(world, target);
+    }
     ask_begin(&compaction->ask, member);
 }
 

@@ -320,6 +320,17 @@ static void check_kept(struct worldmember *member, const struct store *store)
     }
 }
 
+/* What a read does not find, or finds changed, was spoilt by somebody: by us, unless the disk did.
+ */
+static void check_reads(struct worldmember *member, const struct store *store)
+{
+    const char *damage = store_damage(store);
+    if (damage != NULL && !worlddisk_is_sick(&member->disk)) {
+        world_fail(member->world, "damage", "the member at %u reads what nobody has spoilt: %s",
+                   member->place, damage);
+    }
+}
+
 void worldcheck_born(struct worldmember *member)
 {
     check_kept(member, server_store(member->now->server));
@@ -337,6 +348,7 @@ void worldcheck_member(struct worldmember *member)
     check_state(member, store);
     check_tables(member, store);
     check_durable(member, store);
+    check_reads(member, store);
     if (++member->world->check->turns % INSIDE_EVERY == 0) {
         store_check(store);
         hub_check(server_hub(server));

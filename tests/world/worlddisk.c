@@ -2,6 +2,7 @@
 #include "tests/world/worlddisk.h"
 
 #include <sqlite3.h>
+#include <string.h>
 
 #include "base/assert.h"
 
@@ -25,15 +26,23 @@ static uint64_t cost_of(struct worlddisk *disk, unsigned kind, size_t len)
     return disk->slow_until_us > world->now_us ? us * disk->slow_factor : us;
 }
 
+static bool is_of_log(const char *path)
+{
+    return strncmp(path, WORLDDISK_LOG_DIR, sizeof WORLDDISK_LOG_DIR - 1) == 0;
+}
+
 static enum err judge(void *ctx, unsigned kind, const char *path, size_t len)
 {
     struct worlddisk *disk = ctx;
-    (void)path;
     if (disk->is_dead) {
         return ERR_STOPPED;
     }
     disk->op_count++;
     disk->world->stats.disk_ops++;
+    if (disk->dies_after_rename != 0 && kind == FS_FAULT_RENAME && !is_of_log(path)) {
+        disk->dies_at_op = disk->op_count + disk->dies_after_rename;
+        disk->dies_after_rename = 0;
+    }
     if (disk->env != NULL) {
         disk->env->io_us += cost_of(disk, kind, len);
     }

@@ -6,6 +6,8 @@
 #include "tests/lib/simvfs.h"
 #include "tests/world/worldenv.h"
 
+#define WORLDDISK_LOG_DIR "data/raft"
+
 /* A place's disk, which outlives its members: the raft log's segments, term and vote, SQLite's
  * files, all on one fs_fault. Every operation takes time; it fails when it is told to; and the
  * power may go within one, so that a part of what it writes is there, and nothing after it. What a
@@ -23,7 +25,8 @@ struct worlddisk {
     unsigned slow_factor; /* 1: it is not slow */
     uint64_t slow_until_us;
 
-    uint64_t dies_at_op; /* 0: never */
+    uint64_t dies_at_op;        /* 0: never */
+    uint64_t dies_after_rename; /* operations after a file beside the log is renamed; 0: never */
     bool is_dead;
     unsigned fail_kinds; /* enum fs_fault_kind, ored */
     uint64_t fail_in;    /* operations of these kinds */

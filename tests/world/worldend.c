@@ -283,7 +283,8 @@ static bool is_nothing_left(struct world *world)
             return false;
         }
     }
-    return true;
+    const struct worldmember *newest = newest_member(world);
+    return newest != NULL && worldlease_count(newest) == 0;
 }
 
 static void forget_answers(struct worldend *end)
@@ -355,8 +356,7 @@ static void on_look(struct world *world, const struct world_event *event)
         world_at(world, 2 * world->options.recovery_ms * WORLD_MS,
                  &(struct world_event){.run = on_late});
     }
-    if (end->step == END_QUIET && world->clients->open_count == 0 && is_nothing_left(world) &&
-        newest_member(world) != NULL) {
+    if (end->step == END_QUIET && world->clients->open_count == 0 && is_nothing_left(world)) {
         end->step = END_EQUAL;
         world->clients->is_over = true;
         end->revision = worldcheck_revision(world);
@@ -430,6 +430,10 @@ void worldend_say_why_stuck(struct world *world)
     CLEANUP(buf_fini) struct buf text = {0};
     if (!worldoperator_is_idle(world)) {
         buf_append_str(&text, "; a member is being replaced");
+    }
+    const struct worldmember *newest = newest_member(world);
+    if (end->step == END_QUIET && newest != NULL && worldlease_count(newest) > 0) {
+        buf_printf(&text, "; %zu leases have not ended", worldlease_count(newest));
     }
     for (unsigned place = 1; place <= world->places; place++) {
         const struct worldmember *member = world->members[place];

@@ -16,6 +16,7 @@ struct world_worker {
     struct worldenv *env;
     struct worker_config config;
     uint64_t number;
+    bool is_lazy;
     struct queue inbox;
     struct queue worked; /* struct parcel.link: their done is still to come */
     unsigned running;    /* threads that are at work, or about to */
@@ -158,7 +159,9 @@ static void kick(struct world_worker *worker)
     if (!queue_empty(&worker->inbox) && worker->running < worker->config.threads) {
         worker->running++;
         struct world *world = worker->env->world;
-        later(worker, world_between(world, 5, world->thread_us_max), 0, on_work);
+        bool is_late = worker->is_lazy && !world->calm;
+        uint64_t most_us = is_late ? world->lazy_us_max : world->thread_us_max;
+        later(worker, world_between(world, 5, most_us), 0, on_work);
     }
 }
 
@@ -256,6 +259,7 @@ static enum err world_worker_new(struct env *base, const struct worker_config *c
     worker->env = env;
     worker->config = *config;
     worker->number = env->next_number++;
+    worker->is_lazy = world_chance(env->world, env->world->lazy_per_mille);
     queue_init(&worker->inbox);
     queue_init(&worker->worked);
     queue_push_back(&env->workers, &worker->link);

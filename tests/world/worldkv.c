@@ -11,6 +11,7 @@
 
 #define SET_MAX        300 /* elements: a set is read as a whole */
 #define LONG_VALUE_MAX 6000
+#define RECENT         30 /* revisions: most are not compacted yet */
 
 /* Whose turn it is to call back. */
 enum kv_step { KV_PROPOSED, KV_READING, KV_RANGING };
@@ -321,8 +322,9 @@ static void choose_read(struct kv_client *client, uint64_t dice)
     if (dice % 4 == 0) {
         ask->event.flags |= HISTORY_SERIALIZABLE;
     } else if (dice % 4 == 1) {
-        int64_t revision = worldcheck_revision(world);
-        ask->event.at_revision = (int64_t)world_between(world, 1, (uint64_t)revision + 1);
+        uint64_t next = (uint64_t)worldcheck_revision(world) + 1;
+        uint64_t most = world_chance(world, 500) && next > RECENT ? RECENT : next;
+        ask->event.at_revision = (int64_t)(next - world_between(world, 0, most - 1));
     }
 }
 

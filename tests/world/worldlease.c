@@ -25,6 +25,7 @@ struct lease_client {
     unsigned keys_left;
     bool is_to_be_revoked;
     bool is_asked_for;
+    bool is_keeper; /* has short leases, and renews them often */
 };
 
 static struct lease_client *client_of(struct ask *ask)
@@ -190,6 +191,17 @@ void worldlease_note_ends(struct worldmember *member)
     }
 }
 
+size_t worldlease_count(const struct worldmember *member)
+{
+    const struct worldclients *clients = member->world->clients;
+    struct leases *leases = fsm_leases(server_fsm(member->now->server));
+    size_t count = 0;
+    for (size_t i = 0; i < clients->lease_count; i++) {
+        count += leases_find(leases, clients->leases[i]) != NULL;
+    }
+    return count;
+}
+
 static void begin_new_life(struct lease_client *client)
 {
     struct world *world = client->world;
@@ -200,6 +212,10 @@ static void begin_new_life(struct lease_client *client)
     client->renewals_left = world_chance(world, 300) ? 0 : (unsigned)world_between(world, 1, 12);
     client->is_to_be_revoked = world_chance(world, 400);
     client->is_asked_for = world_chance(world, 400);
+    if (client->is_keeper) {
+        client->ttl_s = 1;
+        client->renewals_left = (unsigned)world_between(world, 5, 30);
+    }
 }
 
 static void say(struct lease_client *client, enum history_f f, void (*begin)(struct ask *ask))
@@ -262,7 +278,7 @@ static void ended(struct ask *ask, enum history_type type)
         }
         break;
     case HISTORY_KEEPALIVE:
-        pause_us = world_between(world, ttl_us / 8, ttl_us);
+        pause_us = world_between(world, ttl_us / 8, client->is_keeper ? ttl_us / 2 : ttl_us);
         break;
     case HISTORY_REVOKE:
         begin_new_life(client);
@@ -298,7 +314,8 @@ static void go_on(struct lease_client *client, uint64_t delay_us)
 void worldlease_init(struct world *world)
 {
     unsigned count = (unsigned)world_between(world, 0, 4);
-    for (unsigned i = 0; i < count; i++) {
+    unsigned keepers = world_chance(world, 300) ? (unsigned)world_between(world, 2, 8) : 0;
+    for (unsigned i = 0; i < count + keepers; i++) {
         struct lease_client *client = calloc(1, sizeof *client);
         ASSERT(client != NULL);
         client->world = world;
@@ -307,6 +324,7 @@ void worldlease_init(struct world *world)
         client->ask.process = &client->process;
         client->ask.cancel = cancel;
         client->ask.ended = ended;
+        client->is_keeper = i >= count;
         begin_new_life(client);
         go_on(client, world_between(world, 0, 2000) * WORLD_MS);
     }

@@ -14,4 +14,7 @@ int64_t worldlease_new_id(struct worldclients *clients);
 /* Note the end of those leases that MEMBER has no more, though nobody may have seen it. */
 void worldlease_note_ends(struct worldmember *member);
 
+/* How many leases of clients MEMBER has. When nobody renews any more, all of them end. */
+size_t worldlease_count(const struct worldmember *member);
+
 #endif

@@ -12,7 +12,7 @@
 #include "tests/world/worldcheck.h"
 #include "tests/world/worldclients.h"
 
-#define RAFT_DIR   "data/raft"
+#define RAFT_DIR   WORLDDISK_LOG_DIR
 #define STORE_PATH "data/store.db"
 #define TURN_US    2             /* what a turn takes beside the disk */
 #define IO_US_MAX  (3 * WORLD_S) /* of a turn, a start included: a slow disk is slow for a while */

@@ -75,13 +75,22 @@ static void crash_all(struct world *world)
     }
 }
 
+/* After some operations of the disk; or of each one's soon after a file has taken the place of
+ * another one, whenever that is. */
 static void tear(struct world *world)
 {
     struct worldmember *member = some_target(world);
-    if (member->alive) {
-        world_note_fault(world, FAULT_TORN, member->place, member->life);
-        member->disk.dies_at_op = member->disk.op_count + world_between(world, 1, 60);
+    uint64_t ops = world_between(world, 1, 60);
+    if (world_chance(world, 500)) {
+        for (unsigned place = 1; place <= world->places; place++) {
+            world->members[place]->disk.dies_after_rename = ops;
+        }
+    } else if (member->alive) {
+        member->disk.dies_at_op = member->disk.op_count + ops;
+    } else {
+        return;
     }
+    world_note_fault(world, FAULT_TORN, member->place, member->life);
 }
 
 static void restart(struct world *world)
@@ -93,12 +102,17 @@ static void restart(struct world *world)
     }
 }
 
+/* Half of the time for as long as another leader needs to have renewed what this one has seen
+ * end. */
 static void pause_one(struct world *world)
 {
     struct worldmember *member = some_target(world);
     if (member->alive) {
         world_note_fault(world, FAULT_PAUSE, member->place, member->life);
-        member->paused_until_us = world->now_us + some_length_us(world);
+        member->paused_until_us =
+            world->now_us + (world_chance(world, 500)
+                                 ? some_length_us(world)
+                                 : world_between(world, 1000, 4000) * WORLD_MS);
     }
 }
 
@@ -373,6 +387,7 @@ void worldnemesis_end(struct world *world)
         set_rate(member, WORLDCLOCK_TRUE_PPM);
         member->disk.slow_until_us = 0;
         member->disk.dies_at_op = 0;
+        member->disk.dies_after_rename = 0;
         member->disk.fail_kinds = 0;
         fs_fault_set_capacity(member->disk.files, 0);
     }

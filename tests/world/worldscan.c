@@ -22,7 +22,8 @@ struct world_scanner {
 /* One read. Not freed: its client may be about to go away, or has, and it is called back later. */
 struct scan {
     struct ask ask;
-    struct world_scanner *scanner;
+    struct world_scanner *scanner; /* NULL: it is one by itself */
+    int64_t process;
     struct store_range_request range;
     struct history_item *found;
 };
@@ -89,24 +90,25 @@ static void go_on(struct world_scanner *scanner);
 static void ended(struct ask *ask, enum history_type type)
 {
     (void)type;
-    go_on(scan_of(ask)->scanner);
+    if (scan_of(ask)->scanner != NULL) {
+        go_on(scan_of(ask)->scanner);
+    }
 }
 
-static void scan_at(struct world_scanner *scanner, struct worldmember *member)
+static void begin(struct worldmember *member, struct world_scanner *scanner, int64_t revision)
 {
-    struct world *world = scanner->world;
+    struct world *world = member->world;
     struct scan *scan = calloc(1, sizeof *scan);
     ASSERT(scan != NULL);
     scan->scanner = scanner;
-    uint64_t revision = (uint64_t)worldcheck_revision(world);
-    uint64_t back = world_between(world, 0, revision < 300 ? revision : 300);
+    scan->process = world->clients->next_process++;
     scan->ask = (struct ask){
         .world = world,
-        .process = &scanner->process,
+        .process = scanner != NULL ? &scanner->process : &scan->process,
         .event = {.workload = HISTORY_FINAL,
                   .f = HISTORY_STATE,
                   .flags = HISTORY_SERIALIZABLE,
-                  .at_revision = (int64_t)(revision - back),
+                  .at_revision = revision,
                   .item_count = 1},
         .items = {{.key = ask_symbol(world, bytes_of_str("a")),
                    .value = ask_symbol(world, bytes_of_str("z"))}},
@@ -115,6 +117,19 @@ static void scan_at(struct world_scanner *scanner, struct worldmember *member)
         .ended = ended,
     };
     ask_begin(&scan->ask, member);
+}
+
+static void scan_at(struct world_scanner *scanner, struct worldmember *member)
+{
+    struct world *world = scanner->world;
+    uint64_t revision = (uint64_t)worldcheck_revision(world);
+    uint64_t back = world_between(world, 0, revision < 300 ? revision : 300);
+    begin(member, scanner, (int64_t)(revision - back));
+}
+
+void worldscan_once(struct worldmember *member, int64_t revision)
+{
+    begin(member, NULL, revision);
 }
 
 static void on_time(struct world *world, const struct world_event *event)

@@ -12,4 +12,7 @@ void worldscan_init(struct world *world);
 /* Somebody has touched MEMBER's data: it is read all the time for a while. */
 void worldscan_suspect(struct worldmember *member);
 
+/* One read of MEMBER as it was at REVISION. */
+void worldscan_once(struct worldmember *member, int64_t revision);
+
 #endif
