@@ -6,7 +6,9 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/map.h"
+#include "raft/node_state.h"
 #include "tests/lib/grow.h"
 
 /* What is known of an index, from whoever was first. */
@@ -35,7 +37,15 @@ struct stored {
     uint64_t content;
 };
 
+/* A configuration that is committed. */
+struct configuration {
+    uint64_t index;
+    struct blob *encoded;
+};
+
 struct simcheck {
+    struct configuration *configurations; /* by index */
+    size_t configuration_count;
     struct known *known; /* by index */
     size_t known_count;
     struct write_known *writes; /* by id */
@@ -49,6 +59,9 @@ struct simcheck {
 };
 
 typedef unsigned long long ull;
+
+#define ENTRY_HEADER_MAX 16u   /* of an entry in a message */
+#define SIM_FRAME_REST   4096u /* of a message: a configuration, an address, numbers */
 
 void simcheck_init(struct sim *sim)
 {
@@ -92,10 +105,32 @@ static struct stored *find_stored(struct simcheck *check, uint64_t index, uint64
     return NULL;
 }
 
+static bool leads(const struct simmember *member, uint64_t term)
+{
+    const struct node *node = member->now->node;
+    return member->alive && node != NULL && node_role(node) == NODE_LEADER &&
+           node_term(node) == term;
+}
+
+static void check_change(struct sim *sim, unsigned id, uint64_t index, uint64_t term)
+{
+    const struct simmember *member = sim->members[id];
+    if (leads(member, term) &&
+        known_at(sim->check, member->now->commit_index)->committed_term != term) {
+        sim_fail(sim,
+                 "member %u changes the configuration at %llu, and nothing of term %llu is "
+                 "committed",
+                 id, (ull)index, (ull)term);
+    }
+}
+
 void simcheck_stored(struct sim *sim, unsigned member, uint64_t index, const struct simentry *entry,
                      uint64_t term_before)
 {
     struct simcheck *check = sim->check;
+    if (entry->kind == LOG_ENTRY_CHANGE && index > 1) {
+        check_change(sim, member, index, entry->term);
+    }
     uint64_t hash = map_hash_u64(&check->stored, index << 20 ^ entry->term);
     struct stored *stored = find_stored(check, index, entry->term, hash);
     if (stored == NULL) {
@@ -121,12 +156,46 @@ void simcheck_stored(struct sim *sim, unsigned member, uint64_t index, const str
     }
 }
 
+static struct configuration *configuration_at(struct simcheck *check, uint64_t index)
+{
+    size_t at = check->configuration_count;
+    while (at > 0 && check->configurations[at - 1].index > index) {
+        at--;
+    }
+    return at == 0 ? NULL : &check->configurations[at - 1];
+}
+
+/* Members come to it in any order. */
+static void note_configuration(struct simcheck *check, uint64_t index, struct blob *encoded)
+{
+    const struct configuration *before = configuration_at(check, index);
+    if (before != NULL && before->index == index) {
+        return;
+    }
+    size_t at = before == NULL ? 0 : (size_t)(before - check->configurations) + 1;
+    check->configurations = realloc(check->configurations, (check->configuration_count + 1) *
+                                                               sizeof *check->configurations);
+    ASSERT(check->configurations != NULL);
+    memmove(&check->configurations[at + 1], &check->configurations[at],
+            (check->configuration_count - at) * sizeof *check->configurations);
+    check->configurations[at] = (struct configuration){index, blob_ref(encoded)};
+    check->configuration_count++;
+}
+
 void simcheck_snapshot(struct sim *sim, unsigned member, const struct log_snapshot *snapshot)
 {
     struct known *known = known_at(sim->check, snapshot->index);
     if (known->committed_term != 0 && known->committed_term != snapshot->term) {
         sim_fail(sim, "member %u takes a snapshot at index %llu of term %llu, it is of %llu",
                  member, (ull)snapshot->index, (ull)snapshot->term, (ull)known->committed_term);
+    }
+    const struct configuration *is = configuration_at(sim->check, snapshot->index);
+    if (is != NULL && (snapshot->configuration_index != is->index ||
+                       !bytes_equal(snapshot->configuration, blob_bytes(is->encoded)))) {
+        sim_fail(sim,
+                 "member %u takes a snapshot at index %llu with the configuration of %llu, it is "
+                 "that of %llu",
+                 member, (ull)snapshot->index, (ull)snapshot->configuration_index, (ull)is->index);
     }
 }
 
@@ -273,6 +342,128 @@ void simcheck_read_ends(struct sim *sim, unsigned member, uint64_t least, uint64
 
 /* ---- members ---- */
 
+static bool has_role(const struct node *node, uint64_t id, int role)
+{
+    const struct node_member *members;
+    size_t count = node_members(node, &members);
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].id == id) {
+            return members[i].role == nodepeers_role_of(role);
+        }
+    }
+    return false;
+}
+
+static void check_counted(const struct simmember *member)
+{
+    const struct node *node = member->now->node;
+    const struct node_member *members;
+    struct raft_configuration newest;
+    enum err err = configuration_decode(simdisk_configuration(&member->disk), &newest);
+    ASSERT(err == OK);
+    bool same = newest.n == node_members(node, &members);
+    for (unsigned i = 0; i < newest.n; i++) {
+        same = same && has_role(node, newest.servers[i].id, newest.servers[i].role);
+    }
+    raft_configuration_close(&newest);
+    if (!same) {
+        sim_fail(member->sim,
+                 "member %u begins to lead in term %llu with another configuration than its log's",
+                 member->id, (ull)node_term(node));
+    }
+}
+
+/* The first configuration counts as stored before it is: who loses it is given it again. */
+static void check_is_stored(const struct simmember *member)
+{
+    const struct raft *r = core_of(member->now->node);
+    uint64_t index = r->last_stored;
+    const struct simentry *entry = simdisk_entry(&member->disk, index);
+    uint64_t term = core_term_of(r, index);
+    bool is_gone = entry == NULL && index > simdisk_last_index(&member->disk);
+    bool is_other = entry != NULL && term != 0 && entry->term != term;
+    if (index > 1 && (is_gone || is_other)) {
+        sim_fail(member->sim, "member %u takes %llu of term %llu for stored, its disk ends at %llu",
+                 member->id, (ull)index, (ull)term, (ull)simdisk_last_index(&member->disk));
+    }
+}
+
+/* What more than half of the voters have of the leader's own term, as far as it knows. */
+static uint64_t majority_index(const struct node *node)
+{
+    uint64_t descending[SIM_MEMBERS_MAX + 1];
+    unsigned count = 0;
+    const struct node_member *members;
+    size_t member_count = node_members(node, &members);
+    for (size_t i = 0; i < member_count; i++) {
+        if (members[i].role != MEMBER_VOTER) {
+            continue;
+        }
+        uint64_t index = node_match_index(node, members[i].id);
+        unsigned at = count++;
+        for (; at > 0 && descending[at - 1] < index; at--) {
+            descending[at] = descending[at - 1];
+        }
+        descending[at] = index;
+    }
+    uint64_t index = count == 0 ? 0 : descending[count / 2];
+    uint64_t stored = node_match_index(node, node_id(node));
+    index = index < stored ? index : stored;
+    return core_term_of(core_of(node), index) == node_term(node) ? index : 0;
+}
+
+static void check_lag(struct simmember *member)
+{
+    struct simlife *now = member->now;
+    struct sim *sim = member->sim;
+    uint64_t index = node_role(now->node) == NODE_LEADER ? majority_index(now->node) : 0;
+    uint64_t commit_index = node_commit_index(now->node);
+    if (index <= commit_index) {
+        now->lag_index = 0;
+    } else if (now->lag_index <= commit_index || now->lag_since_us < member->paused_until_us) {
+        now->lag_index = index;
+        now->lag_since_us = sim->now_us;
+    } else if (sim->now_us - now->lag_since_us > 2 * member->settings.election_ms * SIM_MS) {
+        sim_fail(sim, "member %u: a majority has had %llu for %llu ms, committed is %llu",
+                 member->id, (ull)now->lag_index, (ull)(sim->now_us - now->lag_since_us) / SIM_MS,
+                 (ull)commit_index);
+    }
+}
+
+static bool is_only_voter(const struct node *node)
+{
+    const struct node_member *members;
+    size_t count = node_members(node, &members);
+    unsigned voters = 0;
+    for (size_t i = 0; i < count; i++) {
+        voters += members[i].role == MEMBER_VOTER;
+    }
+    return voters <= 1;
+}
+
+void simcheck_stands(struct sim *sim, unsigned id)
+{
+    struct simmember *member = sim->members[id];
+    struct simlife *now = member->now;
+    if (now->node == NULL || is_only_voter(now->node)) {
+        return;
+    }
+    if (now->stood && now->stood_heard == now->heard) {
+        sim_fail(sim, "member %u stands for election again in term %llu, and has heard of nobody",
+                 id, (ull)member->disk.term);
+    }
+    now->stood = true;
+    now->stood_heard = now->heard;
+}
+
+void simcheck_sent(struct sim *sim, unsigned member, size_t bytes)
+{
+    size_t most = APPEND_BYTES_MAX + APPEND_ENTRIES_MAX * ENTRY_HEADER_MAX + SIM_FRAME_REST;
+    if (bytes > most) {
+        sim_fail(sim, "member %u sends a message of %llu bytes", member, (ull)bytes);
+    }
+}
+
 static void check_leader(struct simmember *member)
 {
     struct simcheck *check = member->sim->check;
@@ -285,6 +476,7 @@ static void check_leader(struct simmember *member)
     if (*leader == 0) {
         *leader = member->id;
         sim_note(member->sim, "check: leader of term", member->id, node_term(node));
+        check_counted(member);
     } else if (*leader != member->id) {
         sim_fail(member->sim, "members %llu and %u lead in term %llu", (ull)*leader, member->id,
                  (ull)node_term(node));
@@ -296,6 +488,9 @@ static void check_committed(struct simmember *member, uint64_t index)
     const struct simentry *entry = simdisk_entry(&member->disk, index);
     if (entry == NULL) {
         return; /* compacted, or in a snapshot */
+    }
+    if (entry->kind == LOG_ENTRY_CHANGE) {
+        note_configuration(member->sim->check, index, entry->data);
     }
     struct known *known = known_at(member->sim->check, index);
     if (known->committed_term == 0) {
@@ -310,6 +505,8 @@ void simcheck_member(struct simmember *member)
 {
     struct simlife *now = member->now;
     check_leader(member);
+    check_is_stored(member);
+    check_lag(member);
     uint64_t commit_index = node_commit_index(now->node);
     if (commit_index < now->commit_index) {
         sim_fail(member->sim, "member %u: the commit index goes back from %llu to %llu", member->id,

@@ -15,7 +15,15 @@
  *   6. a read sees what was acknowledged before it began, and what an earlier read saw
  *   7. nobody votes twice in a term, and no term goes back (simdisk)
  *   8. a log that holds what members lack never forces one of them to a snapshot
- *   9. after the last fault all catch up in time (simclients) */
+ *   9. after the last fault all catch up in time (simclients)
+ *  10. who begins to lead counts those whom the newest configuration in its log names
+ *  11. a leader changes no configuration before an entry of its term is committed (Ongaro's
+ *      correction to the thesis, 4.1)
+ *  12. a snapshot has the configuration that was committed last, up to its index
+ *  13. what a member takes for stored is on its disk
+ *  14. what a majority has is committed within two election timeouts
+ *  15. who has heard of nobody since it stood for election does not stand again
+ *  16. no message is larger than what may be sent at once */
 struct simcheck;
 
 void simcheck_init(struct sim *sim);
@@ -39,6 +47,10 @@ const struct simstate *simcheck_state_at(struct sim *sim, uint64_t index);
 
 /* The term of the command at INDEX. */
 uint64_t simcheck_term_at(struct sim *sim, uint64_t index);
+
+/* A member votes for itself; a message of Raft is on its way. */
+void simcheck_stands(struct sim *sim, unsigned member);
+void simcheck_sent(struct sim *sim, unsigned member, size_t bytes);
 
 /* After a member did something. */
 void simcheck_member(struct simmember *member);

@@ -10,12 +10,14 @@
 #include "tests/sim/simmember.h"
 
 #define READ_TIMEOUT_MS 3000
+#define STORM_PAUSE_US  3000
 
 struct simclients {
     uint64_t next_id;
     uint64_t pause_us; /* between writes, at most */
     uint64_t write_bytes;
     unsigned burst; /* writes of one turn, at most */
+    uint64_t storm_until_us;
     uint64_t first_calm_id;
     uint64_t calm_since_us;
     uint64_t recovered_index; /* a write that was proposed when all was calm; 0: none yet */
@@ -78,8 +80,14 @@ static void on_write_time(struct sim *sim, const struct sim_event *event)
         }
         simmember_settle(member);
     }
-    sim_at(sim, sim_between(sim, 0, sim->clients->pause_us),
+    bool is_storm = sim->clients->storm_until_us > sim->now_us;
+    sim_at(sim, sim_between(sim, 0, is_storm ? STORM_PAUSE_US : sim->clients->pause_us),
            &(struct sim_event){.run = on_write_time});
+}
+
+void simclients_storm(struct sim *sim, uint64_t ms)
+{
+    sim->clients->storm_until_us = sim->now_us + ms * SIM_MS;
 }
 
 /* ---- reads ---- */
@@ -215,7 +223,7 @@ void simclients_init(struct sim *sim)
     clients->pause_us = sim_between(sim, 2, 40) * SIM_MS;
     clients->burst = (unsigned)sim_between(sim, 1, 5);
     clients->write_bytes = 64;
-    if (sim_chance(sim, 20)) { /* few, and so large that messages are split */
+    if (sim_chance(sim, 50)) { /* few, and so large that messages are split */
         clients->write_bytes = 400 * 1024;
         clients->pause_us = sim_between(sim, 100, 400) * SIM_MS;
     }

@@ -15,4 +15,7 @@ void simclients_await_recovery(struct sim *sim);
 /* The time for that is over: sim_fail_stuck. */
 void simclients_say_why_stuck(struct sim *sim) __attribute__((noreturn));
 
+/* As much as can be is written for so long. */
+void simclients_storm(struct sim *sim, uint64_t ms);
+
 #endif

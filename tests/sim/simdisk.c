@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "tests/sim/simcheck.h"
 #include "tests/sim/simmember.h"
+#include "tests/sim/simnemesis.h"
 
 enum op_kind { OP_APPEND, OP_TRUNCATE, OP_SNAPSHOT };
 
@@ -274,6 +275,10 @@ static void sim_set_vote(struct raftlog *log, uint64_t vote)
                  (unsigned long long)disk->term);
     }
     disk->vote = vote;
+    if (vote == disk->member) {
+        simcheck_stands(disk->sim, disk->member);
+        simnemesis_on_candidate(disk->sim, disk->member);
+    }
 }
 
 static enum err sim_load(struct raftlog *log, struct raftlog_image *ret, struct why *why)
@@ -326,6 +331,43 @@ struct raftlog *simdisk_open(struct simdisk *disk, uint64_t life)
     disk->life = life;
     disk->busy_until_us = disk->sim->now_us;
     return &disk->base;
+}
+
+void simdisk_stall(struct simdisk *disk, uint64_t us)
+{
+    struct sim *sim = disk->sim;
+    sim_note(sim, "disk: stands still", disk->member, us);
+    if (disk->busy_until_us < sim->now_us + us) {
+        disk->busy_until_us = sim->now_us + us;
+    }
+}
+
+static const struct blob *newest_before(const struct simdisk *disk, uint64_t end)
+{
+    const struct blob *newest = disk->snapshot.configuration;
+    for (size_t i = 0; i < disk->entry_count && disk->first_index + i < end; i++) {
+        bool is_later = disk->first_index + i > disk->snapshot.index;
+        if (disk->entries[i].kind == LOG_ENTRY_CHANGE && (is_later || newest == NULL)) {
+            newest = disk->entries[i].data;
+        }
+    }
+    return newest;
+}
+
+struct bytes simdisk_configuration(const struct simdisk *disk)
+{
+    const struct blob *newest = newest_before(disk, UINT64_MAX);
+    for (const struct simdisk_op *op = disk->queue; op != NULL; op = op->next) {
+        if (op->kind == OP_TRUNCATE) {
+            newest = newest_before(disk, op->index);
+        } else if (op->kind == OP_SNAPSHOT && op->trailing == 0) {
+            newest = op->snapshot.configuration;
+        }
+        for (size_t i = 0; op->kind == OP_APPEND && i < op->count; i++) {
+            newest = op->entries[i].kind == LOG_ENTRY_CHANGE ? op->entries[i].data : newest;
+        }
+    }
+    return blob_bytes(newest);
 }
 
 void simdisk_crash(struct simdisk *disk)

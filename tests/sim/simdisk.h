@@ -49,11 +49,16 @@ struct simdisk {
 void simdisk_init(struct simdisk *disk, struct sim *sim, unsigned member);
 struct raftlog *simdisk_open(struct simdisk *disk, uint64_t life);
 void simdisk_crash(struct simdisk *disk);
+/* Nothing that is asked for from now on is done for so long. */
+void simdisk_stall(struct simdisk *disk, uint64_t us);
 
 static inline uint64_t simdisk_last_index(const struct simdisk *disk)
 {
     return disk->first_index + disk->entry_count - 1;
 }
+
+/* The newest configuration, of all that was asked for. */
+struct bytes simdisk_configuration(const struct simdisk *disk);
 
 /* NULL: not there. */
 const struct simentry *simdisk_entry(const struct simdisk *disk, uint64_t index);

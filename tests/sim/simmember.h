@@ -25,6 +25,12 @@ struct simlife {
     bool syncing;
     uint64_t commit_index; /* seen last */
     uint64_t applied_index;
+    uint64_t heard; /* Raft's messages */
+    bool stood;     /* for election, when so many had been heard: */
+    uint64_t stood_heard;
+    uint64_t
+        lag_index; /* a majority has it since then, and it is not committed; 0: there is none */
+    uint64_t lag_since_us;
     struct simsend sends[SIM_MEMBERS_MAX + 1]; /* by peer: simstate.c */
 };
 
@@ -46,6 +52,7 @@ struct simmember {
     bool bootstraps; /* is in the first configuration */
     uint64_t life;   /* counts them */
     uint64_t paused_until_us;
+    unsigned successor; /* that leadership is handed to first: simplay.c */
     struct simdisk disk;
     struct simstate durable; /* what its store has on disk */
     bool lost;               /* the store was taken away, and the member needs it */

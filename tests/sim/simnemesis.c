@@ -5,15 +5,17 @@
 
 #include "base/assert.h"
 #include "tests/sim/simmember.h"
+#include "tests/sim/simplay.h"
 
-#define STRIKES 15
+#define STRIKES 19
 
 struct simnemesis {
     uint64_t pause_ms;         /* between faults, at most */
     unsigned weights[STRIKES]; /* each seed has faults that it likes, and some that it never uses */
     unsigned weight_sum;
-    unsigned voters_min;     /* churn leaves so many */
-    unsigned loss_per_mille; /* of crashes, when nobody else is without a database */
+    unsigned voters_min;           /* churn leaves so many */
+    unsigned candidates_per_mille; /* that are cut off */
+    unsigned loss_per_mille;       /* of crashes, when nobody else is without a database */
 };
 
 static unsigned some_member(struct sim *sim)
@@ -50,6 +52,11 @@ static void crash(struct sim *sim, unsigned id, uint64_t down_ms_max)
     lose_perhaps(sim, sim->members[id]);
     sim_at(sim, sim_between(sim, 50, down_ms_max) * SIM_MS,
            &(struct sim_event){.run = on_restart, .a = id});
+}
+
+void simnemesis_crash(struct sim *sim, unsigned id)
+{
+    crash(sim, id, 4000);
 }
 
 static void crash_one(struct sim *sim)
@@ -161,6 +168,43 @@ static void slow_disk(struct sim *sim)
     sim_note(sim, "nemesis: slow disk", disk->member, disk->slow);
 }
 
+static void stall_disk(struct sim *sim)
+{
+    static const uint64_t longest_ms[] = {100, 1000, 3000};
+    uint64_t most_ms = longest_ms[sim_between(sim, 0, 2)];
+    simdisk_stall(&sim->members[some_member(sim)]->disk, sim_between(sim, 10, most_ms) * SIM_MS);
+}
+
+static void on_join_time(struct sim *sim, const struct sim_event *event)
+{
+    (void)event;
+    simnet_join_all(sim);
+}
+
+/* Nobody hears of its candidacy, and it hears of nobody. */
+static void on_cut_candidate(struct sim *sim, const struct sim_event *event)
+{
+    unsigned candidate = (unsigned)event->a;
+    if (sim->calm) {
+        return;
+    }
+    sim_note(sim, "nemesis: cut candidate", candidate, 0);
+    for (unsigned id = 1; id <= sim->options.members; id++) {
+        if (id != candidate) {
+            simnet_cut(sim, candidate, id, false);
+            simnet_cut(sim, id, candidate, false);
+        }
+    }
+    sim_at(sim, sim_between(sim, 500, 5000) * SIM_MS, &(struct sim_event){.run = on_join_time});
+}
+
+void simnemesis_on_candidate(struct sim *sim, unsigned id)
+{
+    if (!sim->calm && sim->nemesis != NULL && sim_chance(sim, sim->nemesis->candidates_per_mille)) {
+        sim_at(sim, 0, &(struct sim_event){.run = on_cut_candidate, .a = id});
+    }
+}
+
 /* ---- leadership and membership ---- */
 
 static void on_transferred(void *ctx, enum err status)
@@ -174,6 +218,11 @@ static void transfer_to(struct simmember *leader, unsigned id)
     sim_note(leader->sim, "nemesis: transfer", leader->id, id);
     node_transfer(leader->now->node, id, on_transferred, leader);
     simmember_settle(leader);
+}
+
+void simnemesis_transfer(struct simmember *leader, unsigned id)
+{
+    transfer_to(leader, id);
 }
 
 static void transfer(struct sim *sim)
@@ -220,48 +269,88 @@ static bool choose_change(struct sim *sim, const struct node *node, unsigned id,
     return true;
 }
 
-static void change(struct sim *sim)
+static void change_one(struct simmember *leader, unsigned id, enum change_kind kind)
+{
+    sim_note(leader->sim, "nemesis: change", id, kind);
+    node_change(leader->now->node, kind, id, simmember_address(id), on_changed, leader);
+    simmember_settle(leader);
+}
+
+void simnemesis_change(struct sim *sim, unsigned id)
 {
     struct simmember *leader = simmember_leader(sim);
-    if (leader == NULL) {
-        return;
-    }
-    unsigned id = some_member(sim);
     enum change_kind kind;
-    if (!choose_change(sim, leader->now->node, id, &kind)) {
+    if (leader == NULL || !choose_change(sim, leader->now->node, id, &kind)) {
         return;
     }
     if (id == leader->id && (kind == CHANGE_DEMOTE || kind == CHANGE_REMOVE)) {
         transfer_to(leader, 0);
         return;
     }
-    sim_note(sim, "nemesis: change", id, kind);
-    node_change(leader->now->node, kind, id, simmember_address(id), on_changed, leader);
-    simmember_settle(leader);
+    change_one(leader, id, kind);
+}
+
+static void change(struct sim *sim)
+{
+    simnemesis_change(sim, some_member(sim));
+}
+
+void simnemesis_fewer_voters(struct simmember *leader)
+{
+    const struct node_member *members;
+    size_t count = node_members(leader->now->node, &members);
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].id != leader->id && members[i].role == MEMBER_VOTER) {
+            change_one(leader, (unsigned)members[i].id, CHANGE_DEMOTE);
+            return;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].role == MEMBER_LEARNER) {
+            change_one(leader, (unsigned)members[i].id, CHANGE_PROMOTE);
+            return;
+        }
+    }
 }
 
 /* ---- when ---- */
 
-static void (*const strikes[STRIKES])(struct sim *sim) = {
-    crash_one,     crash_leader,   crash_all,
-    cut_at_random, isolate_leader, mute_leader,
-    deafen_leader, slow_disk,      break_connections,
-    transfer,      stand_still,    join_all,
-    change,        change,         change,
+/* How many of a seed's faults are such at most; and of how many seeds (per mille). */
+static const struct {
+    void (*run)(struct sim *sim);
+    unsigned most;
+    unsigned seeds;
+    bool is_change;
+} strikes[STRIKES] = {
+    {crash_one, 10, 750, false},
+    {crash_leader, 10, 750, false},
+    {crash_all, 10, 750, false},
+    {cut_at_random, 10, 750, false},
+    {isolate_leader, 10, 750, false},
+    {mute_leader, 10, 750, false},
+    {deafen_leader, 10, 750, false},
+    {slow_disk, 10, 750, false},
+    {stall_disk, 10, 500, false},
+    {break_connections, 10, 750, false},
+    {transfer, 10, 750, false},
+    {stand_still, 10, 750, false},
+    {join_all, 20, 1000, false},
+    {simplay_two_successors, 10, 300, false},
+    {simplay_hand_over_in_change, 20, 300, true},
+    {simplay_storm, 4, 200, false},
+    {simplay_usurp, 10, 300, false},
+    {simplay_crash_in_change, 20, 300, true},
+    {change, 90, 900, true},
 };
-#define FIRST_CHANGE (STRIKES - 3)
-#define JOIN         (STRIKES - 4)
 
 static void choose_weights(struct sim *sim)
 {
     struct simnemesis *nemesis = sim->nemesis;
     for (unsigned i = 0; i < STRIKES; i++) {
-        bool used = sim_chance(sim, 750) && (i < FIRST_CHANGE || sim->options.churn);
-        unsigned most = i < FIRST_CHANGE ? 10 : 30;
-        nemesis->weights[i] = used ? (unsigned)sim_between(sim, 1, most) : 0;
-    }
-    nemesis->weights[JOIN] = (unsigned)sim_between(sim, 5, 20);
-    for (unsigned i = 0; i < STRIKES; i++) {
+        bool used =
+            sim_chance(sim, strikes[i].seeds) && (!strikes[i].is_change || sim->options.churn);
+        uint64_t least = strikes[i].run == join_all ? 5 : 1;
+        nemesis->weights[i] = used ? (unsigned)sim_between(sim, least, strikes[i].most) : 0;
         nemesis->weight_sum += nemesis->weights[i];
     }
 }
@@ -275,7 +364,7 @@ static void strike(struct sim *sim)
         at -= nemesis->weights[i++];
     }
     sim->stats.faults++;
-    strikes[i](sim);
+    strikes[i].run(sim);
 }
 
 static void on_strike_time(struct sim *sim, const struct sim_event *event)
@@ -289,6 +378,13 @@ static void on_strike_time(struct sim *sim, const struct sim_event *event)
            &(struct sim_event){.run = on_strike_time});
 }
 
+/* While the log still begins where it began. */
+static void on_newcomer_time(struct sim *sim, const struct sim_event *event)
+{
+    (void)event;
+    simplay_newcomer(sim);
+}
+
 void simnemesis_init(struct sim *sim)
 {
     sim->nemesis = calloc(1, sizeof *sim->nemesis);
@@ -296,11 +392,17 @@ void simnemesis_init(struct sim *sim)
     sim->nemesis->pause_ms = sim_between(sim, 100, 1500);
     sim->nemesis->voters_min = (unsigned)sim_between(sim, 1, 3);
     choose_weights(sim);
+    sim->nemesis->candidates_per_mille =
+        sim_chance(sim, 300) ? (unsigned)sim_between(sim, 50, 600) : 0;
     if (sim->options.losses) {
         sim->nemesis->loss_per_mille =
             sim_chance(sim, 300) ? 0 : (unsigned)sim_between(sim, 50, 600);
     }
     sim_at(sim, 2500 * SIM_MS, &(struct sim_event){.run = on_strike_time});
+    if (sim->options.churn && sim_chance(sim, 500)) {
+        sim_at(sim, sim_between(sim, 1000, 2500) * SIM_MS,
+               &(struct sim_event){.run = on_newcomer_time});
+    }
 }
 
 void simnemesis_end(struct sim *sim)

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "tests/sim/simcheck.h"
 #include "tests/sim/simmember.h"
 
 static struct simtransport *transport_of(struct transport *transport)
@@ -26,6 +27,43 @@ void simnet_init(struct sim *sim)
 
 /* ---- frames ---- */
 
+static void hold(struct simnet *net, const struct sim_event *event)
+{
+    if (net->waiting_count == net->waiting_cap) {
+        net->waiting_cap = net->waiting_cap == 0 ? 64 : 2 * net->waiting_cap;
+        net->waiting = realloc(net->waiting, net->waiting_cap * sizeof *net->waiting);
+        ASSERT(net->waiting != NULL);
+    }
+    net->waiting[net->waiting_count++] = *event;
+}
+
+void simnet_hold(struct sim *sim, unsigned from, unsigned to)
+{
+    sim_note(sim, "net: holds", from, to);
+    sim->net->held[from][to] = true;
+}
+
+void simnet_release(struct sim *sim, unsigned from, unsigned to)
+{
+    struct simnet *net = sim->net;
+    size_t kept = 0;
+    net->held[from][to] = false;
+    for (size_t i = 0; i < net->waiting_count; i++) {
+        if (net->waiting[i].a == ((uint64_t)from << 8 | to)) {
+            sim_at(sim, 0, &net->waiting[i]);
+        } else {
+            net->waiting[kept++] = net->waiting[i];
+        }
+    }
+    net->waiting_count = kept;
+}
+
+void simnet_echo(struct sim *sim, unsigned from, unsigned to, uint64_t for_us, uint64_t late_us)
+{
+    sim->net->echo_until_us[from][to] = sim->now_us + for_us;
+    sim->net->echo_late_us = late_us;
+}
+
 static void on_arrival(struct sim *sim, const struct sim_event *event)
 {
     unsigned from = (unsigned)(event->a >> 8);
@@ -36,9 +74,14 @@ static void on_arrival(struct sim *sim, const struct sim_event *event)
         sim_at(sim, member->paused_until_us - sim->now_us, event);
         return;
     }
+    if (sim->net->held[from][to]) {
+        hold(sim->net, event);
+        return;
+    }
     struct simtransport *transport = &member->now->transport;
     if (member->alive && !sim->net->cut[from][to] && transport->callbacks != NULL) {
         sim->stats.frames++;
+        member->now->heard += event->b == FRAME_RAFT;
         transport->callbacks->on_frame(transport->ctx, from, (enum frame_kind)event->b,
                                        blob_bytes(payload));
         simmember_settle(member);
@@ -68,6 +111,16 @@ static void send_one(struct sim *sim, unsigned from, unsigned to, enum transport
             .run = on_arrival, .ptr = blob_ref(payload), .a = (uint64_t)from << 8 | to, .b = kind});
 }
 
+/* Once more, behind all that comes meanwhile. */
+static void send_echo(struct sim *sim, unsigned from, unsigned to, enum frame_kind kind,
+                      struct blob *payload)
+{
+    sim_at(
+        sim, sim_between(sim, 0, sim->net->echo_late_us),
+        &(struct sim_event){
+            .run = on_arrival, .ptr = blob_ref(payload), .a = (uint64_t)from << 8 | to, .b = kind});
+}
+
 static bool sim_send(struct transport *base, uint64_t peer_id, enum transport_lane lane,
                      enum frame_kind kind, struct blob *payload)
 {
@@ -79,6 +132,12 @@ static bool sim_send(struct transport *base, uint64_t peer_id, enum transport_la
         return false;
     }
     unsigned to = (unsigned)peer_id;
+    if (kind == FRAME_RAFT) {
+        simcheck_sent(sim, from, payload->len);
+    }
+    if (sim->net->echo_until_us[from][to] > sim->now_us && kind == FRAME_RAFT) {
+        send_echo(sim, from, to, kind, payload);
+    }
     bool lost =
         sim->net->cut[from][to] || (!sim->calm && sim_chance(sim, sim->net->loss_per_mille));
     if (!lost) {
@@ -138,6 +197,7 @@ void simnet_join_all(struct sim *sim)
 {
     for (unsigned from = 1; from <= sim->options.members; from++) {
         for (unsigned to = 1; to <= sim->options.members; to++) {
+            simnet_release(sim, from, to);
             if (sim->net->cut[from][to]) {
                 sim->net->cut[from][to] = false;
                 tell(sim, from, to, LINK_UP, sim_between(sim, 0, 500 * SIM_MS));
