@@ -6,6 +6,7 @@
 #include "tests/sim/simnemesis.h"
 
 #define STORM_MS     4000
+#define QUIET_LOOKS  200 /* one in a millisecond */
 #define ECHO_MS      8000
 #define NEWCOMER_MS  1000 /* that what it is sent is sent again */
 #define HAND_OVER_MS 60
@@ -69,6 +70,25 @@ static void on_first_is_late(void *ctx, enum err status)
     simnet_release(sim, leader->id, first);
 }
 
+/* Who lacks something is not handed anything: a moment is waited for when nothing is on its way. */
+static void on_look_for_quiet(struct sim *sim, const struct sim_event *event)
+{
+    struct simmember *leader = sim->members[event->a];
+    struct node *node = leader->now->node;
+    unsigned first = leader->successor;
+    if (node_role(node) != NODE_LEADER || sim->calm) {
+        return;
+    }
+    if (node_match_index(node, first) < node_last_index(node)) {
+        if (event->b > 0) {
+            later(sim, SIM_MS, leader->id, event->b - 1, on_look_for_quiet);
+        }
+        return;
+    }
+    simnet_hold(sim, leader->id, first);
+    node_transfer(node, first, on_first_is_late, leader);
+}
+
 void simplay_two_successors(struct sim *sim)
 {
     struct simmember *leader = simmember_leader(sim);
@@ -77,9 +97,7 @@ void simplay_two_successors(struct sim *sim)
     }
     leader->successor = some_other(sim, leader->id);
     sim_note(sim, "play: two successors", leader->id, leader->successor);
-    simnet_hold(sim, leader->id, leader->successor);
-    node_transfer(leader->now->node, leader->successor, on_first_is_late, leader);
-    simmember_settle(leader);
+    later(sim, 0, leader->id, QUIET_LOOKS, on_look_for_quiet);
 }
 
 void simplay_hand_over_in_change(struct sim *sim)
