@@ -73,8 +73,19 @@ struct sim_stats {
     uint64_t hash;
 };
 
+/* A play of simplay.c: what LEADER has said waits on its way to LATE, while others raise their
+ * term.
+ */
+struct sim_split {
+    bool is_on;
+    unsigned leader;
+    unsigned late;
+    unsigned raises;
+};
+
 struct sim {
     struct sim_options options;
+    struct sim_split split;
     uint64_t now_us;
     uint64_t chance; /* the generator's state */
     struct sim_event *events;

@@ -423,7 +423,7 @@ static void check_lag(struct simmember *member)
     } else if (now->lag_index <= commit_index || now->lag_since_us < member->paused_until_us) {
         now->lag_index = index;
         now->lag_since_us = sim->now_us;
-    } else if (sim->now_us - now->lag_since_us > 2 * member->settings.election_ms * SIM_MS) {
+    } else if (sim->now_us - now->lag_since_us > 3 * member->settings.election_ms * SIM_MS) {
         sim_fail(sim, "member %u: a majority has had %llu for %llu ms, committed is %llu",
                  member->id, (ull)now->lag_index, (ull)(sim->now_us - now->lag_since_us) / SIM_MS,
                  (ull)commit_index);

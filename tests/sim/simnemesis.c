@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "tests/sim/simmember.h"
 #include "tests/sim/simplay.h"
 
@@ -13,6 +14,7 @@ struct simnemesis {
     uint64_t pause_ms;         /* between faults, at most */
     unsigned weights[STRIKES]; /* each seed has faults that it likes, and some that it never uses */
     unsigned weight_sum;
+    uint64_t quiet_until_us;
     unsigned voters_min;           /* churn leaves so many */
     unsigned candidates_per_mille; /* that are cut off */
     unsigned loss_per_mille;       /* of crashes, when nobody else is without a database */
@@ -200,6 +202,7 @@ static void on_cut_candidate(struct sim *sim, const struct sim_event *event)
 
 void simnemesis_on_candidate(struct sim *sim, unsigned id)
 {
+    simplay_on_candidate(sim, id);
     if (!sim->calm && sim->nemesis != NULL && sim_chance(sim, sim->nemesis->candidates_per_mille)) {
         sim_at(sim, 0, &(struct sim_event){.run = on_cut_candidate, .a = id});
     }
@@ -364,7 +367,9 @@ static void strike(struct sim *sim)
         at -= nemesis->weights[i++];
     }
     sim->stats.faults++;
-    strikes[i].run(sim);
+    if (sim->now_us >= sim->nemesis->quiet_until_us) {
+        strikes[i].run(sim);
+    }
 }
 
 static void on_strike_time(struct sim *sim, const struct sim_event *event)
@@ -385,6 +390,20 @@ static void on_newcomer_time(struct sim *sim, const struct sim_event *event)
     simplay_newcomer(sim);
 }
 
+static void on_usurp_time(struct sim *sim, const struct sim_event *event)
+{
+    (void)event;
+    sim->nemesis->quiet_until_us = sim->now_us + SIMPLAY_USURP_TWICE_MS * SIM_MS;
+    simplay_usurp_twice(sim);
+}
+
+static void on_split_time(struct sim *sim, const struct sim_event *event)
+{
+    (void)event;
+    sim->nemesis->quiet_until_us = sim->now_us + SIMPLAY_SPLIT_MS * SIM_MS;
+    simplay_split(sim);
+}
+
 void simnemesis_init(struct sim *sim)
 {
     sim->nemesis = calloc(1, sizeof *sim->nemesis);
@@ -399,6 +418,13 @@ void simnemesis_init(struct sim *sim)
             sim_chance(sim, 300) ? 0 : (unsigned)sim_between(sim, 50, 600);
     }
     sim_at(sim, 2500 * SIM_MS, &(struct sim_event){.run = on_strike_time});
+    bool is_first = mix64(sim->options.seed ^ 5) % 5 == 0; /* other seeds stay as they are */
+    if (sim->options.members >= 5 && is_first) {
+        sim_at(sim, 2400 * SIM_MS, &(struct sim_event){.run = on_usurp_time});
+    }
+    if (sim->options.members == 4 && is_first) {
+        sim_at(sim, 2400 * SIM_MS, &(struct sim_event){.run = on_split_time});
+    }
     if (sim->options.churn && sim_chance(sim, 500)) {
         sim_at(sim, sim_between(sim, 1000, 2500) * SIM_MS,
                &(struct sim_event){.run = on_newcomer_time});

@@ -10,6 +10,7 @@
 #define ECHO_MS      8000
 #define NEWCOMER_MS  1000 /* that what it is sent is sent again */
 #define HAND_OVER_MS 60
+#define TWICE_MS     4000 /* two elections, most of the time */
 
 static unsigned some_other(struct sim *sim, unsigned id)
 {
@@ -139,14 +140,19 @@ void simplay_storm(struct sim *sim)
     sim_at(sim, STORM_MS * SIM_MS, &(struct sim_event){.run = on_storm_over});
 }
 
-static void on_only_one_hears(struct sim *sim, const struct sim_event *event)
+static void hear_only(struct sim *sim, unsigned id, unsigned heard_by)
 {
-    for (unsigned id = 1; id <= sim->options.members; id++) {
-        if (id != event->a && id != event->b) {
-            simnet_cut(sim, (unsigned)event->a, id, false);
-            simnet_cut(sim, id, (unsigned)event->a, false);
+    for (unsigned other = 1; other <= sim->options.members; other++) {
+        if (other != id && other != heard_by) {
+            simnet_cut(sim, id, other, false);
+            simnet_cut(sim, other, id, false);
         }
     }
+}
+
+static void on_only_one_hears(struct sim *sim, const struct sim_event *event)
+{
+    hear_only(sim, (unsigned)event->a, (unsigned)event->b);
     join_later(sim, 1000, 5000);
 }
 
@@ -160,6 +166,90 @@ void simplay_usurp(struct sim *sim)
     sim_note(sim, "play: usurp", leader->id, heard_by);
     stall_disk(sim, heard_by, 1000, 4000);
     later(sim, sim_between(sim, 0, 100) * SIM_MS, leader->id, heard_by, on_only_one_hears);
+}
+
+/* Another one leads: the first is back, and it is that one whom only the same member hears. */
+static void on_look_for_usurper(struct sim *sim, const struct sim_event *event)
+{
+    const struct simmember *leader = simmember_leader(sim);
+    unsigned first = (unsigned)event->a;
+    if (leader != NULL && leader->id != first && leader->id != event->b) {
+        sim_note(sim, "play: another one leads", leader->id, event->b);
+        simnet_join_all(sim);
+        hear_only(sim, leader->id, (unsigned)event->b);
+        join_later(sim, TWICE_MS, TWICE_MS);
+    } else if (!sim->calm) {
+        sim_at(sim, SIM_MS / 5, event);
+    }
+}
+
+void simplay_usurp_twice(struct sim *sim)
+{
+    const struct simmember *leader = simmember_leader(sim);
+    const struct node_member *members;
+    if (leader == NULL || node_members(leader->now->node, &members) < 5) {
+        return;
+    }
+    unsigned heard_by = some_other(sim, leader->id);
+    sim_note(sim, "play: usurp twice", leader->id, heard_by);
+    stall_disk(sim, heard_by, 2 * TWICE_MS, 2 * TWICE_MS);
+    hear_only(sim, leader->id, heard_by);
+    on_look_for_usurper(
+        sim, &(struct sim_event){.run = on_look_for_usurper, .a = leader->id, .b = heard_by});
+}
+
+static void set_cut(struct sim *sim, unsigned a, unsigned b, bool cut)
+{
+    sim->net->cut[a][b] = cut;
+    sim->net->cut[b][a] = cut;
+}
+
+static void on_not_heard(struct sim *sim, const struct sim_event *event)
+{
+    set_cut(sim, (unsigned)event->a, (unsigned)event->b, true);
+}
+
+static void on_heard_again(struct sim *sim, const struct sim_event *event)
+{
+    set_cut(sim, (unsigned)event->a, (unsigned)event->b, false);
+}
+
+static void on_arrives_late(struct sim *sim, const struct sim_event *event)
+{
+    simnet_release(sim, (unsigned)event->a, (unsigned)event->b);
+    join_later(sim, 100, 500);
+}
+
+/* It has been told that it would get votes; that it wants them the late one is not told. Two terms
+ * later that one asks for a term that is over for it. */
+void simplay_on_candidate(struct sim *sim, unsigned id)
+{
+    struct sim_split *split = &sim->split;
+    if (!split->is_on || id == split->late || id == split->leader) {
+        split->is_on = false;
+        return;
+    }
+    sim_at(sim, 0, &(struct sim_event){.run = on_not_heard, .a = id, .b = split->late});
+    sim_at(sim, 20 * SIM_MS, &(struct sim_event){.run = on_heard_again, .a = id, .b = split->late});
+    if (++split->raises == 2) {
+        split->is_on = false;
+        sim_at(sim, 30 * SIM_MS,
+               &(struct sim_event){.run = on_arrives_late, .a = split->leader, .b = split->late});
+    }
+}
+
+void simplay_split(struct sim *sim)
+{
+    const struct simmember *leader = simmember_leader(sim);
+    if (leader == NULL || sim->options.members != 4) {
+        return;
+    }
+    unsigned late = some_other(sim, leader->id);
+    sim_note(sim, "play: split", leader->id, late);
+    simnet_hold(sim, leader->id, late);
+    hear_only(sim, leader->id, late);
+    sim->split = (struct sim_split){.is_on = true, .leader = leader->id, .late = late};
+    join_later(sim, SIMPLAY_SPLIT_MS, SIMPLAY_SPLIT_MS);
 }
 
 /* ---- members ---- */
