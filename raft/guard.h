@@ -19,10 +19,10 @@
  *                              guard_after: what changed?
  *
  * Each rule can be switched off by its bit in node_config.guard_off_mask, and a test shows what
- * happens then (tests/sim/guard_seeds.c). G5, G8 and G10 are no hooks but the way raftio is made: a
- * snapshot is a manifest, so that storing one takes one write; whatever fails on the disk ends the
- * process, and no memory does too; what is sent is a copy, so that no request of the core is
- * referred to after its callback. */
+ * happens then (tests/unit/raft/test_guard.c). G5, G8 and G10 are no hooks but the way raftio is
+ * made: a snapshot is a manifest, so that storing one takes one write; whatever fails on the disk
+ * ends the process, and no memory does too; what is sent is a copy, so that no request of the core
+ * is referred to after its callback. */
 enum guard_rule {
     /* The core answers an append with whatever it has stored, though only what the message reached
      * is known to match the leader's log: the leader counts entries that are not there. Answers are

@@ -21,7 +21,7 @@
  *      correction to the thesis, 4.1)
  *  12. a snapshot has the configuration that was committed last, up to its index
  *  13. what a member takes for stored is on its disk
- *  14. what a majority has is committed within three election timeouts
+ *  14. what a majority has is committed when, three election timeouts later, it has more
  *  15. who has heard of nobody since it stood for election does not stand again
  *  16. no message is larger than what may be sent at once */
 struct simcheck;
