@@ -6,9 +6,9 @@
 #include "storage/store.h"
 
 /* Members take turns at what a compaction costs. All of them apply it at the same moment, and each
- * reads its database for the hash that is remembered, and may then rewrite much of it: at once, that slows
- * down every member of a majority, and so every write; one after the other, there is always a
- * majority that is as fast as ever.
+ * reads its database for the hash that is remembered, and may then rewrite much of it: at once,
+ * that slows down every member of a majority, and so every write; one after the other, there is
+ * always a majority that is as fast as ever.
  *
  * Nobody tells the others that he is through: who has N members before him waits for N times as
  * long as it may take one of them, which is told by the size of the database. Meanwhile a pin keeps
