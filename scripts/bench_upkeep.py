@@ -22,14 +22,14 @@ ROWS = [
     ("restart of all members, until one has answered a linearizable get and a put", "restart_all", "restart_all", 4),
     ("a member that lacks {away:,} puts, from its start until it has applied them", "catch_up", "catch_up", 4),
     ("compaction of {stale:,} revisions of {keys:,} keys, beside {rate:,} puts/s", "compaction", "compaction", 8),
-    ("the next one, of {more_stale:,}, for which Trivet removes rows of both", "compaction_removing", "compaction_removing", None),
+    ("compaction of {more_stale:,} more, for which Trivet removes rows", "removal", "removal", None),
     ("defragmentation of the leader, beside {probes:,} calls/s to it", "defrag", "defrag", None),
 ]
 # Pairs of milliseconds, without such work and beside it:
 # (title, key, the most beside it as a multiple of that without or None, the most in ms or None)
 BESIDE_ROWS = [
     ("p99 of {rate:,} puts/s beside the compaction, until all members are through", "put_p99", 2, None),
-    ("p99 of the puts beside the next one", "put_p99_removing", None, None),
+    ("p99 of the puts beside that of {more_stale:,}", "put_p99_removal", None, None),
     ("longest serializable get beside the defragmentation of the member asked", "get_gap", None, 100),
     ("longest linearizable get beside it", "read_gap", None, 100),
     ("longest put beside it", "put_gap", None, 100),
@@ -41,7 +41,7 @@ REMOVALS_METRIC = "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds
 PAUSE_METRIC = "trivet_raft_snapshot_pause_seconds"
 PAUSE_MS_MAX = 5    # for which a Raft snapshot may keep the loop
 ENVIRONMENT = {**os.environ, "ETCDCTL_API": "3"}
-PARTS = ("save", "restart", "catch-up", "compaction", "defrag", "large")
+PARTS = ("save", "restart", "catch-up", "compaction", "removal", "defrag", "large")
 
 
 def run(command):
@@ -175,11 +175,15 @@ class Years:
         self.note("catch_up", wait_until(lambda: self.cluster.revision(3) >= wanted, "a member that has caught up") - began)
 
     def compaction(self):
-        self.puts(self.options.stale - self.options.away)
+        self.compact_beside_puts(self.options.stale - self.options.away, "compaction", "put_p99")
+
+    def removal(self):
+        self.compact_beside_puts(self.options.more_stale, "removal", "put_p99_removal")
+
+    def compact_beside_puts(self, stale, key, p99_key):
+        self.puts(stale)
         alone = self.p99_beside(lambda: time.sleep(self.options.alone_seconds))
-        self.note("put_p99", [alone, self.p99_beside(lambda: self.compact("compaction"))])
-        self.puts(self.options.more_stale)
-        self.note("put_p99_removing", [alone, self.p99_beside(lambda: self.compact("compaction_removing"))])
+        self.note(p99_key, [alone, self.p99_beside(lambda: self.compact(key))])
 
     def compact(self, key):
         """Up to now; what is put meanwhile is of the next one."""
@@ -231,7 +235,7 @@ def measure_years(options, kind, binary):
     years = Years(options, kind, binary)
     try:
         years.load()
-        for part in ("save", "restart", "catch_up", "compaction", "defrag"):
+        for part in ("save", "restart", "catch_up", "compaction", "removal", "defrag"):
             if part.replace("_", "-") in options.upkeep_parts:
                 getattr(years, part)()
         years.check()
