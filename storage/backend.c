@@ -13,10 +13,13 @@
 
 #define READER_THREADS_DEFAULT   2u
 #define SYNC_INTERVAL_MS_DEFAULT 1000u
-/* 4 MiB. All members apply the same, and so write back at the same moment: more would hold up their
- * logs' syncs for longer, and makes reading slower; fewer make the WAL begin anew more often, which
- * costs a sync. */
+/* 4 MiB. All members apply the same, and so write back at about the same time: more would hold up
+ * their logs' syncs for longer, and makes reading slower; fewer make the WAL begin anew more often,
+ * which costs a sync. */
 #define CHECKPOINT_FRAMES_DEFAULT 1024u
+/* Two thirds: what is left of pages that are removed from is little enough for SQLite to put it
+ * together. */
+#define REMOVE_PERMILLE_DEFAULT 667u
 /* Pages that SQLite uses without a row of ours: schema, roots, inner nodes. */
 #define OVERHEAD_PERCENT 3u
 #define PAGE_BYTES       4096u
@@ -417,6 +420,9 @@ static enum err new_backend(const struct backend_config *config, struct backend 
     if (config->checkpoint_frames == 0) {
         backend->config.checkpoint_frames =
             spread(CHECKPOINT_FRAMES_DEFAULT, config->identity.member_id);
+    }
+    if (config->remove_permille == 0) {
+        backend->config.remove_permille = REMOVE_PERMILLE_DEFAULT;
     }
     backend_writing_init(backend);
     if (backend->path == NULL || (config->vfs != NULL && backend->vfs == NULL)) {

@@ -15,9 +15,6 @@
 /* Then no more are chosen before they are removed, and what they pull along: 4 MB. */
 #define DOOMED_MAX   (256u * 1024)
 #define DOOMED_FIRST 1024u
-/* Two thirds: what is left of pages that are removed from is little enough for SQLite to put it
- * together. */
-#define REMOVE_PERMILLE_DEFAULT 667u
 
 /* ---- begin and end of a walk ---- */
 
@@ -312,6 +309,12 @@ static bool is_due(int64_t walk_revision, int64_t removed_revision, int64_t targ
     return walk_revision >= 0 || target > removed_revision;
 }
 
+/* What was found and is there. */
+static uint64_t left_over(const struct compaction *c)
+{
+    return c->garbage.rows + c->doomed.count - c->doomed.removed;
+}
+
 static void find(struct compaction *c)
 {
     struct why why = {.text = ""};
@@ -340,7 +343,7 @@ static void slice_work(struct job *job)
     } else {
         end(c);
     }
-    drain->report.superseded_rows = c->garbage.rows + c->doomed.count - c->doomed.removed;
+    drain->report.superseded_rows = left_over(c);
     c->job_report = drain->report;
     c->job_removed = rows - drain->meta.rows.count;
     c->job_ns = env_now_ns(drain->env) - start_ns;
@@ -419,8 +422,7 @@ void compaction_init(struct compaction *c, const struct compaction_config *confi
     *c = (struct compaction){
         .storage = config->storage,
         .drain = config->drain,
-        .remove_permille =
-            config->remove_permille != 0 ? config->remove_permille : REMOVE_PERMILLE_DEFAULT,
+        .remove_permille = config->remove_permille,
         .job = {.work = slice_work, .done = slice_done},
         .on_report = config->on_report,
         .ctx = config->ctx,
@@ -445,7 +447,7 @@ void compaction_replace(struct compaction *c, struct garbage *garbage)
     garbage_loaded(&c->garbage);
     c->phase = COMPACTION_CHOOSES; /* if a walk is under way; compaction_load has looked */
     c->choose_at = 0;
-    c->drain->report.superseded_rows = c->garbage.rows;
+    c->drain->report.superseded_rows = left_over(c);
     c->latest = c->drain->report;
 }
 
@@ -469,13 +471,13 @@ enum err compaction_settle(struct compaction *c)
 void compaction_forget(struct compaction *c)
 {
     garbage_forget(&c->garbage);
-    c->drain->report.superseded_rows = 0;
+    c->drain->report.superseded_rows = left_over(c);
 }
 
 enum err compaction_leftover(const struct compaction *c, revision_t **ret, size_t *count)
 {
     const struct doomed *d = &c->doomed;
-    *count = c->garbage.rows + d->count - d->removed;
+    *count = left_over(c);
     *ret = NULL;
     if (*count == 0) {
         return OK;

@@ -88,7 +88,7 @@ struct compaction {
 struct compaction_config {
     struct worker *storage;
     struct drain *drain;
-    uint32_t remove_permille; /* as in backend_config */
+    uint32_t remove_permille; /* as in backend_config, but for 0 */
     /* The storage thread has done a slice; to be answered by compaction_on_report. */
     void (*on_report)(void *ctx, const struct drain_report *report);
     void *ctx;

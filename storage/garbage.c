@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "storage/revsearch.h"
 
 /* Some pages: fewer would cost more memory, more would keep more rows that could go. */
 #define STRETCH_BYTES 16384u
@@ -53,34 +54,10 @@ static struct stretch *stretch_of(const struct garbage *garbage, revision_t rev)
     return low == 0 ? NULL : &garbage->stretches[low - 1];
 }
 
-/* Revisions are dense where little was removed: so every other step guesses the place from the
- * distance to both ends. */
 static bool is_present(const struct garbage *garbage, revision_t rev)
 {
-    const revision_t *present = garbage->present;
-    size_t low = 0; /* those before are below REV */
-    size_t high = garbage->present_count;
-    for (bool guess = true; low < high; guess = !guess) {
-        revision_t least = present[low];
-        revision_t most = present[high - 1];
-        if (rev <= least || rev >= most) {
-            return rev == least || rev == most;
-        }
-        size_t mid = low + (high - low) / 2;
-        if (guess) {
-            double part = (double)(rev - least) / (double)(most - least);
-            mid = low + (size_t)(part * (double)(high - 1 - low));
-        }
-        if (present[mid] == rev) {
-            return true;
-        }
-        if (present[mid] < rev) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return false;
+    size_t count = garbage->present_count;
+    return revsearch(garbage->present, count, sizeof garbage->present[0], rev) < count;
 }
 
 static bool remember_present(struct garbage *garbage, revision_t rev)

@@ -54,7 +54,6 @@ enum err hashrows_add(void *ctx, const struct backend_row *rows, size_t count)
 
 void hashrows_give(struct hashrows *h, revision_t *revs, size_t count)
 {
-    superseded_fini(&h->removed);
     h->removed = (struct superseded){.revs = revs, .count = count, .cap = count};
 }
 

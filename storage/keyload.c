@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "storage/keysort.h"
+#include "storage/revsearch.h"
 
 #define LEAF_FILL  58u /* entries of a leaf, children of an inner node: some room to grow */
 #define ROWS_FIRST 4096u
@@ -12,7 +13,7 @@
 
 /* A row that was read, and whose it is; in the order of revisions. */
 struct row {
-    revision_t rev;
+    revision_t rev; /* first, for revsearch */
     struct keyindex_entry *entry;
 };
 
@@ -54,35 +55,11 @@ void keyload_free(struct keyload *load)
     free(load);
 }
 
-/* The owner of the row at REV, or NULL. Revisions are dense where nothing is compacted, so the
- * place is guessed from the distance to both ends, and guess and bisection take turns. */
+/* The owner of the row at REV, or NULL. */
 static struct keyindex_entry *find_row(const struct keyload *load, revision_t rev)
 {
-    size_t low = 0; /* rows before are below REV */
-    size_t high = load->row_count;
-    bool guess = true;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        revision_t least = load->rows[low].rev;
-        revision_t most = load->rows[high - 1].rev;
-        if (rev < least || rev > most) {
-            return NULL;
-        }
-        if (guess && most > least) {
-            double part = (double)(rev - least) / (double)(most - least);
-            mid = low + (size_t)(part * (double)(high - 1 - low));
-        }
-        guess = !guess;
-        if (load->rows[mid].rev == rev) {
-            return load->rows[mid].entry;
-        }
-        if (load->rows[mid].rev < rev) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return NULL;
+    size_t place = revsearch(load->rows, load->row_count, sizeof load->rows[0], rev);
+    return place < load->row_count ? load->rows[place].entry : NULL;
 }
 
 /* Room for one more of SIZE bytes at *ITEMS. */

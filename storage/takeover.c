@@ -69,7 +69,6 @@ static enum err check_rows(struct takeover *t, struct conn *conn, struct keyload
     struct tally tally = {0};
     struct rows rows;
     TRY(rows_begin(&rows, conn, 1, INT64_MAX, true, why));
-    garbage_fini(&t->garbage);
     compaction_load_begin(&t->garbage, &t->meta);
     enum err err = load_rows(t, &rows, load, &tally, why);
     garbage_loaded(&t->garbage);

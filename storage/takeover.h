@@ -2,8 +2,8 @@
 #ifndef STORAGE_TAKEOVER_H
 #define STORAGE_TAKEOVER_H
 
-#include "storage/garbage.h"
 #include "storage/drain.h"
+#include "storage/garbage.h"
 
 /* Another member's database in the place of this one, beside the traffic.
  *
