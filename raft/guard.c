@@ -427,8 +427,9 @@ void guard_fix_result(struct guard *guard, struct raft_append_entries_result *re
 /* ---- what the leader commits ---- */
 
 /* The highest index that a majority of the voters has stored, ANSWER of PEER included, and at most
- * what we have stored ourselves. */
-static uint64_t majority_index(const struct raft *r, uint64_t peer, uint64_t answer)
+ * what we have STORED ourselves. */
+static uint64_t majority_index(const struct raft *r, uint64_t stored, uint64_t peer,
+                               uint64_t answer)
 {
     uint64_t matches[MEMBERS_MAX]; /* descending */
     unsigned count = 0;
@@ -437,8 +438,7 @@ static uint64_t majority_index(const struct raft *r, uint64_t peer, uint64_t ans
         if (server->role != RAFT_VOTER) {
             continue;
         }
-        uint64_t match =
-            server->id == r->id ? r->last_stored : r->leader_state.progress[i].match_index;
+        uint64_t match = server->id == r->id ? stored : r->leader_state.progress[i].match_index;
         if (server->id == peer && answer > match) {
             match = answer;
         }
@@ -452,7 +452,7 @@ static uint64_t majority_index(const struct raft *r, uint64_t peer, uint64_t ans
         return 0;
     }
     uint64_t index = matches[count / 2];
-    return index < r->last_stored ? index : r->last_stored;
+    return index < stored ? index : stored;
 }
 
 /* The core asks whether last_stored is on a majority. For this message it asks for the index that
@@ -467,8 +467,8 @@ static void before_answer(struct guard *guard, uint64_t peer,
     uint64_t candidate = r->last_stored;
     if (guard_on(guard, GUARD_COMMIT_AT_MAJORITY)) {
         uint64_t last = core_last_index(r);
-        candidate =
-            majority_index(r, peer, result->last_log_index < last ? result->last_log_index : last);
+        candidate = majority_index(r, r->last_stored, peer,
+                                   result->last_log_index < last ? result->last_log_index : last);
     }
     if (guard_on(guard, GUARD_OWN_TERM_COMMIT) && core_term_of(r, candidate) != r->current_term) {
         candidate = r->commit_index;
@@ -481,6 +481,18 @@ static void before_answer(struct guard *guard, uint64_t peer,
     }
     guard->true_last_stored = r->last_stored;
     r->last_stored = candidate > r->commit_index ? candidate : r->commit_index;
+}
+
+void guard_before_stored(struct guard *guard, uint64_t index)
+{
+    struct raft *r = guard->core;
+    if (r->state != RAFT_LEADER || guard->bare || !guard_on(guard, GUARD_COMMIT_AT_MAJORITY)) {
+        return;
+    }
+    uint64_t candidate = majority_index(r, index, 0, 0);
+    if (candidate > r->commit_index && core_term_of(r, candidate) == r->current_term) {
+        r->commit_index = candidate;
+    }
 }
 
 static void put_barrier(struct guard *guard)

@@ -48,7 +48,8 @@ enum guard_rule {
     GUARD_CONFIG_ROLLBACK = 6,
 
     /* The core commits only at the last entry that the leader itself has stored: when its disk is
-     * faster than the followers, late. Not safety. */
+     * faster than the followers, late; and when its disk is the last, or a change of the
+     * configuration makes the majority smaller, not before the next write. Not safety. */
     GUARD_COMMIT_AT_MAJORITY = 7,
 
     /* An answer that could not be sent makes the core free the entries twice. */
@@ -168,6 +169,9 @@ void guard_fix_result(struct guard *guard, struct raft_append_entries_result *re
                       struct frame_notes *notes);
 /* And an answer to who asks for a vote. */
 void guard_fix_vote(const struct guard *guard, struct raft_request_vote_result *result);
+
+/* Our own entries up to INDEX are on our disk, and the core is about to hear of it. */
+void guard_before_stored(struct guard *guard, uint64_t index);
 
 /* What is left of the message is a heartbeat: its entries have to come again. */
 void guard_drop_entries(struct raft_append_entries *append);

@@ -35,6 +35,7 @@ struct append {
     struct raftlog_request request;
     struct raftio *io;
     struct raft_io_append *core; /* NULL: the first configuration */
+    uint64_t last_index;
     struct log_entry entries[];
 };
 
@@ -45,6 +46,7 @@ static void on_appended(struct raftlog_request *request)
     if (append->core != NULL) {
         raftio_enter(io);
         io->guard.appends--;
+        guard_before_stored(&io->guard, append->last_index);
         append->core->cb(append->core, 0);
         raftio_leave(io);
     }
@@ -67,6 +69,7 @@ static int method_append(struct raft_io *base, struct raft_io_append *req,
         raftheap_must(malloc(sizeof *append + count * sizeof append->entries[0]));
     append->io = io;
     append->core = req;
+    append->last_index = first + count - 1;
     req->cb = cb;
     for (unsigned i = 0; i < count; i++) {
         struct bytes data = bytes_of(entries[i].buf.base, entries[i].buf.len);

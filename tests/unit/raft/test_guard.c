@@ -503,6 +503,26 @@ START_TEST(what_a_majority_has_is_committed_though_the_leader_has_more)
 }
 END_TEST
 
+START_TEST(what_a_smaller_majority_has_is_committed_with_the_change)
+{
+    begin("vvvv", GUARD_COMMIT_AT_MAJORITY, _i);
+    lead_undisputed();
+    uint64_t index;
+    ck_assert_int_eq(raftio_propose(solo.io, bytes_of_str("x"), &index), OK);
+    log_fake_finish(solo.log, SIZE_MAX);
+    env_fake_run(solo.env);
+    say_result(2, core()->current_term, 0, index);
+    ck_assert_uint_eq(core()->commit_index, index - 1); /* two of four */
+    ck_assert_int_eq(raftio_change(solo.io, RAFTIO_REMOVE, 4, NULL), OK);
+    log_fake_finish(solo.log, SIZE_MAX);
+    env_fake_run(solo.env);
+    ck_assert_uint_eq(core()->commit_index, _i == WITH_RULE ? index : index - 1);
+    ck_assert_uint_eq(solo.applied_index, _i == WITH_RULE ? index : 0);
+    say_result(2, core()->current_term, 0, index + 1);
+    ck_assert_uint_eq(core()->commit_index, index + 1);
+}
+END_TEST
+
 /* ---- G9 ---- */
 
 START_TEST(an_answer_that_cannot_be_sent_does_no_harm)
@@ -801,6 +821,7 @@ static Suite *guard_suite(void)
         leadership_is_taken_over_when_the_disk_is_done,
         a_configuration_that_is_truncated_is_rolled_back_after_a_restart,
         what_a_majority_has_is_committed_though_the_leader_has_more,
+        what_a_smaller_majority_has_is_committed_with_the_change,
         the_only_voter_leads_in_a_term_of_its_own,
         who_becomes_the_only_voter_leads_in_a_term_of_its_own,
         entries_are_not_replaced_while_they_are_being_written,
