@@ -11,6 +11,7 @@
 
 #define READ_TIMEOUT_MS 3000
 #define STORM_PAUSE_US  3000
+#define STORM_BYTES_MAX 4096
 
 struct simclients {
     uint64_t next_id;
@@ -50,11 +51,20 @@ static void on_proposed(struct proposal *proposal, enum err status)
     free(write);
 }
 
+static bool is_storm(const struct sim *sim)
+{
+    return sim->clients->storm_until_us > sim->now_us;
+}
+
 static void propose(struct simmember *member)
 {
     struct sim *sim = member->sim;
     struct sim_write *write = calloc(1, sizeof *write);
-    uint64_t size = sim_between(sim, 8, sim->clients->write_bytes);
+    uint64_t most = sim->clients->write_bytes;
+    if (is_storm(sim) && most > STORM_BYTES_MAX) {
+        most = STORM_BYTES_MAX;
+    }
+    uint64_t size = sim_between(sim, 8, most);
     struct blob *entry = blob_new(size);
     ASSERT(write != NULL && entry != NULL);
     write->sim = sim;
@@ -80,8 +90,7 @@ static void on_write_time(struct sim *sim, const struct sim_event *event)
         }
         simmember_settle(member);
     }
-    bool is_storm = sim->clients->storm_until_us > sim->now_us;
-    sim_at(sim, sim_between(sim, 0, is_storm ? STORM_PAUSE_US : sim->clients->pause_us),
+    sim_at(sim, sim_between(sim, 0, is_storm(sim) ? STORM_PAUSE_US : sim->clients->pause_us),
            &(struct sim_event){.run = on_write_time});
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "raft/guard.h"
@@ -36,6 +37,7 @@ static const char usage_text[] =
     "  --head-start      elections after a start come early\n"
     "  --faults-ms MS    how long faults come (25000)\n"
     "  --recovery-ms MS  how long recovery may take (10000)\n"
+    "  --jobs N          seeds at a time (1 for each core)\n"
     "  --show N          tell what happened for the first N that fail (3)\n"
     "  --trace           tell everything that happens\n"
     "  --twice           run each seed twice and compare\n"
@@ -76,7 +78,8 @@ static void on_done(void *ctx, uint64_t seed, enum sim_outcome outcome,
     sums->losses += stats->losses;
     sums->simulated_ms += stats->simulated_ms;
     sums->recovery_ms += stats->recovery_ms;
-    sums->hash = mix64(sums->hash ^ stats->hash);
+    /* A sum, as seeds end in no order. */
+    sums->hash += mix64(stats->hash ^ seed);
     if (stats->recovery_ms > total->recovery_ms_max) {
         total->recovery_ms_max = stats->recovery_ms;
     }
@@ -128,6 +131,7 @@ static bool parse_rules(char *list, struct sim_options *options)
 struct arguments {
     struct sim_options sim;
     uint64_t seeds;
+    uint64_t jobs;
     uint64_t shown;
     bool twice;
     bool tap;
@@ -143,6 +147,7 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         OFF,
         FAULTS,
         RECOVERY,
+        JOBS,
         SHOW,
         TRACE_ALL,
         TWICE,
@@ -161,6 +166,7 @@ static bool parse(int argc, char **argv, struct arguments *ret)
         {"guard-off", required_argument, NULL, OFF},
         {"faults-ms", required_argument, NULL, FAULTS},
         {"recovery-ms", required_argument, NULL, RECOVERY},
+        {"jobs", required_argument, NULL, JOBS},
         {"show", required_argument, NULL, SHOW},
         {"trace", no_argument, NULL, TRACE_ALL},
         {"twice", no_argument, NULL, TWICE},
@@ -197,6 +203,9 @@ static bool parse(int argc, char **argv, struct arguments *ret)
             break;
         case RECOVERY:
             ok = simoption_number(optarg, UINT32_MAX, &ret->sim.recovery_ms);
+            break;
+        case JOBS:
+            ok = simoption_number(optarg, 64, &ret->jobs) && ret->jobs > 0;
             break;
         case SHOW:
             ok = simoption_number(optarg, UINT32_MAX, &ret->shown);
@@ -238,15 +247,25 @@ static uint64_t run_all(const struct arguments *arguments, struct total *total)
 {
     *total = (struct total){.tap = arguments->tap};
     clock_gettime(CLOCK_MONOTONIC, &total->began);
-    sim_run_seeds(&arguments->sim, arguments->seeds, arguments->shown, on_done, total);
+    struct simrun_config config = {
+        .options = arguments->sim,
+        .count = arguments->seeds,
+        .jobs = (unsigned)arguments->jobs,
+        .shown = arguments->shown,
+        .done = on_done,
+        .ctx = total,
+    };
+    simrun_all(&config);
     return total->sums.hash;
 }
 
 int main(int argc, char **argv)
 {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct arguments arguments = {
         .sim = {.seed = 1, .reads = true, .states = true, .faults_ms = 25000, .recovery_ms = 10000},
         .seeds = 1,
+        .jobs = cores > 0 ? (uint64_t)cores : 1,
         .shown = 3};
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         fputs(usage_text, stdout);
