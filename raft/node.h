@@ -199,7 +199,8 @@ MUST_CHECK enum err node_install(struct node *node, uint64_t peer_id, uint64_t i
                                  struct bytes manifest);
 
 /* The store ends before the log begins, at this index: the member votes and keeps its log, but
- * applies nothing and does not lead, until node_filled. 0: it is not so. */
+ * applies nothing and does not lead, as far as anybody above hears, until node_filled. 0: it is not
+ * so. */
 uint64_t node_bare_index(const struct node *node);
 
 /* The store has a state at node_bare_index or beyond, durably: entries after it are applied from

@@ -27,8 +27,10 @@
  * With two voters, or when others are away, it may be that only its log is long enough to be
  * elected with. Then, after some election timeouts in which nobody was, it stands after all, and
  * leads to give it away: it sends the others the entries that they lack, commits nothing, adds
- * nothing of its own, and hands leadership to the first who has its whole log. The layers above
- * never hear that it leads.
+ * nothing of its own, and hands leadership to the first who has its whole log. When nobody can have
+ * that, since its log begins behind the end of the others', there is still the state of one of
+ * them, perhaps a learner's: the layers above ask all of them, and then it leads for good. Until
+ * then they do not hear that it leads.
  *
  * A crash at any step leaves it as bare as before, or with a state, by what the store has then. */
 

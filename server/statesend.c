@@ -461,10 +461,17 @@ static void tick_streaming(struct sender *sender, bool silent)
     }
 }
 
+/* Whoever leads helps; it is the others who help the leader. */
+static bool may_help(const struct statesend *send, uint64_t peer)
+{
+    const struct node *node = send->config.node;
+    return node_role(node) == NODE_LEADER || node_leader(node) == peer;
+}
+
 static bool still_lacks(const struct sender *sender, uint64_t now)
 {
     return sender->lacks_index != 0 && now < sender->lacks_until_ms &&
-           node_role(sender->send->config.node) == NODE_LEADER;
+           may_help(sender->send, sender->peer);
 }
 
 static void tick_sender(struct sender *sender)
@@ -560,11 +567,10 @@ void statesend_want(struct statesend *send, uint64_t peer)
     }
 }
 
-/* A leader that has not applied all that was committed before it has not enough itself. */
+/* Who has not applied all that was committed before has not enough itself. */
 static void on_lack(struct statesend *send, uint64_t peer, uint64_t index)
 {
-    if (send->closed || node_role(send->config.node) != NODE_LEADER ||
-        store_applied_index(send->config.store) < index) {
+    if (send->closed || !may_help(send, peer) || store_applied_index(send->config.store) < index) {
         return;
     }
     struct sender *sender = sender_of(send, peer);

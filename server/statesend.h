@@ -8,7 +8,8 @@
 #include "server/stateframe.h"
 
 /* The leader's side of a database on its way to a member that the log cannot help, as the node
- * says, or that has lost its own and not its log, as it says itself.
+ * says, or that has lost its own and not its log, as it says itself. When it is the leader that has
+ * lost its own, any other member that has enough is on this side.
  *
  *   wanted ─▶ ASKING ─▶ COPYING ─▶ OFFERED ─▶ STREAMING ─▶ INSTALLING ─▶ its log begins
  *

@@ -11,7 +11,7 @@
 
 /* Without a word of the leader for so long, what is half there goes. */
 #define IDLE_MS 60000u
-/* Whoever leads is asked again, as long as nothing has come. */
+/* Somebody is asked again, as long as nothing has come. */
 #define LACK_MS 500u
 /* What the log may need while the file is written. */
 #define MARGIN_BYTES SEGMENT_BYTES
@@ -47,6 +47,7 @@ struct statetake {
     struct env_timer idle;
 
     uint64_t lacked_index; /* what the database must reach; 0: it does */
+    uint64_t asked;        /* last */
     struct env_timer lack;
 };
 
@@ -414,9 +415,15 @@ static void on_ask(struct statetake *take, uint64_t peer, const struct statefram
     say_have(take, peer, frame->number);
 }
 
+static bool listens_to(const struct statetake *take, uint64_t peer)
+{
+    uint64_t leader = node_leader(take->config.node);
+    return leader != 0 ? leader == peer : take->lacked_index != 0;
+}
+
 void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stateframe *frame)
 {
-    if (take->closed || node_leader(take->config.node) != peer) {
+    if (take->closed || !listens_to(take, peer)) {
         return;
     }
     switch (frame->what) {
@@ -443,6 +450,33 @@ void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stat
 
 /* ---- asking ---- */
 
+/* The member after the one that was asked last, in a circle; 0: there is no other. */
+static uint64_t next_member(const struct statetake *take)
+{
+    const struct node_member *members;
+    size_t count = node_members(take->config.node, &members);
+    size_t from = 0;
+    while (from < count && members[from].id != take->asked) {
+        from++;
+    }
+    for (size_t i = 1; i <= count; i++) {
+        uint64_t id = members[(from + i) % count].id;
+        if (id != node_id(take->config.node)) {
+            return id;
+        }
+    }
+    return 0;
+}
+
+static uint64_t whom_to_ask(const struct statetake *take)
+{
+    uint64_t leader = node_leader(take->config.node);
+    if (leader != 0) {
+        return leader;
+    }
+    return take->state == IDLE ? next_member(take) : take->peer;
+}
+
 static void on_lack(struct env_timer *timer)
 {
     struct statetake *take = CONTAINER_OF(timer, struct statetake, lack);
@@ -450,9 +484,10 @@ static void on_lack(struct env_timer *timer)
         take->lacked_index = 0;
         return;
     }
-    uint64_t leader = node_leader(take->config.node);
-    if (leader != 0) {
-        say(take, leader, &(struct stateframe){.what = STATE_LACK, .index = take->lacked_index});
+    take->asked = whom_to_ask(take);
+    if (take->asked != 0) {
+        struct stateframe frame = {.what = STATE_LACK, .index = take->lacked_index};
+        say(take, take->asked, &frame);
     }
     env_timer_start(take->config.env, &take->lack, LACK_MS);
 }

@@ -19,9 +19,11 @@
  * log begin there. A crash before the switch leaves the old database and a file that the next start
  * removes, later the new one: neither needs the file again.
  *
- * Only the member that this one takes for the leader is listened to. A file that is half there is
- * gone on with while the process lives, whatever the connection does; another copy begins anew.
- * Memory: one window of chunks. Disk: one file, which is asked for only when there is room. */
+ * Only the member that this one takes for the leader is listened to; when there is none, and a
+ * database is lacked, every member, since what any of them has applied is committed. A file that is
+ * half there is gone on with while the process lives, whatever the connection does; another copy
+ * begins anew. Memory: one window of chunks. Disk: one file, which is asked for only when there is
+ * room. */
 struct statetake;
 
 struct statetake_config {
@@ -44,7 +46,8 @@ void statetake_stop(struct statetake *take);
 void statetake_free(struct statetake *take);
 
 /* What is here ends before INDEX, and the log has no more what it lacks: whoever leads is asked for
- * a database until one is here that is as far. */
+ * a database until one is here that is as far; the others, one after the other, while nobody does,
+ * for it may be that only this member's log is long enough to lead (raft/raftbare.c). */
 void statetake_lack(struct statetake *take, uint64_t index);
 
 /* STATE_ASK, STATE_OFFER, STATE_CHUNK or STATE_END of PEER. */

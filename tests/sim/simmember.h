@@ -32,6 +32,7 @@ struct simlife {
         lag_index; /* a majority has it since then, and it is not committed; 0: there is none */
     uint64_t lag_since_us;
     struct simsend sends[SIM_MEMBERS_MAX + 1]; /* by peer: simstate.c */
+    unsigned asked;                            /* for a state, last, while nobody led */
 };
 
 #define SIM_HELD_ALL 1000000u /* entries: more than a run has */

@@ -57,9 +57,16 @@ static void install(struct simmember *member, unsigned peer, uint64_t index, uin
     }
 }
 
-static bool still_lacks(const struct simmember *member, const struct simsend *send)
+static bool may_help(const struct simmember *member, unsigned peer)
 {
-    return send->lacks_index != 0 && node_role(member->now->node) == NODE_LEADER &&
+    const struct node *node = member->now->node;
+    return node_role(node) == NODE_LEADER || node_leader(node) == peer;
+}
+
+static bool still_lacks(const struct simmember *member, unsigned peer)
+{
+    const struct simsend *send = &member->now->sends[peer];
+    return send->lacks_index != 0 && may_help(member, peer) &&
            member->sim->now_us - send->lack_said_us < LACK_MS * SIM_MS;
 }
 
@@ -71,7 +78,7 @@ static void on_tick(struct sim *sim, const struct sim_event *event)
     unsigned peer = (unsigned)event->a;
     struct simsend *send = &member->now->sends[peer];
     bool installs = node_hold_state(member->now->node, peer, send->index, send->size_bytes);
-    if (!installs && !still_lacks(member, send)) {
+    if (!installs && !still_lacks(member, peer)) {
         *send = (struct simsend){0};
         return;
     }
@@ -109,7 +116,7 @@ void simstate_on_want(void *ctx, uint64_t peer_id)
 static void on_lack(struct simmember *member, unsigned peer, uint64_t index)
 {
     struct simsend *send = &member->now->sends[peer];
-    if (node_role(member->now->node) != NODE_LEADER) {
+    if (!may_help(member, peer)) {
         return;
     }
     if (!send->active) {
@@ -147,10 +154,11 @@ enum err simstate_may_restore(void *ctx, uint64_t index, struct why *why)
 static void on_state(struct simmember *member, unsigned peer, uint64_t index)
 {
     struct simlife *now = member->now;
-    if (node_leader(now->node) != peer) {
+    uint64_t leader = node_leader(now->node);
+    uint64_t bare_index = node_bare_index(now->node);
+    if (leader != peer && (leader != 0 || bare_index == 0)) {
         return;
     }
-    uint64_t bare_index = node_bare_index(now->node);
     if (now->state.index < index) {
         if (bare_index == 0) {
             simcheck_fell_behind(member->sim, member->id, member->settings.held_entries);
@@ -174,13 +182,17 @@ static void on_lack_time(struct sim *sim, const struct sim_event *event)
 {
     struct simmember *member = event->ptr;
     struct node *node = member->now->node;
-    uint64_t leader = node_leader(node);
     uint64_t bare_index = node_bare_index(node);
     if (bare_index == 0) {
         return;
     }
-    if (leader != 0) {
-        say(member, (unsigned)leader, SAYS_LACK, bare_index, 0);
+    uint64_t asked = node_leader(node);
+    if (asked == 0) { /* the next one in a circle, ourselves perhaps: then nobody this time */
+        asked = member->now->asked % sim->options.members + 1;
+        member->now->asked = (unsigned)asked;
+    }
+    if (asked != member->id) {
+        say(member, (unsigned)asked, SAYS_LACK, bare_index, 0);
     }
     sim_at(sim, AGAIN_MS * SIM_MS, event);
 }

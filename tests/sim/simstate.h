@@ -15,7 +15,8 @@
  *   node_install(I) ◀───────────────── have(I) ───┘
  *   ── the core's message ────────────────────────▶ its log begins at I
  *
- * Who has lost its state and not its log asks by itself, and has what it needs with state(I):
+ * Who has lost its state and not its log asks by itself, whoever leads or, if it does so itself,
+ * the others, and has what it needs with state(I):
  *
  *   copy ◀──────────────────────────────── lack(from) */
 struct simmember;

@@ -435,6 +435,9 @@ START_TEST(who_does_not_lead_is_not_heard)
     node_fake_set_leader(f.nodes[2], 3, 3);
     say(offer);
     ck_assert_uint_eq(f.answers[STATE_WANT], 0);
+    node_fake_set_leader(f.nodes[2], 4, 0);
+    say(offer);
+    ck_assert_uint_eq(f.answers[STATE_WANT], 0);
 }
 END_TEST
 
@@ -536,6 +539,25 @@ START_TEST(it_asks_whoever_leads)
     ck_assert_uint_eq(f.answers[STATE_LACK], 0);
     node_fake_set_leader(f.nodes[2], 4, 1);
     pass(1000);
+    arrived_by_itself();
+}
+END_TEST
+
+/* Its log is the only one to lead with, and it is not heard of that it does. Member 3 is down. */
+START_TEST(the_others_help_who_leads_and_lost_its_database)
+{
+    static const struct node_member members[] = {{.id = 1}, {.id = 2}, {.id = 3}};
+    node_fake_set_members(f.nodes[2], members, 3);
+    node_fake_set_leader(f.nodes[1], 3, 2);
+    node_fake_set_leader(f.nodes[2], 3, 0);
+    f.cut_after = 3;
+    lose(NEWEST);
+    pass(3000);
+    ck_assert_uint_gt(statetake_received_bytes(f.take), 0);
+    ck_assert_uint_eq(statesend_count(f.send), 1);
+    f.cut_after = 0;
+    f.cut = false;
+    pass(2000);
     arrived_by_itself();
 }
 END_TEST
@@ -703,6 +725,7 @@ static Suite *states_suite(void)
         who_lost_its_database_asks_for_another,
         it_asks_whoever_leads,
         it_asks_until_it_is_heard,
+        the_others_help_who_leads_and_lost_its_database,
         who_is_not_heard_of_any_more_is_given_up,
         whatever_is_lost_on_its_way_it_gets_it,
         who_lacks_database_and_log_gets_both,
