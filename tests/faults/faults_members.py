@@ -11,6 +11,8 @@ import grudges
 from network import Link
 
 CRASH_PROBABILITY = 0.4
+# Of a log that goes on where the database, whose newest part is damaged, does not reach.
+LACKS = "the database ends before the log begins"
 START_SECONDS = 60  # for a member with damaged data, to refuse or to answer
 HASH_SECONDS = 20
 
@@ -82,8 +84,8 @@ class Wipe(Replace):
 
 class Corrupt(Wipe):
     """Bits of a member's data turn while it is down. It is started where no other member hears it, because a member that
-    takes damage for a torn end has forgotten what it has acknowledged. It must refuse to start, or hold what the others
-    hold at its revision; then it is wiped and comes again.
+    takes damage for a torn end has forgotten what it has acknowledged. It must refuse to start, say that it lacks a
+    database, or hold what the others hold at its revision; then it is wiped and comes again.
     """
 
     def files(self, member):
@@ -102,9 +104,10 @@ class Corrupt(Wipe):
         slots = self.cluster.slots()
         self.cluster.network.put("corrupt", self.silence(slots, member.slot))
         try:
+            lacked = member.count_in_log(LACKS)
             self.cluster.start(member)
             member.up = False   # it may end
-            came = self.watch(member)
+            came = self.watch(member, lacked)
             member.process.kill()
             member.process.wait()
         finally:
@@ -132,12 +135,15 @@ class Corrupt(Wipe):
             os.fsync(file.fileno())
         return f"{count} bits of {os.path.basename(path)}"
 
-    def watch(self, member):
+    def watch(self, member, lacked):
         limit = time.monotonic() + START_SECONDS
         while time.monotonic() < limit:
             status = member.process.poll()
             if status is not None:
                 return self.judge_end(member, status)
+            if member.count_in_log(LACKS) > lacked:
+                self.run.detected += 1
+                return "it waits for the database of another"
             try:
                 return self.judge_start(member, member.calls.status().header.revision)
             except grpc.RpcError:
