@@ -76,6 +76,7 @@
     X(TABLE_ROW_LOST, "table-row-lost", "a change of a small table in ten is not written")       \
     X(COMPACT_EARLY, "compact-early", "a compaction removes the newest old revision as well")    \
     X(COMPACT_UNPINNED, "compact-unpinned", "a compaction removes what is being read")           \
+    X(COMPACT_LEAVES_OLDER, "compact-leaves-older", "a row goes, and what it superseded stays")  \
     X(RING_FORGETS, "ring-forgets", "records leave memory before SQLite has them")               \
     X(DAMAGE_UNSEEN, "damage-unseen", "checksums of rows are not looked at")                     \
     X(DEFRAG_UNSYNCED, "defrag-unsynced", "a rewritten database is not synced")                  \

@@ -224,7 +224,8 @@ static enum err prepare_row(struct compaction *c, struct why *why)
         return OK;
     }
     d->prepared++;
-    bool pulls = prev_rev != 0 && garbage_take(&c->garbage, prev_rev);
+    bool pulls =
+        prev_rev != 0 && !PLANTED(COMPACT_LEAVES_OLDER) && garbage_take(&c->garbage, prev_rev);
     return !pulls || doom(d, prev_rev) ? OK : ERR_NOMEM;
 }
 
