@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 
@@ -241,14 +242,8 @@ static int by_bytes(const void *a, const void *b)
 
 static enum err add_name(struct fs_names *names, size_t *cap, const char *name)
 {
-    if (names->count == *cap) {
-        size_t more = *cap == 0 ? 16 : *cap * 2;
-        char **grown = reallocarray(names->names, more, sizeof *grown);
-        if (grown == NULL) {
-            return ERR_NOMEM;
-        }
-        names->names = grown;
-        *cap = more;
+    if (!ARRAY_MAKE_ROOM(names->names, names->count, *cap, 16)) {
+        return ERR_NOMEM;
     }
     char *copy = strdup(name);
     if (copy == NULL) {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 
 /* Rows of the member table: key = id (8 bytes big-endian, so that the table's order is that of the
@@ -215,14 +216,8 @@ bool cluster_is_removed(const struct cluster *cluster, uint64_t id)
 
 static enum err remember_removed(struct cluster *cluster, uint64_t id)
 {
-    if (cluster->removed_count == cluster->removed_cap) {
-        size_t cap = cluster->removed_cap == 0 ? 16 : 2 * cluster->removed_cap;
-        uint64_t *removed = realloc(cluster->removed, cap * sizeof *removed);
-        if (removed == NULL) {
-            return ERR_NOMEM;
-        }
-        cluster->removed = removed;
-        cluster->removed_cap = cap;
+    if (!ARRAY_MAKE_ROOM(cluster->removed, cluster->removed_count, cluster->removed_cap, 16)) {
+        return ERR_NOMEM;
     }
     size_t at = removed_place(cluster, id);
     memmove(&cluster->removed[at + 1], &cluster->removed[at],

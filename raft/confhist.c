@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/codec.h"
 
@@ -37,10 +38,8 @@ void confhist_fini(struct confhist *history)
 void confhist_add(struct confhist *history, uint64_t index, struct bytes encoded)
 {
     ASSERT(history->count == 0 || index > confhist_last_index(history));
-    if (history->count == history->cap) {
-        size_t cap = history->cap == 0 ? 8 : history->cap * 2;
-        history->items = must(realloc(history->items, cap * sizeof *history->items));
-        history->cap = cap;
+    if (!ARRAY_MAKE_ROOM(history->items, history->count, history->cap, 8)) {
+        must(NULL);
     }
     history->items[history->count++] =
         (struct confhist_item){.index = index, .encoded = must(blob_copy(encoded))};

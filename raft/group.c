@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
 #include "base/limits.h"
@@ -48,15 +49,9 @@ static void add_part(struct group *group, struct bytes part)
         group->parts[group->part_count - 1].len += part.len;
         return;
     }
-    if (group->part_count == group->part_cap) {
-        size_t more = group->part_cap == 0 ? 16 : group->part_cap * 2;
-        struct bytes *grown = reallocarray(group->parts, more, sizeof *grown);
-        if (grown == NULL) {
-            group->failed = true;
-            return;
-        }
-        group->parts = grown;
-        group->part_cap = more;
+    if (!ARRAY_MAKE_ROOM(group->parts, group->part_count, group->part_cap, 16)) {
+        group->failed = true;
+        return;
     }
     group->parts[group->part_count++] = part;
 }

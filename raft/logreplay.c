@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "raft/logload.h"
@@ -38,14 +39,8 @@ static enum err add_entry(struct replay *r, const struct record *record, struct 
         return bad(why, "an entry of an unknown kind", record);
     }
     size_t count = (size_t)(r->next - r->base);
-    if (count == r->entry_cap) {
-        size_t more = r->entry_cap == 0 ? 1024 : r->entry_cap * 2;
-        struct log_entry *grown = reallocarray(r->entries, more, sizeof *grown);
-        if (grown == NULL) {
-            return ERR_NOMEM;
-        }
-        r->entries = grown;
-        r->entry_cap = more;
+    if (!ARRAY_MAKE_ROOM(r->entries, count, r->entry_cap, 1024)) {
+        return ERR_NOMEM;
     }
     r->entries[count] =
         (struct log_entry){.term = record->term, .kind = record->entry_kind, .data = record->data};

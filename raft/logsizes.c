@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 
 void logsizes_fini(struct logsizes *sizes)
@@ -36,13 +37,9 @@ static void make_room(struct logsizes *sizes)
         sizes->head = 0;
         return;
     }
-    size_t cap = sizes->cap == 0 ? 256 : sizes->cap * 2;
-    uint64_t *grown = reallocarray(sizes->sums, cap, sizeof *grown);
-    if (grown == NULL) {
+    if (!ARRAY_MAKE_ROOM(sizes->sums, sizes->head + sizes->count, sizes->cap, 256)) {
         fatal("raft log: out of memory");
     }
-    sizes->sums = grown;
-    sizes->cap = cap;
 }
 
 void logsizes_push(struct logsizes *sizes, uint64_t bytes)

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/trace.h"
@@ -71,10 +72,8 @@ void raftio_leave(struct raftio *io)
 
 void raftio_finish_later(struct raftio *io, struct finished one)
 {
-    if (io->finished_count == io->finished_cap) {
-        io->finished_cap = io->finished_cap == 0 ? 64 : io->finished_cap * 2;
-        io->finished =
-            raftheap_must(realloc(io->finished, io->finished_cap * sizeof *io->finished));
+    if (!ARRAY_MAKE_ROOM(io->finished, io->finished_count, io->finished_cap, 64)) {
+        raftheap_must(NULL);
     }
     io->finished[io->finished_count++] = one;
     if (!io->closing) {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/fs_real.h"
 #include "base/hash.h"
@@ -48,14 +49,8 @@ enum err backend_get(struct backend *backend, revision_t rev, struct record **re
 
 static enum err append_record(struct record_list *list, const struct backend_row *row)
 {
-    if (list->count == list->cap) {
-        size_t cap = list->cap == 0 ? 64 : list->cap * 2;
-        struct record **items = reallocarray(list->items, cap, sizeof *items);
-        if (items == NULL) {
-            return ERR_NOMEM;
-        }
-        list->items = items;
-        list->cap = cap;
+    if (!ARRAY_MAKE_ROOM(list->items, list->count, list->cap, 64)) {
+        return ERR_NOMEM;
     }
     struct record *record = rows_record(row);
     if (record == NULL) {

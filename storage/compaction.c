@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/plant.h"
 #include "storage/rows.h"
@@ -142,14 +143,8 @@ static enum err look(struct compaction *c, struct why *why)
 
 static bool doom(struct doomed *d, revision_t rev)
 {
-    if (d->count == d->cap) {
-        size_t cap = d->cap == 0 ? DOOMED_FIRST : d->cap * 2;
-        struct doomed_row *rows = reallocarray(d->rows, cap, sizeof rows[0]);
-        if (rows == NULL) {
-            return false;
-        }
-        d->rows = rows;
-        d->cap = cap;
+    if (!ARRAY_MAKE_ROOM(d->rows, d->count, d->cap, DOOMED_FIRST)) {
+        return false;
     }
     d->rows[d->count++] = (struct doomed_row){.rev = rev};
     return true;

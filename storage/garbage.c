@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "storage/revsearch.h"
@@ -62,14 +63,9 @@ static bool is_present(const struct garbage *garbage, revision_t rev)
 
 static bool remember_present(struct garbage *garbage, revision_t rev)
 {
-    if (garbage->present_count == garbage->present_cap) {
-        size_t cap = garbage->present_cap == 0 ? PRESENT_MIN : 2 * garbage->present_cap;
-        revision_t *present = reallocarray(garbage->present, cap, sizeof present[0]);
-        if (present == NULL) {
-            return false;
-        }
-        garbage->present = present;
-        garbage->present_cap = cap;
+    if (!ARRAY_MAKE_ROOM(garbage->present, garbage->present_count, garbage->present_cap,
+                         PRESENT_MIN)) {
+        return false;
     }
     garbage->present[garbage->present_count++] = rev;
     return true;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
 
@@ -79,14 +80,8 @@ void hashkv_add(struct hashkv *hash, revision_t rev, const struct record_header 
 
 enum err superseded_add(struct superseded *set, revision_t prev_rev)
 {
-    if (set->count == set->cap) {
-        size_t cap = set->cap == 0 ? 1024 : set->cap * 2;
-        revision_t *revs = reallocarray(set->revs, cap, sizeof revs[0]);
-        if (revs == NULL) {
-            return ERR_NOMEM;
-        }
-        set->revs = revs;
-        set->cap = cap;
+    if (!ARRAY_MAKE_ROOM(set->revs, set->count, set->cap, 1024)) {
+        return ERR_NOMEM;
     }
     set->revs[set->count++] = prev_rev;
     return OK;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "storage/keysort.h"
 #include "storage/revsearch.h"
@@ -62,23 +63,6 @@ static struct keyindex_entry *find_row(const struct keyload *load, revision_t re
     return place < load->row_count ? load->rows[place].entry : NULL;
 }
 
-/* Room for one more of SIZE bytes at *ITEMS. */
-static bool grow(void *items_ptr, size_t count, size_t *cap, size_t size)
-{
-    if (count < *cap) {
-        return true;
-    }
-    void **items = items_ptr;
-    size_t more = *cap == 0 ? ROWS_FIRST : *cap * 2;
-    void *grown = reallocarray(*items, more, size);
-    if (grown == NULL) {
-        return false;
-    }
-    *items = grown;
-    *cap = more;
-    return true;
-}
-
 /* The key's next row. Its predecessor is its entry's newest revision, as the rows are in order. */
 static enum err add_next(struct keyindex_entry *entry, revision_t rev,
                          const struct record_header *header, struct why *why)
@@ -135,7 +119,7 @@ static enum err add_first(struct keyload *load, revision_t rev, const struct rec
                 (long long)revision_main(rev));
         return ERR_CORRUPT;
     }
-    if (!grow(&load->entries, load->entry_count, &load->entry_cap, sizeof(void *))) {
+    if (!ARRAY_MAKE_ROOM(load->entries, load->entry_count, load->entry_cap, ROWS_FIRST)) {
         return ERR_NOMEM;
     }
     struct keyindex_entry *entry = keyindex_entry_new(header->key);
@@ -184,7 +168,7 @@ static bool add_lease(struct keyload *load, struct keyindex_entry *entry, revisi
         /* Half empty is room enough: else every row would look through all of them. */
         bool roomy = load->lease_count < load->lease_cap / 2;
         if (!roomy &&
-            !grow(&load->leases, load->lease_cap, &load->lease_cap, sizeof(struct keyload_lease))) {
+            !ARRAY_MAKE_ROOM(load->leases, load->lease_cap, load->lease_cap, ROWS_FIRST)) {
             return false;
         }
     }
@@ -216,7 +200,7 @@ enum err keyload_add(struct keyload *load, revision_t rev, const struct record_h
         why_set(why, "revision %lld comes twice", (long long)revision_main(rev));
         return ERR_CORRUPT;
     }
-    if (!grow(&load->rows, load->row_count, &load->row_cap, sizeof(struct row))) {
+    if (!ARRAY_MAKE_ROOM(load->rows, load->row_count, load->row_cap, ROWS_FIRST)) {
         return ERR_NOMEM;
     }
     struct keyindex_entry *entry = header->prev_rev == 0 ? NULL : find_row(load, header->prev_rev);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 
 /* What is collected here is committed by the cluster already: without memory for it this member
@@ -13,15 +14,6 @@ static void *must(void *memory)
         fatal("storage: no memory for a committed entry");
     }
     return memory;
-}
-
-static void *grown(void *items, size_t count, size_t *cap, size_t size)
-{
-    if (count < *cap) {
-        return items;
-    }
-    *cap = *cap == 0 ? 64 : *cap * 2;
-    return must(reallocarray(items, *cap, size));
 }
 
 static struct outbox_batch *batch_new(struct outbox *outbox)
@@ -238,8 +230,9 @@ void outbox_add_record(struct outbox *outbox, struct record *record)
 {
     struct outbox_batch *batch = outbox->open;
     ASSERT(outbox->in_entry);
-    batch->records = grown(batch->records, batch->write.record_count, &batch->record_cap,
-                           sizeof(struct record *));
+    if (!ARRAY_MAKE_ROOM(batch->records, batch->write.record_count, batch->record_cap, 64)) {
+        must(NULL);
+    }
     batch->records[batch->write.record_count++] = record;
     batch->write.size_bytes += record_size(record);
 }
@@ -250,11 +243,10 @@ void outbox_add_change(struct outbox *outbox, const struct backend_change *chang
     ASSERT(outbox->in_entry);
     struct backend_change copy = *change;
     if (!arena_copy(&batch->arena, change->key, &copy.key) ||
-        !arena_copy(&batch->arena, change->value, &copy.value)) {
+        !arena_copy(&batch->arena, change->value, &copy.value) ||
+        !ARRAY_MAKE_ROOM(batch->changes, batch->write.change_count, batch->change_cap, 64)) {
         must(NULL);
     }
-    batch->changes = grown(batch->changes, batch->write.change_count, &batch->change_cap,
-                           sizeof batch->changes[0]);
     batch->changes[batch->write.change_count++] = copy;
     batch->write.size_bytes += copy.key.len + copy.value.len;
     outbox->table_bytes += copy.key.len + copy.value.len;

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
+
 #define KEYS_CHEAP 16u /* ranges up to here are answered at once */
 
 /* ---- the plan ---- */
@@ -77,14 +79,8 @@ static struct record *record_of_version(struct bytes key, const struct version *
 
 static enum err collect(struct range_walk *walk, struct bytes key, const struct version *version)
 {
-    if (walk->count == walk->cap) {
-        size_t cap = walk->cap == 0 ? KEYS_CHEAP : walk->cap * 2;
-        struct range_item *items = reallocarray(walk->items, cap, sizeof items[0]);
-        if (items == NULL) {
-            return ERR_NOMEM;
-        }
-        walk->items = items;
-        walk->cap = cap;
+    if (!ARRAY_MAKE_ROOM(walk->items, walk->count, walk->cap, KEYS_CHEAP)) {
+        return ERR_NOMEM;
     }
     struct record *record = NULL;
     if (walk->query.keys_only && !walk->by_value) {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "storage/schema.h"
 #include "storage/store_private.h"
 
@@ -19,14 +20,8 @@ void record_list_fini(struct record_list *list)
 
 bool record_list_push(struct record_list *list, struct record *record)
 {
-    if (list->count == list->cap) {
-        size_t cap = list->cap == 0 ? 8 : list->cap * 2;
-        struct record **items = reallocarray(list->items, cap, sizeof items[0]);
-        if (items == NULL) {
-            return false;
-        }
-        list->items = items;
-        list->cap = cap;
+    if (!ARRAY_MAKE_ROOM(list->items, list->count, list->cap, 8)) {
+        return false;
     }
     list->items[list->count++] = record;
     return true;

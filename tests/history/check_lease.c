@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
+
 /* A lease lives for its TTL from when it was granted or last kept alive, and no shorter. When the
  * server did that is not known, only that it was between the question and the answer, by the
  * client's clock:
@@ -63,18 +65,13 @@ static struct lease *lease_of(struct leasing *l, int64_t id)
         l->no_memory = true;
         return NULL;
     }
-    if (i >= l->cap) {
-        size_t cap = l->cap == 0 ? 64 : l->cap * 2;
-        struct lease *more = reallocarray(l->leases, cap, sizeof *more);
-        if (more == NULL) {
-            l->no_memory = true;
-            return NULL;
-        }
-        for (size_t fresh = l->cap; fresh < cap; fresh++) {
-            more[fresh] = unborn;
-        }
-        l->leases = more;
-        l->cap = cap;
+    size_t fresh = l->cap;
+    if (!ARRAY_MAKE_ROOM(l->leases, i, l->cap, 64)) {
+        l->no_memory = true;
+        return NULL;
+    }
+    for (; fresh < l->cap; fresh++) {
+        l->leases[fresh] = unborn;
     }
     return &l->leases[i];
 }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "tests/history/numtable.h"
 
 /* Sets without revisions: what was acknowledged, or read, before a read was asked for is in it; and
@@ -44,19 +45,13 @@ static void finding(struct sets *s, const char *rule, uint32_t read, uint32_t el
 static struct members *members_of(struct sets *s, uint32_t set)
 {
     uint32_t i = numtable_number(&s->numbers, set);
-    if (i != NUMTABLE_NONE && i >= s->member_cap) {
-        size_t cap = s->member_cap == 0 ? 16 : s->member_cap * 2;
-        struct members *more = reallocarray(s->members, cap, sizeof *more);
-        if (more == NULL) {
-            i = NUMTABLE_NONE;
-        } else {
-            memset(more + s->member_cap, 0, (cap - s->member_cap) * sizeof *more);
-            s->members = more;
-            s->member_cap = cap;
-        }
+    size_t had = s->member_cap;
+    if (i == NUMTABLE_NONE || !ARRAY_MAKE_ROOM(s->members, i, s->member_cap, 16)) {
+        s->no_memory = true;
+        return NULL;
     }
-    s->no_memory |= i == NUMTABLE_NONE;
-    return i == NUMTABLE_NONE ? NULL : &s->members[i];
+    memset(s->members + had, 0, (s->member_cap - had) * sizeof *s->members);
+    return &s->members[i];
 }
 
 static void must_be_there(struct sets *s, uint32_t set, uint32_t element)
@@ -66,15 +61,9 @@ static void must_be_there(struct sets *s, uint32_t set, uint32_t element)
     if (m == NULL || numtable_get(&s->must, pair) != NUMTABLE_NONE) {
         return;
     }
-    if (m->count == m->cap) {
-        uint32_t cap = m->cap == 0 ? 16 : m->cap * 2;
-        uint32_t *more = reallocarray(m->at, cap, sizeof *more);
-        if (more == NULL) {
-            s->no_memory = true;
-            return;
-        }
-        m->at = more;
-        m->cap = cap;
+    if (!ARRAY_MAKE_ROOM(m->at, m->count, m->cap, 16)) {
+        s->no_memory = true;
+        return;
     }
     m->at[m->count++] = element;
     s->no_memory |= !numtable_set(&s->must, pair, 1);

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
+
 /* One walk over the history in the order of time, with the largest revision that anybody has seen
  * so far. What is asked after it was seen must not be answered with less. */
 struct walk {
@@ -51,17 +53,12 @@ static bool session_find(struct walk *w, const struct history_event *e, struct h
     if (i == NUMTABLE_NONE) {
         return false;
     }
-    if (i >= w->session_cap) {
-        size_t cap = w->session_cap == 0 ? 64 : w->session_cap * 2;
-        struct high *more = reallocarray(w->of_session, cap, sizeof *more);
-        if (more == NULL) {
-            return false;
-        }
-        for (size_t fresh = w->session_cap; fresh < cap; fresh++) {
-            more[fresh] = (struct high){.at = NEVER};
-        }
-        w->of_session = more;
-        w->session_cap = cap;
+    size_t fresh = w->session_cap;
+    if (!ARRAY_MAKE_ROOM(w->of_session, i, w->session_cap, 64)) {
+        return false;
+    }
+    for (; fresh < w->session_cap; fresh++) {
+        w->of_session[fresh] = (struct high){.at = NEVER};
     }
     *ret = &w->of_session[i];
     return true;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/map.h"
@@ -65,37 +66,20 @@ bool history_ok(const struct history *h)
     return !h->failed;
 }
 
-/* ITEMS with room for one more than COUNT; NULL: no memory, and ITEMS is as it was. */
-static void *grown(void *items, size_t count, size_t *cap, size_t size)
-{
-    if (count < *cap) {
-        return items;
-    }
-    size_t more = *cap == 0 ? 64 : *cap * 2;
-    void *larger = reallocarray(items, more, size);
-    if (larger != NULL) {
-        *cap = more;
-    }
-    return larger;
-}
-
 static bool symbol_add(struct history *h, struct symbol *symbol, uint64_t hash)
 {
     if (h->symbol_count > UINT32_MAX) {
         return false;
     }
-    struct symbol **symbols =
-        grown(h->symbols, h->symbol_count, &h->symbol_cap, sizeof(struct symbol *));
-    if (symbols == NULL) {
+    if (!ARRAY_MAKE_ROOM(h->symbols, h->symbol_count, h->symbol_cap, 64)) {
         return false;
     }
-    h->symbols = symbols;
-    symbols[0] = NULL;
+    h->symbols[0] = NULL;
     if (map_insert(&h->symbols_by_text, &symbol->link, hash) != OK) {
         return false;
     }
     symbol->number = (uint32_t)h->symbol_count;
-    symbols[h->symbol_count++] = symbol;
+    h->symbols[h->symbol_count++] = symbol;
     return true;
 }
 
@@ -273,16 +257,14 @@ static uint32_t items_needed(const struct history_event *e)
 void history_add(struct history *h, const struct history_event *e)
 {
     ASSERT(e->item_count >= items_needed(e));
-    struct history_event *events = grown(h->events, h->count, &h->cap, sizeof *events);
-    if (events == NULL) {
+    if (!ARRAY_MAKE_ROOM(h->events, h->count, h->cap, 64)) {
         h->failed = true;
         return;
     }
-    h->events = events;
-    struct history_event *added = &events[h->count];
+    struct history_event *added = &h->events[h->count];
     *added = *e;
     if (e->index <= 0) {
-        added->index = h->count == 0 ? 0 : events[h->count - 1].index + 1;
+        added->index = h->count == 0 ? 0 : h->events[h->count - 1].index + 1;
     }
     if (!copy_items(h, e->items, e->item_count, &added->items)) {
         h->failed = true;

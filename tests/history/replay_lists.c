@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
+
 /* Lists that are appended to, and sets. What was acknowledged up to a revision must be in what is
  * read there; what else is in it must be an attempt without an answer, which from then on is known
  * to be there. */
@@ -54,32 +56,21 @@ static struct elements *elements_of(struct replay *r, uint32_t key)
         r->no_memory = true;
         return NULL;
     }
-    if (i >= r->element_cap) {
-        size_t cap = r->element_cap == 0 ? 16 : r->element_cap * 2;
-        struct elements *more = reallocarray(r->elements, cap, sizeof *more);
-        if (more == NULL) {
-            r->lists.count = r->element_cap; /* those that have a place */
-            r->no_memory = true;
-            return NULL;
-        }
-        memset(more + r->element_cap, 0, (cap - r->element_cap) * sizeof *more);
-        r->elements = more;
-        r->element_cap = cap;
+    size_t had = r->element_cap;
+    if (!ARRAY_MAKE_ROOM(r->elements, i, r->element_cap, 16)) {
+        r->lists.count = r->element_cap; /* those that have a place */
+        r->no_memory = true;
+        return NULL;
     }
+    memset(r->elements + had, 0, (r->element_cap - had) * sizeof *r->elements);
     return &r->elements[i];
 }
 
 static void push(struct replay *r, struct elements *list, uint32_t element)
 {
-    if (list->count == list->cap) {
-        uint32_t cap = list->cap == 0 ? 16 : list->cap * 2;
-        uint32_t *more = reallocarray(list->at, cap, sizeof *more);
-        if (more == NULL) {
-            r->no_memory = true;
-            return;
-        }
-        list->at = more;
-        list->cap = cap;
+    if (!ARRAY_MAKE_ROOM(list->at, list->count, list->cap, 16)) {
+        r->no_memory = true;
+        return;
     }
     list->at[list->count++] = element;
 }

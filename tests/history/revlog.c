@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "tests/history/attempts.h"
 
 /* Facts are gathered from all that anybody was told, put in the order of their revisions, and those
@@ -207,15 +208,9 @@ static void push_change(void *ctx, uint32_t op, uint32_t key, uint32_t value)
 {
     struct building *b = ctx;
     struct revlog *log = b->log;
-    if (log->count == log->cap) {
-        size_t cap = log->cap == 0 ? 1024 : log->cap * 2;
-        struct change *more = reallocarray(log->changes, cap, sizeof *more);
-        if (more == NULL) {
-            b->no_memory = true;
-            return;
-        }
-        log->changes = more;
-        log->cap = cap;
+    if (!ARRAY_MAKE_ROOM(log->changes, log->count, log->cap, 1024)) {
+        b->no_memory = true;
+        return;
     }
     log->changes[log->count++] = (struct change){.revision = b->revision,
                                                  .key = key,

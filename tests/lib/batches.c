@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 
@@ -226,10 +227,8 @@ enum err row_log_add(void *ctx, const struct backend_row *rows, size_t count)
 {
     struct row_log *log = ctx;
     for (size_t i = 0; i < count; i++) {
-        if (log->count == log->cap) {
-            log->cap = log->cap * 2 + 64;
-            log->rows = must(reallocarray(log->rows, log->cap, sizeof *log->rows));
-        }
+        bool room = ARRAY_MAKE_ROOM(log->rows, log->count, log->cap, 64);
+        ASSERT(room);
         struct backend_row *row = &log->rows[log->count++];
         *row = rows[i];
         row->header.key = copy_bytes(row->header.key);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/hash.h"
 
@@ -274,20 +275,16 @@ static void state_apply(struct state *s, const struct disk_op *op)
 
 static unsigned node_add(struct disk *disk, bool is_dir)
 {
-    if (disk->node_count == disk->node_cap) {
-        disk->node_cap = disk->node_cap == 0 ? 16 : disk->node_cap * 2;
-        disk->nodes = must(reallocarray(disk->nodes, disk->node_cap, sizeof *disk->nodes));
-    }
+    bool room = ARRAY_MAKE_ROOM(disk->nodes, disk->node_count, disk->node_cap, 16);
+    ASSERT(room);
     disk->nodes[disk->node_count] = (struct node){.is_dir = is_dir};
     return disk->node_count++;
 }
 
 static void add_pending(struct disk *disk, struct node *node, const struct disk_op *op)
 {
-    if (node->pending_count == node->pending_cap) {
-        node->pending_cap = node->pending_cap == 0 ? 16 : node->pending_cap * 2;
-        node->pending = must(reallocarray(node->pending, node->pending_cap, sizeof *node->pending));
-    }
+    bool room = ARRAY_MAKE_ROOM(node->pending, node->pending_count, node->pending_cap, 16);
+    ASSERT(room);
     node->pending[node->pending_count++] = (struct pending){.op = op, .seq = disk->seq};
 }
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
@@ -86,10 +87,8 @@ static void change(struct fs_fault *f, struct disk_op op)
         disk_apply(f->disk, kept);
         return;
     }
-    if (f->op_count == f->op_cap) {
-        f->op_cap = f->op_cap == 0 ? 64 : f->op_cap * 2;
-        f->ops = must(reallocarray(f->ops, f->op_cap, sizeof(struct disk_op *)));
-    }
+    bool room = ARRAY_MAKE_ROOM(f->ops, f->op_count, f->op_cap, 64);
+    ASSERT(room);
     f->ops[f->op_count++] = kept;
     disk_apply(f->disk, kept);
 }

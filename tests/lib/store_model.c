@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/codec.h"
@@ -69,10 +70,8 @@ static void *must(void *memory)
 
 static void push(struct record_list *list, struct record *record)
 {
-    if (list->count == list->cap) {
-        list->cap = list->cap == 0 ? 16 : 2 * list->cap;
-        list->items = must(reallocarray(list->items, list->cap, sizeof(struct record *)));
-    }
+    bool room = ARRAY_MAKE_ROOM(list->items, list->count, list->cap, 16);
+    ASSERT(room);
     list->items[list->count++] = record;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/hash.h"
 #include "tests/sim/simcheck.h"
@@ -101,19 +102,10 @@ static bool before(const struct sim_event *a, const struct sim_event *b)
     return a->at_us < b->at_us || (a->at_us == b->at_us && a->seq < b->seq);
 }
 
-static void grow(struct sim *sim)
-{
-    if (sim->event_count < sim->event_cap) {
-        return;
-    }
-    sim->event_cap = sim->event_cap == 0 ? 1024 : sim->event_cap * 2;
-    sim->events = realloc(sim->events, sim->event_cap * sizeof *sim->events);
-    ASSERT(sim->events != NULL);
-}
-
 void sim_at(struct sim *sim, uint64_t delay_us, const struct sim_event *event)
 {
-    grow(sim);
+    bool room = ARRAY_MAKE_ROOM(sim->events, sim->event_count, sim->event_cap, 1024);
+    ASSERT(room);
     struct sim_event added = *event;
     added.at_us = sim->now_us + delay_us;
     added.seq = sim->next_seq++;

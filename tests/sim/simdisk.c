@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "tests/sim/simcheck.h"
@@ -60,11 +61,8 @@ static void do_append(struct simdisk *disk, struct simdisk_op *op, size_t count)
                  (unsigned long long)op->index, (unsigned long long)simdisk_last_index(disk));
     }
     for (size_t i = 0; i < count; i++) {
-        if (disk->entry_count == disk->entry_cap) {
-            disk->entry_cap = disk->entry_cap == 0 ? 256 : disk->entry_cap * 2;
-            disk->entries = realloc(disk->entries, disk->entry_cap * sizeof *disk->entries);
-            ASSERT(disk->entries != NULL);
-        }
+        bool room = ARRAY_MAKE_ROOM(disk->entries, disk->entry_count, disk->entry_cap, 256);
+        ASSERT(room);
         const struct simentry *before = simdisk_entry(disk, simdisk_last_index(disk));
         uint64_t index = op->index + i;
         uint64_t term_before = before != NULL                      ? before->term

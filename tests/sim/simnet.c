@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "tests/sim/simcheck.h"
@@ -29,11 +30,8 @@ void simnet_init(struct sim *sim)
 
 static void hold(struct simnet *net, const struct sim_event *event)
 {
-    if (net->waiting_count == net->waiting_cap) {
-        net->waiting_cap = net->waiting_cap == 0 ? 64 : 2 * net->waiting_cap;
-        net->waiting = realloc(net->waiting, net->waiting_cap * sizeof *net->waiting);
-        ASSERT(net->waiting != NULL);
-    }
+    bool room = ARRAY_MAKE_ROOM(net->waiting, net->waiting_count, net->waiting_cap, 64);
+    ASSERT(room);
     net->waiting[net->waiting_count++] = *event;
 }
 

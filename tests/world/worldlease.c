@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "tests/world/worldask.h"
 #include "tests/world/worldclients.h"
@@ -163,11 +164,8 @@ static void go_on(struct lease_client *client, uint64_t delay_us);
 
 int64_t worldlease_new_id(struct worldclients *clients)
 {
-    if (clients->lease_count == clients->lease_cap) {
-        clients->lease_cap = clients->lease_cap == 0 ? 64 : 2 * clients->lease_cap;
-        clients->leases = realloc(clients->leases, clients->lease_cap * sizeof *clients->leases);
-        ASSERT(clients->leases != NULL);
-    }
+    bool room = ARRAY_MAKE_ROOM(clients->leases, clients->lease_count, clients->lease_cap, 64);
+    ASSERT(room);
     int64_t id = (int64_t)(1000 + clients->next_value++);
     clients->leases[clients->lease_count++] = id;
     return id;

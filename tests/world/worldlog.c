@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "tests/world/worldcheck.h"
@@ -28,11 +29,8 @@ const struct worldlog_entry *worldlog_at(const struct worldlog *log, uint64_t in
 
 static void keep(struct worldlog *log, const struct log_entry *entry)
 {
-    if (log->count == log->cap) {
-        log->cap = log->cap == 0 ? 256 : log->cap * 2;
-        log->entries = realloc(log->entries, log->cap * sizeof *log->entries);
-        ASSERT(log->entries != NULL);
-    }
+    bool room = ARRAY_MAKE_ROOM(log->entries, log->count, log->cap, 256);
+    ASSERT(room);
     uint64_t index = log->first_index + log->count;
     const struct worldlog_entry *before = worldlog_at(log, index - 1);
     uint64_t term_before = before == NULL ? 0 : before->term;

@@ -4,9 +4,11 @@
 #include "tests/lib/fault.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/array.h"
 #include "base/env_real.h"
 #include "base/fs_real.h"
 #include "base/heap.h"
@@ -50,6 +52,28 @@ START_TEST(a_buf_keeps_what_it_had)
         fault_pause();
         ck_assert(right);
         ck_assert_int_eq(ok, !fault_fired());
+    }
+}
+END_TEST
+
+START_TEST(an_array_keeps_what_it_had)
+{
+    FAULT_SWEEP (sweep) {
+        unsigned *items = NULL;
+        unsigned count = 0;
+        unsigned cap = 0;
+        while (count < 100 && ARRAY_MAKE_ROOM(items, count, cap, 4)) {
+            items[count] = count;
+            count++;
+        }
+        bool right = true;
+        for (unsigned i = 0; i < count; i++) {
+            right &= items[i] == i;
+        }
+        free(items);
+        fault_pause();
+        ck_assert(right && count <= cap);
+        ck_assert_int_eq(count == 100, !fault_fired());
     }
 }
 END_TEST
@@ -237,6 +261,7 @@ static Suite *no_memory_suite(void)
     TCase *tc = tcase_create("no_memory");
     tcase_add_checked_fixture(tc, tmpdir_setup, tmpdir_teardown);
     tcase_add_test(tc, a_buf_keeps_what_it_had);
+    tcase_add_test(tc, an_array_keeps_what_it_had);
     tcase_add_test(tc, a_blob_is_made_or_not);
     tcase_add_test(tc, an_arena_stays_usable);
     tcase_add_test(tc, a_heap_refuses_and_stays_whole);
