@@ -322,7 +322,8 @@ int flow_send_append(struct flow *flow, uint64_t id, const struct raft_append_en
 
 /* A follower's entry at INDEX is of TERM: ours, of later terms, are not in its log up to there.
  * With what the follower does (guard.c, may_match) a search takes as many answers as there are
- * terms. */
+ * terms. A late refusal may know less than what we know to match: before that the log may have
+ * forgotten everything. */
 static uint64_t may_match(const struct flow *flow, const struct raft_progress *progress,
                           uint64_t index, uint64_t term)
 {
@@ -330,7 +331,7 @@ static uint64_t may_match(const struct flow *flow, const struct raft_progress *p
     while (term != 0 && index > progress->match_index && core_term_of(r, index) > term) {
         index--;
     }
-    return index;
+    return index > progress->match_index ? index : progress->match_index;
 }
 
 /* Do we go back for this refusal now? What was on its way behind a message that was not taken is

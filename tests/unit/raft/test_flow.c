@@ -327,6 +327,29 @@ START_TEST(refusals_of_one_gap_are_answered_once)
 }
 END_TEST
 
+/* It was on its way for long. What is known to match stays known: before that our own log may
+ * begin.
+ */
+START_TEST(a_late_refusal_does_not_go_back_behind_what_is_stored)
+{
+    for (int i = 0; i < 6; i++) {
+        put(8);
+    }
+    solo_settle();
+    talk_result(solo.net, 3, term(), 0, 5);
+    net_fake_skip(solo.net);
+    unsigned messages;
+    talk_refuse(solo.net, 3, term(), 7, 5, term());
+    ck_assert_uint_eq(take_all(3, 6, &messages), 8);
+    env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
+    solo_settle();
+    net_fake_skip(solo.net);
+    talk_refuse(solo.net, 3, term(), 7, 3, term());
+    ck_assert_uint_eq(take_all(3, 6, &messages), 8);
+    solo_settle();
+}
+END_TEST
+
 START_TEST(an_append_tells_how_far_all_logs_reach)
 {
     put(8);
@@ -392,6 +415,7 @@ static Suite *flow_suite(void)
         a_new_connection_begins_with_what_the_old_one_lost,
         a_refusal_is_answered_at_once,
         refusals_of_one_gap_are_answered_once,
+        a_late_refusal_does_not_go_back_behind_what_is_stored,
         an_append_tells_how_far_all_logs_reach,
         heartbeats_are_urgent_and_as_often_as_they_should,
         a_commit_is_told_at_once,

@@ -138,6 +138,8 @@ END_TEST
  * more in its log than that one, and refused.
  *   121:   and here nobody could have its log, which began behind the end of the other voter's; a
  * learner had a state.
+ *   14031: a late refusal took the leader back behind what it knew to match, where its log had
+ * begun anew: a snapshot was sent to a member that lacked nothing of the log.
  *   812:   a voter less made a majority of who had everything already, and the core did not look
  * before the next write: what they had was not committed for a second and a half. */
 static const struct {
@@ -149,7 +151,7 @@ static const struct {
 } once_bad[] = {{14661, 5, false, false, false}, {4745, 5, false, false, false},
                 {407, 3, true, true, false},     {2, 3, false, true, true},
                 {121, 3, true, true, true},      {1523, 5, true, true, true},
-                {812, 5, true, true, false}};
+                {14031, 3, false, true, false},  {812, 5, true, true, false}};
 
 START_TEST(what_was_bad_once_is_good)
 {
