@@ -491,6 +491,7 @@ static void tick_sender(struct sender *sender)
     }
     switch (sender->state) {
     case ASKING:
+    case INSTALLING: /* it may have lost what it had */
         if (silent) {
             ask(sender);
         }
@@ -500,11 +501,6 @@ static void tick_sender(struct sender *sender)
     case OFFERED:
     case STREAMING:
         tick_streaming(sender, silent);
-        break;
-    case INSTALLING:
-        if (silent) {
-            install(sender);
-        }
         break;
     case WAITING:
         if (now >= sender->wait_until_ms) {

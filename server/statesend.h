@@ -17,7 +17,8 @@
  *   COPYING     until there is a copy that will do
  *   OFFERED     it says from where on it wants that
  *   STREAMING   chunks; with the last one, it has what was copied
- *   INSTALLING  node_install, repeated. Our log has forgotten what follows: COPYING again
+ *   INSTALLING  node_install. For a while its log does not begin: ASKING, and that once more. Our
+ *               log has forgotten what follows: COPYING again
  *   WAITING     no copy can be made, or it refuses: for a while, then ASKING
  *
  * One copy serves all members that need one while it will do; its file has no name, so that it goes

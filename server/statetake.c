@@ -295,6 +295,19 @@ static void on_end(struct statetake *take, const struct stateframe *frame)
     consider_end(take);
 }
 
+/* ---- who is heard ---- */
+
+static bool lacks(const struct statetake *take)
+{
+    return store_durable_index(take->config.store) < take->lacked_index;
+}
+
+static bool listens_to(const struct statetake *take, uint64_t peer)
+{
+    uint64_t leader = node_leader(take->config.node);
+    return leader != 0 ? leader == peer : lacks(take);
+}
+
 /* ---- beginning ---- */
 
 /* Room at PATH's disk for a database of SIZE? */
@@ -379,6 +392,14 @@ static bool has(const struct statetake *take, const struct store_manifest *manif
     return store_durable_index(take->config.store) >= manifest->applied_index;
 }
 
+/* Is nothing more to come of what is half here, now that PEER offers another? Of those who offer
+ * theirs while nobody leads the first is heard to the end: else each would undo the other's, again
+ * and again. */
+static bool is_over(const struct statetake *take, uint64_t peer)
+{
+    return take->peer == peer || !listens_to(take, take->peer);
+}
+
 static void on_offer(struct statetake *take, uint64_t peer, const struct stateframe *frame)
 {
     bool same = take->state != IDLE && take->peer == peer && take->number == frame->number &&
@@ -394,7 +415,7 @@ static void on_offer(struct statetake *take, uint64_t peer, const struct statefr
         say_want(take, false); /* it is being looked at */
     } else {
         say_refused(take, peer, frame->number, STATE_BUSY);
-        if (take->state == RECEIVING) {
+        if (take->state == RECEIVING && is_over(take, peer)) {
             discard(take);
         }
     }
@@ -413,12 +434,6 @@ static void on_ask(struct statetake *take, uint64_t peer, const struct statefram
         say_refused(take, peer, frame->number, STATE_NO_SPACE);
     }
     say_have(take, peer, frame->number);
-}
-
-static bool listens_to(const struct statetake *take, uint64_t peer)
-{
-    uint64_t leader = node_leader(take->config.node);
-    return leader != 0 ? leader == peer : take->lacked_index != 0;
 }
 
 void statetake_on_frame(struct statetake *take, uint64_t peer, const struct stateframe *frame)
@@ -480,7 +495,7 @@ static uint64_t whom_to_ask(const struct statetake *take)
 static void on_lack(struct env_timer *timer)
 {
     struct statetake *take = CONTAINER_OF(timer, struct statetake, lack);
-    if (store_durable_index(take->config.store) >= take->lacked_index) {
+    if (!lacks(take)) {
         take->lacked_index = 0;
         return;
     }

@@ -372,12 +372,17 @@ static struct stateframe offer_of(uint64_t number)
     return offer;
 }
 
-static void say(struct stateframe frame)
+static void say_as(uint64_t peer, struct stateframe frame)
 {
-    statetake_on_frame(f.take, 1, &frame);
+    statetake_on_frame(f.take, peer, &frame);
     f.cut = true; /* only to see the answers */
     settle();
     f.cut = false;
+}
+
+static void say(struct stateframe frame)
+{
+    say_as(1, frame);
 }
 
 START_TEST(a_chunk_of_another_length_is_refused)
@@ -562,6 +567,33 @@ START_TEST(the_others_help_who_leads_and_lost_its_database)
 }
 END_TEST
 
+/* Nobody leads whom it hears of, and two were asked. */
+START_TEST(whoever_comes_first_is_taken_to_the_end)
+{
+    static const uint8_t bytes[8192];
+    node_fake_set_leader(f.nodes[2], 3, 0);
+    f.cut = true;
+    lose(NEWEST);
+    say_as(1, offer_of(9));
+    say_as(3, offer_of(10));
+    ck_assert_int_eq(f.last_answer.what, STATE_REFUSED);
+    ck_assert_int_eq(f.last_answer.refusal, STATE_BUSY);
+    say_as(1, (struct stateframe){
+                  .what = STATE_CHUNK, .number = 9, .chunk = bytes_of(bytes, sizeof bytes)});
+    ck_assert_uint_eq(statetake_received_bytes(f.take), sizeof bytes);
+    say_as(1, offer_of(11)); /* it has another one itself */
+    ck_assert(!exists("m2.db.install"));
+    say_as(1, offer_of(11));
+    ck_assert(exists("m2.db.install"));
+    node_fake_set_leader(f.nodes[2], 4, 3);
+    say_as(3, offer_of(10)); /* nothing more of the other is heard */
+    ck_assert(!exists("m2.db.install"));
+    say_as(3, offer_of(10));
+    ck_assert_int_eq(f.last_answer.what, STATE_WANT);
+    ck_assert_uint_eq(f.last_answer.number, 10);
+}
+END_TEST
+
 START_TEST(it_asks_until_it_is_heard)
 {
     f.deaf = true;
@@ -629,6 +661,29 @@ START_TEST(who_lacks_database_and_log_gets_both)
 END_TEST
 
 /* ---- what changes meanwhile ---- */
+
+/* Between the two: it said that it has the database, and its log did not begin yet. */
+START_TEST(who_loses_what_it_has_just_got_gets_it_again)
+{
+    want();
+    pass(200);
+    arrived();
+    store_close(f.stores[2]);
+    statetake_stop(f.take);
+    statetake_free(f.take);
+    static const char *const names[] = {"m2.db", "m2.db-wal", "m2.db-shm"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        enum err err = fs_unlink(fs_real(), tmpdir_path(names[i]), NULL);
+        ck_assert(err == OK || i > 0);
+    }
+    open_store(2, 7, BEHIND);
+    new_take(fs_real());
+    pass(3000);
+    ck_assert_uint_eq(f.replaced, 2);
+    ck_assert_uint_eq(store_applied_index(f.stores[2]), NEWEST);
+    ck_assert_uint_eq(statesend_count(f.send), 1); /* until its log begins */
+}
+END_TEST
 
 START_TEST(a_copy_that_the_log_has_forgotten_is_made_anew)
 {
@@ -725,10 +780,12 @@ static Suite *states_suite(void)
         who_lost_its_database_asks_for_another,
         it_asks_whoever_leads,
         it_asks_until_it_is_heard,
+        whoever_comes_first_is_taken_to_the_end,
         the_others_help_who_leads_and_lost_its_database,
         who_is_not_heard_of_any_more_is_given_up,
         whatever_is_lost_on_its_way_it_gets_it,
         who_lacks_database_and_log_gets_both,
+        who_loses_what_it_has_just_got_gets_it_again,
         a_copy_that_the_log_has_forgotten_is_made_anew,
         it_ends_with_leadership,
         a_store_that_comes_as_far_by_itself_says_so,
