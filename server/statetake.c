@@ -9,8 +9,10 @@
 #include "base/plant.h"
 #include "base/worker.h"
 
-/* Without a word of the leader for so long, what is half there goes. */
-#define IDLE_MS 60000u
+/* Without a word of the leader for so long, what is half there goes. Who sends offers it again each
+ * second; so when nobody leads, and another may be asked, it goes soon. */
+#define IDLE_MS            60000u
+#define IDLE_LEADERLESS_MS 5000u
 /* Somebody is asked again, as long as nothing has come. */
 #define LACK_MS 500u
 /* What the log may need while the file is written. */
@@ -157,6 +159,12 @@ static void on_idle(struct env_timer *timer)
     }
 }
 
+static void expect_more(struct statetake *take)
+{
+    bool led = node_leader(take->config.node) != 0;
+    env_timer_start(take->config.env, &take->idle, led ? IDLE_MS : IDLE_LEADERLESS_MS);
+}
+
 /* ---- in the place of our own ---- */
 
 static void on_replaced(struct store_replace_request *request)
@@ -280,7 +288,7 @@ static void on_chunk(struct statetake *take, const struct stateframe *frame)
     write->job = (struct job){.work = write_work, .done = write_done};
     take->expected += frame->chunk.len;
     take->writes_out++;
-    env_timer_start(take->config.env, &take->idle, IDLE_MS);
+    expect_more(take);
     worker_submit(take->worker, &write->job);
 }
 
@@ -351,6 +359,7 @@ static void open_done(struct job *job)
         give_up(take, take->status, &take->why);
     } else {
         take->state = RECEIVING;
+        expect_more(take);
         say_want(take, true);
     }
 }
@@ -381,7 +390,6 @@ static void begin(struct statetake *take, uint64_t peer, const struct stateframe
     LOG_INFO(take->config.log, "the leader sends its database", LOG_HEX("peer-id", peer),
              LOG_U64("index", frame->manifest.applied_index),
              LOG_U64("size-bytes", frame->size_bytes));
-    env_timer_start(take->config.env, &take->idle, IDLE_MS);
     take->job = (struct job){.work = open_work, .done = open_done};
     worker_submit(take->worker, &take->job);
 }
@@ -409,7 +417,7 @@ static void on_offer(struct statetake *take, uint64_t peer, const struct statefr
     } else if (take->state == IDLE) {
         begin(take, peer, frame);
     } else if (same && take->state == RECEIVING) {
-        env_timer_start(take->config.env, &take->idle, IDLE_MS);
+        expect_more(take);
         say_want(take, true);
     } else if (same && take->state != DISCARDING) {
         say_want(take, false); /* it is being looked at */

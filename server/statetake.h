@@ -20,10 +20,10 @@
  * removes, later the new one: neither needs the file again.
  *
  * Only the member that this one takes for the leader is listened to; when there is none, and a
- * database is lacked, every member, since what any of them has applied is committed. A file that is
- * half there is gone on with while the process lives, whatever the connection does; another copy
- * begins anew. Memory: one window of chunks. Disk: one file, which is asked for only when there is
- * room. */
+ * database is lacked, every member, since what any of them has applied is committed: the first that
+ * offers its own, as long as it goes on. A file that is half there is gone on with while the
+ * process lives, whatever the connection does; another copy begins anew. Memory: one window of
+ * chunks. Disk: one file, which is asked for only when there is room. */
 struct statetake;
 
 struct statetake_config {
