@@ -106,11 +106,50 @@ static void on_wanting_group(struct watchgroup *group, void *ctx)
     *wanted |= group->prev_kv_count > 0;
 }
 
-/* Is the value before RECORD something that a watcher asked for, and that can be seen? */
-static bool wants_prev(const struct hub *hub, const struct record *record)
+static const struct record *record_at(const struct cursor *cursor, revision_t rev)
 {
-    bool has_prev = record->prev_rev != 0 && (record->tombstone || record->version > 1);
-    if (!has_prev || record_mod_revision(record) - 1 < store_compacted_revision(hub->store)) {
+    size_t low = 0;
+    size_t high = cursor->item_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (cursor->items[middle].record->rev < rev) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    bool found = low < cursor->item_count && cursor->items[low].record->rev == rev;
+    return found ? cursor->items[low].record : NULL;
+}
+
+static bool is_creation(const struct record *record)
+{
+    return !record->tombstone && record->version == 1;
+}
+
+/* Of the value that the key had before the revision of RECORD, 0: none. etcd reads it one revision
+ * back, so what a transaction puts and deletes again was never there:
+ *
+ *   put k@5   txn {put k@6.0, delete k@6.1}: the value before both events is that of 5 */
+static revision_t rev_before(const struct cursor *cursor, const struct record *record)
+{
+    int64_t revision = record_mod_revision(record);
+    if (is_creation(record)) {
+        return 0;
+    }
+    while (revision_main(record->prev_rev) == revision) {
+        record = record_at(cursor, record->prev_rev);
+        if (record == NULL) {
+            return 0; /* compacted, and the revision before with it */
+        }
+    }
+    return is_creation(record) ? 0 : record->prev_rev;
+}
+
+/* Is the value at REV, before RECORD, something that a watcher asked for, and that can be seen? */
+static bool wants_prev(const struct hub *hub, const struct record *record, revision_t rev)
+{
+    if (rev == 0 || record_mod_revision(record) - 1 < store_compacted_revision(hub->store)) {
         return false;
     }
     bool wanted = false;
@@ -124,10 +163,11 @@ static enum err look_for_prevs(struct cursor *cursor, size_t *ret)
     size_t missing = 0;
     for (size_t i = 0; i < cursor->item_count; i++) {
         struct slice_item *item = &cursor->items[i];
-        if (item->prev != NULL || !wants_prev(cursor->hub, item->record)) {
+        revision_t rev = rev_before(cursor, item->record);
+        if (item->prev != NULL || !wants_prev(cursor->hub, item->record, rev)) {
             continue;
         }
-        struct record *prev = store_recent_record(cursor->hub->store, item->record->prev_rev);
+        struct record *prev = store_recent_record(cursor->hub->store, rev);
         if (PLANTED_EVERY(WATCH_PREV, 16) && !item->record->tombstone) {
             prev = item->record;
         }
@@ -155,7 +195,7 @@ static enum err load_prevs(struct cursor *cursor, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct slice_item *item = &cursor->items[cursor->missing[i]];
-        TRY(store_record(cursor->hub->store, item->record->prev_rev, &item->prev));
+        TRY(store_record(cursor->hub->store, rev_before(cursor, item->record), &item->prev));
     }
     return OK;
 }
@@ -182,7 +222,7 @@ static enum err fetch_prevs(struct cursor *cursor, size_t count)
         return ERR_NOMEM;
     }
     for (size_t i = 0; i < count; i++) {
-        revs[i] = cursor->items[cursor->missing[i]].record->prev_rev;
+        revs[i] = rev_before(cursor, cursor->items[cursor->missing[i]].record);
     }
     cursor->fetch = (struct store_fetch_request){.revs = revs, .count = count, .records = records};
     cursor->state = CURSOR_FETCHING;

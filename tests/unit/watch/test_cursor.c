@@ -139,6 +139,43 @@ START_TEST(values_before_are_there_for_who_wants_them)
 }
 END_TEST
 
+/* A key that was put at 2, or not, is changed several times at once: the value before is that of
+ * the revision before, not what the same operation put. */
+static const struct {
+    const char *before;
+    const char *changes;
+    int64_t prevs[3]; /* revision of the value before each of them; 0: none */
+} at_once[] = {{"p", "pd", {2, 2}}, {"", "pd", {0, 0}},   {"p", "dp", {2, 0}},
+               {"p", "pp", {2, 2}}, {"pd", "pd", {0, 0}}, {"", "pdp", {0, 0, 0}}};
+
+START_TEST(the_value_before_is_of_a_revision_before)
+{
+    size_t number = (size_t)_i / 2;
+    bool on_disk = _i % 2 == 1;
+    int64_t revision = 2;
+    if (at_once[number].before[0] != '\0') {
+        change_key("a", at_once[number].before);
+        revision++;
+    }
+    change_key("a", at_once[number].changes);
+    turn();
+    watch_with_prev();
+    if (on_disk) {
+        store_model_forget(hubbed.store, revision + 1);
+    }
+    cursor.position = revision;
+    cursor_read(&cursor, revision);
+    turn();
+    ck_assert_int_eq(cursor.state, CURSOR_LOADED);
+    ck_assert_uint_eq(cursor.item_count, strlen(at_once[number].changes));
+    for (size_t i = 0; i < cursor.item_count; i++) {
+        const struct record *prev = cursor.items[i].prev;
+        ck_assert_int_eq(prev == NULL ? 0 : record_mod_revision(prev), at_once[number].prevs[i]);
+    }
+    next_slice();
+}
+END_TEST
+
 START_TEST(values_before_are_not_read_for_nobody)
 {
     fill(30);
@@ -184,6 +221,8 @@ static Suite *cursor_suite(void)
     tcase_add_test(tc, a_cut_leaves_whole_revisions);
     tcase_add_loop_test(tc, values_before_are_there_for_who_wants_them, 0,
                         sizeof prevs / sizeof prevs[0]);
+    tcase_add_loop_test(tc, the_value_before_is_of_a_revision_before, 0,
+                        2 * sizeof at_once / sizeof at_once[0]);
     tcase_add_test(tc, values_before_are_not_read_for_nobody);
     tcase_add_test(tc, compacted_history_ends_it);
     suite_add_tcase(suite, tc);

@@ -77,6 +77,20 @@ void put_many(const char *const *keys, size_t count)
     end();
 }
 
+void change_key(const char *key, const char *changes)
+{
+    begin();
+    for (const char *change = changes; *change != '\0'; change++) {
+        struct store_put args = {.key = bytes_of_str(key), .value = bytes_of_str("v")};
+        int64_t deleted;
+        enum err err = *change == 'p' ? store_put(hubbed.store, &args, NULL)
+                                      : store_delete_range(hubbed.store, bytes_of_str(key),
+                                                           bytes_of(NULL, 0), &deleted, NULL);
+        ck_assert_int_eq(err, OK);
+    }
+    end();
+}
+
 void delete_key(const char *key)
 {
     int64_t deleted;

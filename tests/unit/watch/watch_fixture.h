@@ -25,7 +25,8 @@ void hubbed_restart(size_t turn_work); /* a new hub upon the same store */
 
 /* Each an entry of its own, published; the turn is the test's to run. Revisions begin with 2. */
 void put(const char *key, const char *value);
-void put_many(const char *const *keys, size_t count); /* one operation */
+void put_many(const char *const *keys, size_t count);  /* one operation */
+void change_key(const char *key, const char *changes); /* one operation: "pd" puts and deletes */
 void delete_key(const char *key);
 void compact(int64_t revision);
 
