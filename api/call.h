@@ -106,6 +106,7 @@ extern const struct method_table rpc_health;
 extern const struct method_table rpc_watch;
 extern const struct method_table rpc_lock;
 extern const struct method_table rpc_election;
+extern const struct method_table rpc_auth;
 extern const struct method_table rpc_unserved;
 
 static inline struct grpc_call *call_grpc(struct call *call)

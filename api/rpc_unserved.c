@@ -21,8 +21,6 @@ static const struct method rows[] = {
     UNARY("etcdserverpb.Maintenance/Downgrade"),
     UNARY("etcdserverpb.Auth/AuthEnable"),
     UNARY("etcdserverpb.Auth/AuthDisable"),
-    UNARY("etcdserverpb.Auth/AuthStatus"),
-    UNARY("etcdserverpb.Auth/Authenticate"),
     UNARY("etcdserverpb.Auth/UserAdd"),
     UNARY("etcdserverpb.Auth/UserGet"),
     UNARY("etcdserverpb.Auth/UserList"),

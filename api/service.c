@@ -22,7 +22,7 @@
 
 static const struct method_table *const tables[] = {
     &rpc_kv,      &rpc_range, &rpc_lease,    &rpc_watch,  &rpc_maintenance, &rpc_snapshot,
-    &rpc_cluster, &rpc_lock,  &rpc_election, &rpc_health, &rpc_unserved,
+    &rpc_cluster, &rpc_lock,  &rpc_election, &rpc_health, &rpc_auth,        &rpc_unserved,
 };
 
 /* ---- a call comes in ---- */

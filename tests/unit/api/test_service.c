@@ -116,8 +116,7 @@ START_TEST(what_is_not_served_is_unimplemented)
     } cases[] = {
         {"/etcdserverpb.Cluster/MemberDemote",
          "unknown method MemberDemote for service etcdserverpb.Cluster"},
-        {"/etcdserverpb.Auth/AuthStatus",
-         "unknown method AuthStatus for service etcdserverpb.Auth"},
+        {"/etcdserverpb.Auth/UserList", "unknown method UserList for service etcdserverpb.Auth"},
         {"/etcdserverpb.Maintenance/Downgrade",
          "unknown method Downgrade for service etcdserverpb.Maintenance"},
         {"/etcdserverpb.KV/Nothing", "unknown method Nothing for service etcdserverpb.KV"},
