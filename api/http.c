@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/http_private.h"
 #include "api/message.h"
+#include "api/probe.h"
 #include "api/usage.h"
 #include "base/cleanup.h"
 #include "base/metrics.h"
@@ -18,13 +20,6 @@
     "Access-Control-Allow-Origin: *\r\n"                                \
     "Access-Control-Allow-Headers: accept, content-type, authorization\r\n"
 
-/* One request, on the stack of its handler or with what it waits for. */
-struct exchange {
-    struct service *service;
-    struct http1_request *request;
-    bool any_origin;
-};
-
 static void respond(const struct exchange *exchange, unsigned status, const char *type,
                     bool allow_get, struct bytes body)
 {
@@ -34,7 +29,7 @@ static void respond(const struct exchange *exchange, unsigned status, const char
     http1_respond(exchange->request, status, type, extra, body);
 }
 
-static void respond_text(const struct exchange *exchange, unsigned status, const char *text)
+void http_respond_text(const struct exchange *exchange, unsigned status, const char *text)
 {
     respond(exchange, status, TEXT_PLAIN, status == 405, bytes_of_str(text));
 }
@@ -56,7 +51,7 @@ static void respond_health(const struct exchange *exchange, const char *reason)
     counter_add(healthy ? service->health_successes : service->health_failures, 1);
     snprintf(text, sizeof text, "{\"health\":\"%s\",\"reason\":\"%s\"}%s",
              healthy ? "true" : "false", reason, healthy ? "" : "\n");
-    respond_text(exchange, healthy ? 200 : 503, text);
+    http_respond_text(exchange, healthy ? 200 : 503, text);
 }
 
 static void respond_range_error(const struct exchange *exchange, enum err err)
@@ -174,7 +169,7 @@ static void get_metrics(const struct exchange *exchange)
     if (buf_ok(&text)) {
         respond(exchange, 200, TEXT_METRICS, false, buf_bytes(&text));
     } else {
-        respond_text(exchange, 500, "out of memory\n");
+        http_respond_text(exchange, 500, "out of memory\n");
     }
 }
 
@@ -198,8 +193,14 @@ static bool method_is(const struct exchange *exchange, const char *method)
     return bytes_equal(exchange->request->method, bytes_of_str(method));
 }
 
+static void not_allowed(const struct exchange *exchange)
+{
+    http_respond_text(exchange, 405, "Method Not Allowed\n");
+}
+
 static void dispatch(const struct exchange *exchange, bool for_client)
 {
+    struct probe probe;
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         const struct route *route = &routes[i];
         if ((route->for_clients_only && !for_client) ||
@@ -209,18 +210,24 @@ static void dispatch(const struct exchange *exchange, bool for_client)
         if (method_is(exchange, "GET") || (route->head_too && method_is(exchange, "HEAD"))) {
             route->get(exchange);
         } else {
-            respond_text(exchange, 405, "Method Not Allowed\n");
+            not_allowed(exchange);
         }
         return;
     }
-    respond_text(exchange, 404, "404 page not found\n");
+    if (!probe_find(exchange->request->path, &probe)) {
+        http_respond_text(exchange, 404, "404 page not found\n");
+    } else if (method_is(exchange, "GET")) {
+        probe_start(&probe, exchange);
+    } else {
+        not_allowed(exchange);
+    }
 }
 
 void http_on_client_request(void *ctx, struct http1_request *request)
 {
     struct exchange exchange = {.service = ctx, .request = request, .any_origin = true};
     if (method_is(&exchange, "OPTIONS")) {
-        respond_text(&exchange, 200, "");
+        http_respond_text(&exchange, 200, "");
         return;
     }
     dispatch(&exchange, true);

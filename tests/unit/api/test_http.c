@@ -88,6 +88,12 @@ static void setup_metrics_only(void)
     served_start();
 }
 
+static void setup_learner(void)
+{
+    served.learner = true;
+    served_start();
+}
+
 static void teardown(void)
 {
     if (peer.stream != NULL) {
@@ -173,6 +179,75 @@ START_TEST(who_asks_for_health_and_leaves_is_forgotten)
 }
 END_TEST
 
+#define ALL_BUT_READ                                   \
+    "[+]data_corruption ok\n[+]serializable_read ok\n" \
+    "[-]linearizable_read failed: etcdserver: leader changed\n[+]non_learner ok\n"
+#define CORRUPT "[-]data_corruption failed: alarm activated: CORRUPT\n"
+
+static const struct {
+    const char *path;
+    enum err read; /* ERR_TIMEOUT: it is asked for none */
+    unsigned status;
+    const char *body;
+    bool corrupt;
+} probes[] = {
+    {"/livez", ERR_TIMEOUT, 200, "ok\n", false},
+    {"/livez?verbose", ERR_TIMEOUT, 200, "[+]serializable_read ok\nok\n", false},
+    {"/livez/serializable_read", ERR_TIMEOUT, 200, "ok\n", true},
+    {"/livez?exclude=serializable_read&verbose=1", ERR_TIMEOUT, 200, "ok\n", false},
+    {"/livez/linearizable_read", ERR_TIMEOUT, 404, "404 page not found\n", false},
+    {"/livezz", ERR_TIMEOUT, 404, "404 page not found\n", false},
+    {"/readyz/", ERR_TIMEOUT, 404, "404 page not found\n", false},
+    {"/readyz/nothing", ERR_TIMEOUT, 404, "404 page not found\n", false},
+    {"/readyz", OK, 200, "ok\n", false},
+    {"/readyz?verbose", OK, 200,
+     "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\n"
+     "ok\n",
+     false},
+    {"/readyz", ERR_LEADER_CHANGED, 503, ALL_BUT_READ "\n", false},
+    {"/readyz/linearizable_read", ERR_LEADER_CHANGED, 503,
+     "[-]linearizable_read failed: etcdserver: leader changed\n\n", false},
+    {"/readyz/non_learner?exclude=non_learner", ERR_TIMEOUT, 200, "ok\n", false},
+    {"/readyz?exclude=linearizable_read", ERR_TIMEOUT, 200, "ok\n", false},
+    {"/readyz?exclude=linearizable_read&exclude=unknown", ERR_TIMEOUT, 503,
+     CORRUPT "[+]serializable_read ok\n[+]non_learner ok\n\n", true},
+    {"/readyz/data_corruption", ERR_TIMEOUT, 503, CORRUPT "\n", true},
+    {"/readyz?exclude=data_corruption", OK, 200, "ok\n", true},
+};
+
+START_TEST(probes_answer_as_a_kubelet_expects)
+{
+    served.hold_reads = true;
+    raise_alarm(probes[_i].corrupt ? ALARM_CORRUPT : ALARM_NOSPACE);
+    begin("GET", probes[_i].path);
+    if (probes[_i].read != ERR_TIMEOUT) {
+        SERVE_UNTIL(node_fake_read_count(served.node) == 1);
+        node_fake_answer_reads(served.node, probes[_i].read);
+    }
+    SERVE_UNTIL(peer.closed);
+    buf_append(&peer.got, "", 1);
+    ck_answer((const char *)peer.got.data, probes[_i].status, TEXT, probes[_i].body);
+}
+END_TEST
+
+START_TEST(who_probes_and_leaves_is_forgotten)
+{
+    served.hold_reads = true;
+    begin("GET", "/readyz");
+    SERVE_UNTIL(node_fake_read_count(served.node) == 1);
+    stream_close(peer.stream);
+    SERVE_UNTIL(node_fake_read_count(served.node) == 0);
+}
+END_TEST
+
+START_TEST(a_learner_is_alive_and_not_ready)
+{
+    ck_answer(fetch("GET", "/livez"), 200, TEXT, "ok\n");
+    ck_answer(fetch("GET", "/readyz/non_learner"), 503, TEXT,
+              "[-]non_learner failed: not supported for learner\n\n");
+}
+END_TEST
+
 START_TEST(version_tells_what_is_decided)
 {
     ck_answer(fetch("GET", "/version"), 200, JSON,
@@ -191,6 +266,8 @@ static const struct {
     {"GET", "/v2/keys", 404, TEXT, "404 page not found\n"},
     {"GET", "/health/", 404, TEXT, "404 page not found\n"},
     {"POST", "/health", 405, "Allow: GET\r\n", "Method Not Allowed\n"},
+    {"POST", "/livez", 405, "Allow: GET\r\n", "Method Not Allowed\n"},
+    {"HEAD", "/readyz", 405, "Allow: GET\r\n", ""},
     {"HEAD", "/health", 405, "Allow: GET\r\n", ""},
     {"DELETE", "/version", 405, "Allow: GET\r\n", "Method Not Allowed\n"},
     {"POST", "/metrics", 405, "Allow: GET\r\n", "Method Not Allowed\n"},
@@ -247,6 +324,8 @@ START_TEST(a_metrics_port_has_no_more_than_it_should)
 {
     ck_answer(fetch("GET", "/health"), 200, TEXT, "{\"health\":\"true\",\"reason\":\"\"}");
     ck_assert_ptr_nonnull(strstr(fetch("GET", "/metrics"), "grpc_server_started_total"));
+    ck_answer(fetch("GET", "/livez"), 200, TEXT, "ok\n");
+    ck_answer(fetch("GET", "/readyz"), 200, TEXT, "ok\n");
     ck_answer(fetch("GET", "/version"), 404, TEXT, "404 page not found\n");
     ck_answer(fetch("OPTIONS", "/health"), 405, TEXT, "Method Not Allowed\n");
     ck_assert_ptr_null(strstr((const char *)peer.got.data, "Access-Control"));
@@ -262,9 +341,15 @@ static Suite *http_suite(void)
     tcase_add_test(tc, without_a_leader_health_is_bad_but_for_local_reads);
     tcase_add_test(tc, an_alarm_is_bad_health_unless_it_is_excluded);
     tcase_add_test(tc, who_asks_for_health_and_leaves_is_forgotten);
+    tcase_add_loop_test(tc, probes_answer_as_a_kubelet_expects, 0, ARRAY_LEN(probes));
+    tcase_add_test(tc, who_probes_and_leaves_is_forgotten);
     tcase_add_test(tc, version_tells_what_is_decided);
     tcase_add_loop_test(tc, every_request_is_answered, 0, ARRAY_LEN(others));
     tcase_add_test(tc, metrics_have_a_line_for_every_method_and_code);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("learner");
+    tcase_add_checked_fixture(tc, setup_learner, teardown);
+    tcase_add_test(tc, a_learner_is_alive_and_not_ready);
     suite_add_tcase(suite, tc);
     tc = tcase_create("metrics_port");
     tcase_add_checked_fixture(tc, setup_metrics_only, teardown);
