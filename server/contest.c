@@ -123,6 +123,14 @@ static enum err outcome(const struct op *op, enum err status)
     return status == OK ? op->result->status : status;
 }
 
+/* A member that stops waits for its calls to end, and so for what they leave to be gone. */
+static void tell_late(struct contest *contest)
+{
+    if (contest->entry.late != NULL && contest->why != ERR_STOPPED) {
+        contest->entry.late(contest, contest->why);
+    }
+}
+
 static void on_left(struct op *op, enum err status)
 {
     struct contest *contest = CONTAINER_OF(op, struct contest, op);
@@ -133,6 +141,7 @@ static void on_left(struct op *op, enum err status)
     }
     struct server *server = contest->server;
     contest->state = CONTEST_LEAVING_LATER;
+    tell_late(contest);
     queue_push_back(&server->contests.later, &contest->later);
     if (!env_timer_active(&server->contests.timer)) {
         env_timer_start(server->env, &server->contests.timer, LEAVE_AGAIN_MS);
@@ -384,11 +393,15 @@ static void on_granted(struct op *op, enum err status)
     struct contest *contest = CONTAINER_OF(op, struct contest, op);
     status = outcome(op, status);
     contest->own_lease = status == OK || status == ERR_TIMEOUT;
-    if (status != OK || contest->why != OK) {
-        fail(contest, status);
-    } else {
+    if (status == OK && contest->why == OK) {
         put_key(contest);
+        return;
     }
+    if (status != OK && contest->why == OK) {
+        contest->why = status;
+        tell_late(contest); /* there is no key: the lease, if it is there, harms nobody meanwhile */
+    }
+    leave_now(contest);
 }
 
 static void grant(struct contest *contest)

@@ -33,6 +33,9 @@ typedef void (*contest_cb)(struct contest *contest, enum err status);
 
 /* What a contender brings; bytes and arena live until its cb. */
 struct contest_entry {
+    /* It has failed, with WHY, and what is left of it is not taken away soon: who asked need not
+     * wait for cb to hear it. Perhaps more than once; may be NULL. */
+    void (*late)(struct contest *contest, enum err why);
     struct bytes name; /* may be empty */
     struct bytes value;
     int64_t lease; /* 0: one of SESSION_TTL_S is granted, and not renewed by anybody here */

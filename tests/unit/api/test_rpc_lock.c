@@ -492,6 +492,37 @@ START_TEST(a_read_that_fails_leaves_no_key)
 }
 END_TEST
 
+START_TEST(who_fails_hears_it_though_its_key_cannot_be_deleted_yet)
+{
+    queue_up(2);
+    served.hold_reads = true;
+    delete_key("n/1");
+    SERVE_UNTIL(node_fake_read_count(served.node) == 1);
+    store_model_set_pending(served.store, RING_BYTES_MAX + 1); /* too many requests */
+    node_fake_answer_reads(served.node, ERR_TIMEOUT);
+    SERVE_UNTIL(replies[1].ended);
+    ck_status(&replies[1], GRPC_UNKNOWN, "etcdserver: request timed out");
+    ck_assert(has_key("n/2"));
+    store_model_set_pending(served.store, 0);
+    SERVE_UNTIL(!has_key("n/2"));
+    ck_nothing_left();
+}
+END_TEST
+
+START_TEST(who_gets_no_lease_hears_it_at_once)
+{
+    served.hold_writes = true;
+    lock(&replies[0], "n", 0);
+    SERVE_UNTIL(node_fake_proposal_count(served.node) == 1);
+    node_fake_refuse(served.node, ERR_TIMEOUT);
+    SERVE_UNTIL(replies[0].ended);
+    ck_status(&replies[0], GRPC_UNKNOWN, "etcdserver: request timed out");
+    SERVE_UNTIL(node_fake_proposal_count(served.node) == 1); /* the lease may be there */
+    served.hold_writes = false;
+    ck_nothing_left();
+}
+END_TEST
+
 /* "n" is held by lease 1, and what lease 2 waits for is looked for, with the answer held back. */
 static void wait_for_a_look(void)
 {
@@ -620,6 +651,8 @@ static Suite *rpc_lock_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, who_cannot_be_told_where_it_stands_leaves_no_key, 0, 2);
     tcase_add_test(tc, a_read_that_fails_leaves_no_key);
+    tcase_add_test(tc, who_fails_hears_it_though_its_key_cannot_be_deleted_yet);
+    tcase_add_test(tc, who_gets_no_lease_hears_it_at_once);
     tcase_add_test(tc, a_history_that_cannot_be_read_ends_the_wait);
     tcase_add_test(tc, a_history_that_is_gone_is_looked_over);
     tcase_add_test(tc, a_member_that_is_about_to_stop_ends_the_wait);
