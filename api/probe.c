@@ -2,8 +2,8 @@
 /* Probes in the words of etcd:
  *
  *   /livez                   ok
- *   /readyz?verbose          [+]data_corruption ok  [+]serializable_read ok  ...  ok   (a line
- * each) /readyz, with a failure  503, as if verbose: [-]linearizable_read failed: etcdserver: ...
+ *   /readyz?verbose          [+]data_corruption ok, [+]serializable_read ok, ..., ok: a line each
+ *   /readyz, with a failure  503, as if verbose: [-]linearizable_read failed: etcdserver: ...
  *   /readyz?exclude=CHECK    all but that one, any number of them
  *   /readyz/CHECK            that one alone */
 #include "api/probe.h"
