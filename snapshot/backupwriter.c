@@ -96,7 +96,8 @@ enum err backupwriter_add(struct backupwriter *writer, struct bytes bytes, struc
     return OK;
 }
 
-static enum err check(struct backupwriter *writer, struct why *why)
+static enum err check(struct backupwriter *writer, bool verify,
+                      const struct dbfile_progress *progress, struct why *why)
 {
     uint8_t digest[DIGEST_BYTES];
     digest_end(writer->digest, digest);
@@ -106,12 +107,14 @@ static enum err check(struct backupwriter *writer, struct why *why)
         return ERR_CORRUPT;
     }
     CLEANUP(backup_closep) struct backup *backup = NULL;
-    return backup_open(writer->fs, writer->part_path, &backup, why);
+    TRY(backup_open(writer->fs, writer->part_path, &backup, why));
+    return verify ? backup_verify(backup, false, progress, why) : OK;
 }
 
-enum err backupwriter_finish(struct backupwriter *writer, struct why *why)
+enum err backupwriter_finish(struct backupwriter *writer, bool verify,
+                             const struct dbfile_progress *progress, struct why *why)
 {
-    TRY(check(writer, why));
+    TRY(check(writer, verify, progress, why));
     TRY(fs_sync(writer->file, why));
     TRY(fs_rename(writer->fs, writer->part_path, writer->path, why));
     writer->kept = true;

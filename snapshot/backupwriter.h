@@ -3,6 +3,7 @@
 #define SNAPSHOT_BACKUPWRITER_H
 
 #include "base/fs.h"
+#include "storage/dbfile.h"
 
 /* A backup on its way from a member into a file. Until it is whole, checked and on stable storage
  * it is called FILE.part; then it takes FILE's name, in place of what was there. A FILE.part that a
@@ -20,8 +21,10 @@ MUST_CHECK enum err backupwriter_add(struct backupwriter *writer, struct bytes b
                                      struct why *why);
 
 /* All bytes have come: ERR_CORRUPT when they are not what their digest says, ERR_FOREIGN when that
- * is not a database of Trivet. What fails is followed by backupwriter_free. */
-MUST_CHECK enum err backupwriter_finish(struct backupwriter *writer, struct why *why);
+ * is not a database of Trivet. VERIFY: all that backup_verify finds, too; PROGRESS, which may be
+ * NULL, is told of it. What fails is followed by backupwriter_free. */
+MUST_CHECK enum err backupwriter_finish(struct backupwriter *writer, bool verify,
+                                        const struct dbfile_progress *progress, struct why *why);
 
 /* Without a backupwriter_finish that was OK nothing stays on disk. NULL allowed. */
 void backupwriter_free(struct backupwriter *writer);

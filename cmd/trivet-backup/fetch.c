@@ -143,7 +143,9 @@ static void on_end(struct grpc_request *request, enum grpc_status status, struct
         end_attempt(fetch, ERR_CONNECT);
         return;
     }
-    end_attempt(fetch, backupwriter_finish(fetch->writer, &fetch->why));
+    const struct fetch_config *config = &fetch->config;
+    end_attempt(fetch, backupwriter_finish(fetch->writer, config->verify, config->verify_progress,
+                                           &fetch->why));
 }
 
 static void on_stall(struct env_timer *timer)

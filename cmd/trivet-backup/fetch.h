@@ -3,10 +3,11 @@
 #define CMD_TRIVET_BACKUP_FETCH_H
 
 #include "client/client.h"
+#include "storage/dbfile.h"
 
 /* One backup from a member that answers into a file: the endpoints are asked one after the other
- * until one of them has given a whole one. On the loop, and writes to the disk there: for a tool
- * that does nothing else. */
+ * until one of them has given a whole one. On the loop, and writes and reads the disk there: for a
+ * tool that does nothing else. */
 struct fetch;
 
 struct fetch_config {
@@ -16,6 +17,8 @@ struct fetch_config {
     const char *path;  /* the file; what was there is replaced when the new one is whole */
     uint64_t stall_ms; /* a member that sends nothing for so long is given up */
     void (*on_progress)(void *ctx, uint64_t done, uint64_t total); /* bytes; may be NULL */
+    bool verify; /* whole is what backup_verify finds to be; else what its SHA-256 says */
+    const struct dbfile_progress *verify_progress; /* may be NULL */
     /* Once, in a later turn, and the fetch is gone. */
     void (*on_done)(void *ctx, enum err status, const struct why *why);
     void *ctx;

@@ -12,7 +12,6 @@
 #include "cmd/trivet-backup/backup_command.h"
 #include "cmd/trivet-backup/fetch.h"
 #include "cmd/trivet-backup/schedule.h"
-#include "snapshot/backup.h"
 
 #define EVERY_MS_MIN 1000u
 
@@ -34,7 +33,8 @@ static const struct option_row rows[] = {
         "host:port,...: the first that answers (default $ETCDCTL_ENDPOINTS or 127.0.0.1:2379)"),
     ROW("timeout", OPTION_DURATION_MS, stall_ms, "TIME",
         "a member that sends nothing for so long is given up (default 5m)"),
-    ROW("verify", OPTION_BOOL, verify, NULL, "read and check all of it when it is saved"),
+    ROW("verify", OPTION_BOOL, verify, NULL,
+        "read and check all of it before it takes the place of FILE"),
     ROW("every", OPTION_DURATION_MS, every_ms, "TIME",
         "go on: FILE is a directory that gets a backup every TIME"),
     ROW("keep", OPTION_NUMBER, keep, "N", "with --every: the newest N stay (default: all)"),
@@ -49,6 +49,7 @@ struct saving {
     struct client *client;
     struct fetch *fetch; /* NULL: none under way */
     struct command_progress progress;
+    struct command_progress verifying;
     char path[FS_PATH_MAX];
     char name[SCHEDULE_NAME_SIZE];
     struct env_timer timer;
@@ -72,20 +73,6 @@ static void on_progress(void *ctx, uint64_t done, uint64_t total)
 {
     struct saving *saving = ctx;
     command_progress_show(&saving->progress, done, total);
-}
-
-static enum err verify_saved(struct saving *saving, struct why *why)
-{
-    if (!saving->options.verify) {
-        return OK;
-    }
-    CLEANUP(backup_closep) struct backup *backup = NULL;
-    TRY(backup_open(fs_real(), saving->path, &backup, why));
-    struct command_progress progress;
-    command_progress_init(&progress, "verifying", "records", &saving->options.common);
-    enum err err = backup_verify(backup, false, &progress.progress, why);
-    command_progress_end(&progress);
-    return err;
 }
 
 static void tell_saved(const struct saving *saving)
@@ -124,9 +111,7 @@ static void on_fetched(void *ctx, enum err status, const struct why *why)
     struct saving *saving = ctx;
     struct why cause = *why;
     command_progress_end(&saving->progress);
-    if (status == OK) {
-        status = verify_saved(saving, &cause);
-    }
+    command_progress_end(&saving->verifying);
     if (status == OK) {
         tell_saved(saving);
     }
@@ -150,6 +135,7 @@ static void on_fetched(void *ctx, enum err status, const struct why *why)
 static void start_one(struct saving *saving)
 {
     command_progress_init(&saving->progress, "saving", NULL, &saving->options.common);
+    command_progress_init(&saving->verifying, "verifying", "records", &saving->options.common);
     struct fetch_config config = {
         .env = saving->loop.env,
         .client = saving->client,
@@ -157,6 +143,8 @@ static void start_one(struct saving *saving)
         .path = saving->path,
         .stall_ms = saving->options.stall_ms,
         .on_progress = on_progress,
+        .verify = saving->options.verify,
+        .verify_progress = &saving->verifying.progress,
         .on_done = on_fetched,
         .ctx = saving,
     };

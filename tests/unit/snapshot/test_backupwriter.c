@@ -65,7 +65,7 @@ START_TEST(what_comes_is_what_is_saved)
             ck_assert(exists(part));
             at = to;
         }
-        enum err err = backupwriter_finish(writer, &stored.why);
+        enum err err = backupwriter_finish(writer, false, NULL, &stored.why);
         ck_assert_msg(err == OK, "%s", stored.why.text);
         end();
         CLEANUP(buf_fini) struct buf written = {0};
@@ -81,16 +81,16 @@ START_TEST(what_is_not_whole_leaves_nothing_and_replaces_nothing)
     tmpdir_write("written.db", "the one before", 14);
     begin();
     add(0, source.len - 1);
-    ck_assert_int_eq(backupwriter_finish(writer, &stored.why), ERR_CORRUPT);
+    ck_assert_int_eq(backupwriter_finish(writer, false, NULL, &stored.why), ERR_CORRUPT);
     end();
     begin();
     source.data[source.len / 2] ^= 1;
     add(0, source.len);
-    ck_assert_int_eq(backupwriter_finish(writer, &stored.why), ERR_CORRUPT);
+    ck_assert_int_eq(backupwriter_finish(writer, false, NULL, &stored.why), ERR_CORRUPT);
     end();
     begin();
     add(0, 10);
-    ck_assert_int_eq(backupwriter_finish(writer, &stored.why), ERR_CORRUPT);
+    ck_assert_int_eq(backupwriter_finish(writer, false, NULL, &stored.why), ERR_CORRUPT);
     end();
     begin();
     end(); /* given up */
@@ -101,6 +101,39 @@ START_TEST(what_is_not_whole_leaves_nothing_and_replaces_nothing)
 }
 END_TEST
 
+/* The member's own damage is in what it sends, and in the digest of that. */
+START_TEST(what_is_damaged_at_the_member_does_not_take_the_place_of_what_is_whole)
+{
+    char value[4000]; /* of the large one's pages, which hold nothing else */
+    memset(value, 'x', sizeof value);
+    tmpdir_write("written.db", "the one before", 14);
+    uint8_t *at = memmem(source.data, source.len, value, sizeof value);
+    ck_assert_ptr_nonnull(at);
+    at[0] ^= 1;
+    file_sign(&source);
+    begin();
+    add(0, source.len);
+    ck_assert_int_eq(backupwriter_finish(writer, true, NULL, &stored.why), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(stored.why.text, "checksum"));
+    end();
+    ck_assert(!exists(part));
+    CLEANUP(buf_fini) struct buf before = {0};
+    file_read(path, &before);
+    ck_assert(bytes_equal(buf_bytes(&before), bytes_of_str("the one before")));
+}
+END_TEST
+
+START_TEST(what_is_whole_is_saved_when_all_of_it_was_read)
+{
+    begin();
+    add(0, source.len);
+    enum err err = backupwriter_finish(writer, true, NULL, &stored.why);
+    ck_assert_msg(err == OK, "%s", stored.why.text);
+    end();
+    ck_assert(exists(path) && !exists(part));
+}
+END_TEST
+
 /* A server that is not Trivet's sends a digest, too. */
 START_TEST(what_is_no_database_of_ours_is_refused)
 {
@@ -108,7 +141,7 @@ START_TEST(what_is_no_database_of_ours_is_refused)
     file_sign(&source);
     begin();
     add(0, source.len);
-    ck_assert_int_eq(backupwriter_finish(writer, &stored.why), ERR_FOREIGN);
+    ck_assert_int_eq(backupwriter_finish(writer, false, NULL, &stored.why), ERR_FOREIGN);
     end();
     ck_assert(!exists(path));
 }
@@ -122,7 +155,7 @@ START_TEST(two_do_not_save_to_the_same_file)
     ck_assert_int_eq(backupwriter_new(fs_real(), path, &second, &stored.why), ERR_LOCKED);
     ck_assert_ptr_null(second);
     add(100, source.len);
-    ck_assert_int_eq(backupwriter_finish(writer, &stored.why), OK);
+    ck_assert_int_eq(backupwriter_finish(writer, false, NULL, &stored.why), OK);
 }
 END_TEST
 
@@ -134,7 +167,7 @@ START_TEST(what_a_crash_left_is_used_again)
     tmpdir_write("written.db.part", old, source.len * 2);
     begin();
     add(0, source.len);
-    ck_assert_int_eq(backupwriter_finish(writer, &stored.why), OK);
+    ck_assert_int_eq(backupwriter_finish(writer, false, NULL, &stored.why), OK);
     CLEANUP(buf_fini) struct buf written = {0};
     file_read(path, &written);
     ck_assert(bytes_equal(buf_bytes(&written), buf_bytes(&source)));
@@ -148,6 +181,8 @@ static Suite *backupwriter_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, what_comes_is_what_is_saved);
     tcase_add_test(tc, what_is_not_whole_leaves_nothing_and_replaces_nothing);
+    tcase_add_test(tc, what_is_damaged_at_the_member_does_not_take_the_place_of_what_is_whole);
+    tcase_add_test(tc, what_is_whole_is_saved_when_all_of_it_was_read);
     tcase_add_test(tc, what_is_no_database_of_ours_is_refused);
     tcase_add_test(tc, two_do_not_save_to_the_same_file);
     tcase_add_test(tc, what_a_crash_left_is_used_again);
