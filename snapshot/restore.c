@@ -77,6 +77,14 @@ static enum err check_empty(struct fs *fs, const char *flag, const char *dir, co
     return OK;
 }
 
+/* Nothing is restored over anything. */
+static enum err check_targets(const struct restoring *r, struct why *why)
+{
+    const struct restore_config *config = r->config;
+    TRY(check_empty(r->fs, "data-dir", config->data_dir, STAGING, why));
+    return config->wal_dir == NULL ? OK : check_empty(r->fs, "wal-dir", config->wal_dir, NULL, why);
+}
+
 static enum err join_paths(struct restoring *r, struct why *why)
 {
     const struct restore_config *config = r->config;
@@ -204,8 +212,15 @@ static enum err make_it_ours(struct restoring *r, struct why *why)
     return dbrewrite(r->store, &change, false, why);
 }
 
-/* Open what was made as its member will, which reads and checks all of it; closing makes it
- * durable. */
+static enum err sync_store(struct restoring *r, struct why *why)
+{
+    CLEANUP(fs_closep) struct fs_file *file = NULL;
+    TRY(fs_open(r->fs, r->store, FS_WRITE, &file, why));
+    return fs_sync(file, why);
+}
+
+/* Open what was made as its member will, which reads and checks all of it. Closing syncs what it
+ * writes, and on a full disk not even that. */
 static enum err open_once(struct restoring *r, struct buf *manifest, struct why *why)
 {
     const struct restore_config *config = r->config;
@@ -221,6 +236,7 @@ static enum err open_once(struct restoring *r, struct buf *manifest, struct why 
     store_manifest(store, manifest);
     r->result.key_count = store_key_count(store);
     store_close(store);
+    TRY(sync_store(r, why));
     return buf_ok(manifest) ? OK : ERR_NOMEM;
 }
 
@@ -255,29 +271,30 @@ static enum err stage(struct restoring *r, struct why *why)
     return fs_sync_dir(r->fs, r->member, why);
 }
 
+/* With the rename there is a member, whatever follows. */
 static enum err put_in_place(struct restoring *r, struct why *why)
 {
-    TRY(fs_rename(r->fs, r->member, r->target, why));
-    TRY(fs_sync_dir(r->fs, r->config->data_dir, why));
-    return OK;
+    enum err err = stage(r, why);
+    if (err == OK) {
+        err = fs_rename(r->fs, r->member, r->target, why);
+    }
+    if (err != OK && r->config->wal_dir != NULL) {
+        (void)remove_tree(r->config->wal_dir);
+    }
+    TRY(err);
+    return fs_sync_dir(r->fs, r->config->data_dir, why);
 }
 
 static enum err restore_into(struct restoring *r, struct why *why)
 {
-    const struct restore_config *config = r->config;
     TRY(join_paths(r, why));
-    TRY(check_empty(r->fs, "data-dir", config->data_dir, STAGING, why));
-    if (config->wal_dir != NULL) {
-        TRY(check_empty(r->fs, "wal-dir", config->wal_dir, NULL, why));
-    }
+    TRY(check_targets(r, why));
     TRY(check_backup(r, why));
     TRY(make_staging(r, why));
-    enum err err = stage(r, why);
+    /* Another one may have been faster; from here on there is only this one. */
+    enum err err = check_targets(r, why);
     if (err == OK) {
         err = put_in_place(r, why);
-    }
-    if (err != OK && config->wal_dir != NULL) {
-        (void)remove_tree(config->wal_dir);
     }
     (void)remove_tree(r->staging);
     return err;

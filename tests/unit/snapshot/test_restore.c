@@ -307,6 +307,34 @@ START_TEST(two_do_not_restore_into_the_same_directory)
 }
 END_TEST
 
+/* Another one, which begins and ends while this one reads the backup. */
+static void restore_meanwhile(void *ctx, uint64_t done, uint64_t total)
+{
+    bool *ran = ctx;
+    (void)done;
+    (void)total;
+    if (!*ran) {
+        *ran = true;
+        struct restore_config other = config;
+        other.progress = NULL;
+        ck_assert_int_eq(restore(&other, &result, &stored.why), OK);
+    }
+}
+
+START_TEST(who_comes_second_leaves_alone_what_the_first_has_made)
+{
+    bool ran = false;
+    const struct dbfile_progress progress = {.fn = restore_meanwhile, .ctx = &ran};
+    config.progress = &progress;
+    config.wal_dir = wal_dir;
+    ck_assert_int_eq(run(), ERR_EXISTS);
+    ck_assert(ran);
+    check_log(wal_dir);
+    store_close(open_restored());
+    ck_assert(!exists(in_data_dir("restoring")));
+}
+END_TEST
+
 /* It fails when all but the last step is done: there is no way to put it in place. */
 START_TEST(what_fails_late_leaves_no_member)
 {
@@ -348,6 +376,7 @@ static Suite *restore_suite(void)
     tcase_add_test(tc, an_empty_directory_is_taken);
     tcase_add_test(tc, what_a_crash_left_is_removed);
     tcase_add_test(tc, two_do_not_restore_into_the_same_directory);
+    tcase_add_test(tc, who_comes_second_leaves_alone_what_the_first_has_made);
     tcase_add_test(tc, what_fails_late_leaves_no_member);
     suite_add_tcase(suite, tc);
     return suite;
