@@ -84,20 +84,34 @@ static void real_close(struct fs_file *file)
     free(f);
 }
 
+/* Whoever had the lock may have renamed or removed the file between our opening and locking it:
+ * then it is not what PATH says, and no lock of it. */
+static bool has_its_name(const struct real_file *f)
+{
+    struct stat held;
+    struct stat named;
+    return fstat(f->fd, &held) == 0 && stat(f->path, &named) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino;
+}
+
 /* A lock of the open file description: held against other threads of this process too, and gone
  * with the process however that ends. */
 static enum err real_lock(struct fs *fs, const char *path, struct fs_file **ret, struct why *why)
 {
-    CLEANUP(fs_closep) struct fs_file *file = NULL;
-    TRY(real_open(fs, path, FS_CREATE, &file, why));
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(real_of(file)->fd, F_OFD_SETLK, &whole) != 0) {
-        int code = errno;
-        enum err err = failed(why, "lock", path, code);
-        return code == EAGAIN || code == EACCES ? ERR_LOCKED : err;
+    for (;;) {
+        CLEANUP(fs_closep) struct fs_file *file = NULL;
+        TRY(real_open(fs, path, FS_CREATE, &file, why));
+        struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        if (fcntl(real_of(file)->fd, F_OFD_SETLK, &whole) != 0) {
+            int code = errno;
+            enum err err = failed(why, "lock", path, code);
+            return code == EAGAIN || code == EACCES ? ERR_LOCKED : err;
+        }
+        if (has_its_name(real_of(file))) {
+            *ret = TAKE(file);
+            return OK;
+        }
     }
-    *ret = TAKE(file);
-    return OK;
 }
 
 static enum err real_read(struct fs_file *file, uint64_t offset, void *data, size_t len,

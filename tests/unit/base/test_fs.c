@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fs.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -342,6 +345,53 @@ START_TEST(a_short_write_goes_on_where_it_stopped)
 }
 END_TEST
 
+/* What happens between the opening of a file and its locking. */
+static void (*before_lock)(void);
+
+int fcntl(int fd, int command, ...)
+{
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (command == F_OFD_SETLK && before_lock != NULL) {
+        TAKE(before_lock)();
+    }
+    return (int)syscall(SYS_fcntl, fd, command, argument);
+}
+
+static void rename_it(void)
+{
+    ck_assert_int_eq(rename(tmpdir_path("part"), tmpdir_path("whole")), 0);
+}
+
+static void remove_it(void)
+{
+    ck_assert_int_eq(unlink(tmpdir_path("part")), 0);
+}
+
+/* Who held the lock of FILE.part gave the file its name and ended: who comes then must not empty
+ * that one. */
+START_TEST(a_lock_is_of_the_file_that_has_the_name)
+{
+    static void (*const ends[])(void) = {rename_it, remove_it};
+    struct fs_file *file = NULL;
+    struct fs_file *other = NULL;
+    tmpdir_write("part", "content", 7);
+    before_lock = ends[_i];
+    MUST(fs_lock(fs_real(), tmpdir_path("part"), &file, &fixture.why));
+    ck_assert_ptr_null(before_lock);
+    MUST(fs_truncate(file, 0, &fixture.why));
+    ck_assert_int_eq(fs_lock(fs_real(), tmpdir_path("part"), &other, NULL), ERR_LOCKED);
+    if (ends[_i] == rename_it) {
+        struct stat st;
+        ck_assert_int_eq(stat(tmpdir_path("whole"), &st), 0);
+        ck_assert_int_eq(st.st_size, 7);
+    }
+    fs_close(file);
+}
+END_TEST
+
 START_TEST(a_lock_keeps_other_processes_out_and_ends_with_its_own)
 {
     use(REAL);
@@ -407,6 +457,7 @@ static Suite *fs_suite(void)
     tcase_add_test(tc, a_full_disk_is_told);
     tcase_add_test(tc, a_short_write_goes_on_where_it_stopped);
     tcase_add_test(tc, a_lock_keeps_other_processes_out_and_ends_with_its_own);
+    tcase_add_loop_test(tc, a_lock_is_of_the_file_that_has_the_name, 0, 2);
     tcase_add_test(tc, a_path_that_is_too_long_is_refused);
     suite_add_tcase(suite, tc);
     return suite;
