@@ -68,6 +68,21 @@ static enum err take_wal_dirs(struct recovery *recovery, const char *list, size_
     return OK;
 }
 
+/* A member that was removed has missed what came after, does not start any more, and the
+ * configuration in its log is not the cluster's. */
+static enum err check_not_removed(const char *member_dir, struct why *why)
+{
+    char path[FS_PATH_MAX];
+    CLEANUP(fs_closep) struct fs_file *file = NULL;
+    TRY(fs_join(member_dir, "removed", path, sizeof path, why));
+    enum err err = fs_open(fs_real(), path, FS_READ, &file, why);
+    if (err == OK) {
+        why_set(why, "this member was removed from its cluster ('%s' says so): leave it out", path);
+        return ERR_REMOVED;
+    }
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
 static enum err look_at(struct recovery *recovery, const char *data_dir, struct why *why)
 {
     struct survivor *survivor = &recovery->survivors[recovery->count];
@@ -84,7 +99,10 @@ static enum err look_at(struct recovery *recovery, const char *data_dir, struct 
         .raft_dir = survivor->raft_dir,
         .store_path = survivor->store_path,
     };
-    enum err err = rescue_look(&survivor->rescue, &survivor->standing, why);
+    enum err err = check_not_removed(member_dir, why);
+    if (err == OK) {
+        err = rescue_look(&survivor->rescue, &survivor->standing, why);
+    }
     if (err != OK) {
         why_prefix(why, "%s", data_dir);
         return err;
