@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/limits.h"
 
 /* ---- using ---- */
 
@@ -105,22 +106,41 @@ static void remove_leftover(struct statecopies *copies)
     (void)err; /* it was not there */
 }
 
+/* A copy that fills the disk is made for nobody, and keeps clients from writing meanwhile. */
+static enum err check_room(const struct statecopies *copies, struct why *why)
+{
+    uint64_t room;
+    uint64_t size = store_size_bytes(copies->store);
+    TRY(fs_free_bytes(copies->fs, store_path(copies->store), &room, why));
+    if (room < size || room - size < SNAPSHOT_SPARE_BYTES) {
+        why_set(why, "'%s' needs %llu bytes and %llu that are left, there are %llu", copies->path,
+                (unsigned long long)size, SNAPSHOT_SPARE_BYTES, (unsigned long long)room);
+        return ERR_NO_SPACE;
+    }
+    return OK;
+}
+
+static enum err prepare(struct statecopies *copies, struct why *why)
+{
+    struct worker_config worker = {.name = "state-out", .threads = 1};
+    remove_leftover(copies);
+    TRY(check_room(copies, why));
+    return copies->worker != NULL ? OK : env_worker_new(copies->env, &worker, &copies->worker, why);
+}
+
 void statecopies_make(struct statecopies *copies)
 {
     if (copies->making != NULL) {
         return;
     }
     struct why why = {.text = ""};
-    struct worker_config worker = {.name = "state-out", .threads = 1};
-    enum err err =
-        copies->worker != NULL ? OK : env_worker_new(copies->env, &worker, &copies->worker, &why);
+    enum err err = prepare(copies, &why);
     copies->making = err == OK ? calloc(1, sizeof *copies->making) : NULL;
     if (copies->making == NULL) {
         end_making(copies, err == OK ? ERR_NOMEM : err, &why);
         return;
     }
     copies->making->number = env_random_u64(copies->env);
-    remove_leftover(copies);
     copies->request = (struct store_copy_request){.path = copies->path, .is_temporary = true};
     store_copy_start(copies->store, &copies->request, on_copied);
 }

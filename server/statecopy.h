@@ -48,7 +48,8 @@ void statecopies_stop(struct statecopies *copies);
 /* After the store was closed, which ends what is being made: nobody uses one any more. */
 void statecopies_fini(struct statecopies *copies);
 
-/* MADE is called later, unless one is being made already. */
+/* MADE is called when it is there, or at once when it cannot be begun: it must leave
+ * SNAPSHOT_SPARE_BYTES of the disk. Nothing while one is being made already. */
 void statecopies_make(struct statecopies *copies);
 
 static inline void statecopy_use(struct state_copy *copy)

@@ -80,6 +80,13 @@ static void new_take(struct fs *fs)
     ck_assert_int_eq(statetake_new(&take, &f.take), OK);
 }
 
+static void new_send(struct fs *fs)
+{
+    struct statesend_config send = {
+        .env = env_fake_env(f.fake), .node = f.nodes[1], .store = f.stores[1], .fs = fs};
+    ck_assert_int_eq(statesend_new(&send, &f.send), OK);
+}
+
 static void setup(void)
 {
     tmpdir_setup();
@@ -92,9 +99,7 @@ static void setup(void)
     }
     node_fake_need_state(f.nodes[1], 2, true);
     node_fake_set_log_start(f.nodes[1], NEWEST - 5);
-    struct statesend_config send = {
-        .env = env_fake_env(f.fake), .node = f.nodes[1], .store = f.stores[1], .fs = fs_real()};
-    ck_assert_int_eq(statesend_new(&send, &f.send), OK);
+    new_send(fs_real());
     new_take(fs_real());
 }
 
@@ -515,6 +520,30 @@ static void lose(uint64_t lacked_index)
     settle();
 }
 
+/* A copy that cannot be whole would only fill the disk. */
+START_TEST(without_room_no_copy_is_begun)
+{
+    struct fs_fault *disk = fs_fault_new();
+    struct fs_file *file = NULL;
+    statesend_free(f.send);
+    ck_assert_int_eq(fs_make_dirs(fs_fault_fs(disk), tmpdir_path(NULL), NULL), OK);
+    ck_assert_int_eq(fs_open(fs_fault_fs(disk), tmpdir_path("m1.db"), FS_CREATE, &file, NULL), OK);
+    fs_close(file);
+    fs_fault_set_capacity(disk, store_size_bytes(f.stores[1]) + SNAPSHOT_SPARE_BYTES - 1);
+    new_send(fs_fault_fs(disk));
+    want();
+    pass(1000);
+    ck_assert(!exists("m1.db.send"));
+    ck_assert_uint_eq(f.sent[STATE_OFFER], 0);
+    statesend_free(f.send);
+    fs_fault_free(disk);
+    new_send(fs_real());
+    want();
+    pass(1000);
+    arrived();
+}
+END_TEST
+
 static void arrived_by_itself(void)
 {
     ck_assert_uint_eq(f.replaced, 1);
@@ -794,6 +823,7 @@ static Suite *states_suite(void)
         another_copy_takes_the_place_of_half_a_one,
         half_a_database_does_not_stay_for_ever,
         without_room_it_is_said_and_tried_again,
+        without_room_no_copy_is_begun,
         who_lost_its_database_asks_for_another,
         it_asks_whoever_leads,
         it_asks_until_it_is_heard,
