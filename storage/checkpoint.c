@@ -296,8 +296,10 @@ void checkpoint_release(struct checkpoint *cp, struct conn *conn, const struct d
     cp->state = CHECKPOINT_IDLE;
     cp->latest = *report;
     cp->generation = report->wal_generation;
-    cp->written = 0;
-    cp->tried_frames = 0;
+    /* Who held may have written all of it back, and not got it to begin anew: a pass waits for a
+     * frame that is new for certain. */
+    cp->written = report->wal_frames;
+    cp->tried_frames = report->wal_frames;
     raise_durable(cp, durable_index);
     next_step(cp);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/defrag.h"
 
+#include "storage/backend_private.h"
 #include "tests/lib/database.h"
 #include "tests/lib/effort.h"
 #include "tests/lib/runner.h"
@@ -12,6 +13,7 @@ static struct {
     struct batches *batches;
     struct backend_copy request;
     unsigned ended;
+    bool passing; /* when it ended */
 } fixture;
 
 static void setup(void)
@@ -35,6 +37,8 @@ static void on_ended(struct backend_copy *request)
 {
     ck_assert_ptr_eq(request, &fixture.request);
     fixture.ended++;
+    const struct checkpoint *cp = &fixture.db.backend->checkpoint;
+    fixture.passing = cp->state == CHECKPOINT_PASS && cp->job_pass;
 }
 
 static void write_some(size_t from, size_t to)
@@ -131,6 +135,48 @@ START_TEST(without_room_nothing_changes)
 }
 END_TEST
 
+static struct conn *begin_reading(void)
+{
+    struct conn *conn = NULL;
+    struct meta meta;
+    ck_assert_int_eq(backend_open_reader(&fixture.db.backend->config, &conn, NULL), OK);
+    ck_assert_int_eq(conn_run_stmt(conn, STMT_BEGIN, NULL), OK);
+    ck_assert_int_eq(schema_read_meta(conn, &meta, NULL), OK);
+    return conn;
+}
+
+static void end_reading(struct conn *conn)
+{
+    conn_rollback(conn);
+    conn_close(conn);
+}
+
+/* All of the WAL has been written back by the attempts to end the old file, and nothing of it is
+ * given up: a pass must not begin on it (checkpoint.h). */
+START_TEST(who_reads_for_too_long_keeps_the_old_file)
+{
+    struct conn *first = begin_reading();
+    write_some(0, 250);
+    env_fake_run(fixture.db.fake);
+    struct conn *second = begin_reading();
+    end_reading(first);
+    ck_assert_uint_gt(fixture.db.backend->latest.wal_frames, 32);
+    defragment();
+    env_fake_advance(fixture.db.fake, 12000);
+    ck_assert_uint_eq(fixture.ended, 1);
+    ck_assert_int_eq(fixture.request.status, ERR_LOCKED);
+    ck_assert(!fixture.passing);
+    end_reading(second);
+    write_some(250, BATCHES);
+    env_fake_advance(fixture.db.fake, 2000);
+    ck_assert_uint_eq(backend_durable_index(fixture.db.backend), BATCHES);
+    database_close(&fixture.db);
+    ck_assert_int_eq(database_open(&fixture.db), OK);
+    const char *wrong = database_compare(&fixture.db, fixture.batches);
+    ck_assert_msg(wrong == NULL, "%s", wrong);
+}
+END_TEST
+
 START_TEST(closing_ends_it)
 {
     write_some(0, 100);
@@ -201,6 +247,7 @@ static Suite *defrag_suite(void)
     tcase_add_test(tc, the_file_shrinks_and_nothing_is_lost);
     tcase_add_test(tc, no_crash_loses_what_is_durable);
     tcase_add_test(tc, without_room_nothing_changes);
+    tcase_add_test(tc, who_reads_for_too_long_keeps_the_old_file);
     tcase_add_loop_test(tc, closing_ends_it, 0, 10);
     tcase_add_test(tc, a_large_file_goes_to_the_disk_piece_by_piece);
     suite_add_tcase(suite, tc);
