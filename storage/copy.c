@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/assert.h"
 #include "storage/backend_private.h"
@@ -241,10 +242,19 @@ void copier_add(struct copier *copier, struct backend_copy *copy)
     env_defer(copier->backend->config.env, &copier->task);
 }
 
+/* Nothing has taken the place of the file that is open. */
+static bool is_open(const struct copier *copier, const char *path)
+{
+    struct stat ours;
+    struct stat there;
+    return copier->source_fd >= 0 && fstat(copier->source_fd, &ours) == 0 &&
+           stat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
 enum err copier_open_source(struct copier *copier, struct why *why)
 {
     const struct backend_config *config = &copier->backend->config;
-    if (config->vfs != NULL) {
+    if (config->vfs != NULL || is_open(copier, config->path)) {
         return OK;
     }
     int fd = open(config->path, O_RDONLY | O_CLOEXEC);

@@ -40,7 +40,8 @@ void copier_add(struct copier *copier, struct backend_copy *copy);
 /* The current one has ended. */
 void copier_end(struct copier *copier, enum err err);
 
-/* Open the database file for copying; again when another has taken its place. */
+/* Open the database file for copying; again when another has taken its place, and only then: the
+ * lock would go with the first descriptor. */
 MUST_CHECK enum err copier_open_source(struct copier *copier, struct why *why);
 
 #endif

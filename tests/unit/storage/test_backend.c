@@ -164,15 +164,14 @@ START_TEST(what_was_written_is_there_after_a_restart)
 }
 END_TEST
 
-START_TEST(another_process_is_refused)
+/* The exit status of another process that opens the database. */
+static int open_elsewhere(void)
 {
     /* Under valgrind the link's target is this program, the link itself is not. */
     char program[4096];
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     ck_assert_int_gt(len, 0);
     program[len] = '\0';
-    open_backend();
-    write_some(0, 10);
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) {
@@ -182,7 +181,14 @@ START_TEST(another_process_is_refused)
     int status = 0;
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), ERR_LOCKED);
+    return WEXITSTATUS(status);
+}
+
+START_TEST(another_process_is_refused)
+{
+    open_backend();
+    write_some(0, 10);
+    ck_assert_int_eq(open_elsewhere(), ERR_LOCKED);
 }
 END_TEST
 
@@ -426,6 +432,72 @@ static void on_copy_ended(struct backend_copy *copy)
     CONTAINER_OF(copy, struct copying, copy)->ended = true;
 }
 
+struct taking {
+    struct backend_takeover takeover;
+    bool ended;
+};
+
+static enum err prepare_nothing(struct backend_takeover *takeover, struct conn *conn,
+                                struct why *why)
+{
+    (void)takeover;
+    (void)conn;
+    (void)why;
+    return OK;
+}
+
+static void go_on(struct backend_takeover *takeover)
+{
+    (void)takeover;
+    backend_takeover_go(fixture.backend);
+}
+
+static bool is_as_far_itself(struct backend_takeover *takeover)
+{
+    (void)takeover;
+    return false;
+}
+
+static void on_taken(struct backend_copy *copy)
+{
+    struct backend_takeover *takeover = CONTAINER_OF(copy, struct backend_takeover, copy);
+    CONTAINER_OF(takeover, struct taking, takeover)->ended = true;
+}
+
+/* The same file is opened again by all, for which nobody may give up the lock of it in between. */
+START_TEST(another_process_is_refused_when_nothing_took_its_place)
+{
+    open_backend();
+    write_some(0, 10);
+    char copy_path[4096];
+    (void)snprintf(copy_path, sizeof copy_path, "%s", tmpdir_path("copy"));
+    struct copying copy = {.copy = {.path = copy_path}};
+    backend_copy(fixture.backend, &copy.copy, on_copy_ended);
+    RUN_UNTIL(&fixture.loop, copy.ended);
+    struct taking taking = {
+        .takeover = {.copy = {.path = copy_path},
+                     .want = schema_manifest(&fixture.config.identity, &copy.copy.state),
+                     .prepare = prepare_nothing,
+                     .checked = go_on,
+                     .still = is_as_far_itself}};
+    backend_take_over(fixture.backend, &taking.takeover, on_taken);
+    RUN_UNTIL(&fixture.loop, taking.ended);
+    ck_assert_int_eq(taking.takeover.copy.status, ERR_EXISTS);
+    ck_assert_int_eq(open_elsewhere(), ERR_LOCKED);
+}
+END_TEST
+
+START_TEST(another_process_is_refused_when_another_file_took_its_place)
+{
+    open_backend();
+    write_some(0, 10);
+    struct copying defragment = {.ended = false};
+    backend_defragment(fixture.backend, &defragment.copy, on_copy_ended);
+    RUN_UNTIL(&fixture.loop, defragment.ended);
+    ck_assert_int_eq(open_elsewhere(), ERR_LOCKED);
+}
+END_TEST
+
 /* Writes, reads, copies, compaction and defragmentation at the same time; under the sanitizers this
  * is where threads would be seen to touch the same thing. */
 START_TEST(everything_at_once)
@@ -575,6 +647,8 @@ static Suite *backend_suite(void)
     tcase_add_test(tc, a_fetch_with_one_missing_gives_none);
     tcase_add_test(tc, scans_give_every_row);
     tcase_add_test(tc, a_scan_ends_when_told);
+    tcase_add_test(tc, another_process_is_refused_when_nothing_took_its_place);
+    tcase_add_test(tc, another_process_is_refused_when_another_file_took_its_place);
     tcase_add_test(tc, everything_at_once);
     tcase_add_test(tc, closing_waits_for_readers);
     tcase_add_test(tc, the_view_shows_live_keys);
