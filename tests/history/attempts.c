@@ -70,6 +70,23 @@ static bool explains(const struct revlog *log, uint32_t op, const struct fact *f
     return true;
 }
 
+/* Whether what OP compared is so after all changes up to now, as far as they are known. */
+static bool compares(const struct revlog *log, uint32_t op)
+{
+    const struct history_event *e = operation_told(&log->ops->ops[op]);
+    for (uint32_t i = 0; i < e->item_count; i++) {
+        const struct history_item *item = &e->items[i];
+        if (item->f == HISTORY_ITEM_COMPARE) {
+            uint32_t last = log->last_of_key[item->key];
+            uint32_t value = last == NO_CHANGE ? HISTORY_NONE : log->changes[last].value;
+            if (value != VALUE_UNKNOWN && value != item->value) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static uint32_t resolve_in(struct attempts *a, const struct revlog *log, uint64_t pair,
                            const struct fact *facts, const struct at_revision *order, size_t count)
 {
@@ -84,6 +101,7 @@ static uint32_t resolve_in(struct attempts *a, const struct revlog *log, uint64_
     }
     attempt_at(a, head)->last = last;
     a->no_memory |= !numtable_set(&a->first, pair, head);
+    uint32_t ret = NO_OP;
     for (uint32_t i = head; i != NO_ATTEMPT; i = attempt_at(a, i)->next) {
         uint32_t op = attempt_at(a, i)->op;
         const struct operation *o = &log->ops->ops[op];
@@ -92,10 +110,13 @@ static uint32_t resolve_in(struct attempts *a, const struct revlog *log, uint64_
         }
         if (o->outcome == HISTORY_INFO && log->resolved[op] == 0 &&
             log->high[op].revision < f->revision && explains(log, op, facts, order, count)) {
-            return op;
+            if (compares(log, op)) {
+                return op;
+            }
+            ret = ret == NO_OP ? op : ret;
         }
     }
-    return NO_OP;
+    return ret;
 }
 
 uint32_t attempts_resolve(struct attempts *a, const struct revlog *log, const struct fact *facts,

@@ -15,8 +15,8 @@ struct attempts {
 void attempts_add(void *ctx, uint32_t op, uint32_t key, uint32_t value); /* ctx: the attempts */
 void attempts_fini(struct attempts *a);
 
-/* The first asked of the attempts that wrote all that was seen at a revision, and may have had it;
- * NO_OP: none. */
+/* Of the attempts that wrote all that was seen at a revision, and may have had it: the first asked
+ * for which what it compared was so, else the first; NO_OP: none. */
 uint32_t attempts_resolve(struct attempts *a, const struct revlog *log, const struct fact *facts,
                           const struct at_revision *order, size_t count);
 /* One that failed. */

@@ -218,6 +218,7 @@ static void push_change(void *ctx, uint32_t op, uint32_t key, uint32_t value)
                                                  .op = op,
                                                  .seen_at = NEVER,
                                                  .prev = NO_CHANGE};
+    log->last_of_key[key] = log->count - 1;
 }
 
 static uint64_t answer_of(const struct building *b, uint32_t op)
@@ -398,6 +399,7 @@ static void link_changes(struct revlog *log)
 {
     int64_t hole = 0;
     int64_t before = 1; /* an empty store is there, without a change */
+    memset(log->last_of_key, 0xff, history_symbol_count(log->h) * sizeof *log->last_of_key);
     for (uint32_t i = 0; i < log->count; i++) {
         struct change *c = &log->changes[i];
         if (c->revision > before + 1) {
