@@ -124,11 +124,13 @@ static enum err load(struct metadata *m, struct why *why)
     m->term = chosen->term;
     m->vote = chosen->vote;
     m->mended = !first.good || !second.good || first.sequence != second.sequence;
-    /* Always written anew: what was read may be in memory only, since a failed sync. The good copy
-     * comes last, so that there is one at any moment. */
-    unsigned good = chosen == &first ? 0 : 1;
-    TRY(write_copy(m, 1 - good, why));
-    return write_copy(m, good, why);
+    /* Always written anew: what was read may be in memory only, since a failed sync. Last comes the
+     * copy that is on disk for certain, so that there is one at any moment: the first, unless it is
+     * damaged or was written and the second not yet. */
+    bool same = second.good && first.sequence == second.sequence;
+    unsigned last = first.good && (same || !second.good) ? 0 : 1;
+    TRY(write_copy(m, 1 - last, why));
+    return write_copy(m, last, why);
 }
 
 static enum err create(struct metadata *m, const struct metadata_config *config, struct why *why)

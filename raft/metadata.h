@@ -23,7 +23,7 @@
  * ERR_CORRUPT else              a write was lost or came back                 ERR_CORRUPT
  *
  * (One alternating copy each would not do: when the newer one is damaged, nobody knows whether its
- * vote was given.) Loading writes both copies anew where they differ. */
+ * vote was given.) Loading writes both copies anew, the one that is proven to be on disk last. */
 struct metadata;
 
 /* Open it; make it when it is not there and MAY_CREATE. ERR_NOT_FOUND, ERR_CORRUPT, ERR_FOREIGN,

@@ -181,6 +181,34 @@ START_TEST(a_crash_leaves_the_old_or_the_new)
 }
 END_TEST
 
+/* A sync fails, the process ends and starts again: what it reads may be nowhere but in the memory
+ * of the system. Then the power fails, while it writes that anew. */
+START_TEST(a_crash_after_a_failed_sync_leaves_the_old_or_the_new)
+{
+    struct metadata *m = open_it();
+    set(m, 5, 101);
+    fs_fault_arm(fixture.disk, FS_FAULT_SYNC, (uint64_t)_i, ERR_IO, false);
+    ck_assert_int_eq(metadata_set(m, 6, 102, &fixture.why), ERR_IO);
+    metadata_close(m);
+    uint64_t from = fs_fault_op_count(fixture.disk);
+    m = open_it();
+    check_is(m, 6, 102);
+    metadata_close(m);
+    for (uint64_t at = from; at <= fs_fault_op_count(fixture.disk); at++) {
+        for (uint64_t seed = 0; seed < 64; seed++) {
+            struct fs_fault *disk = fs_fault_crash(fixture.disk, at, seed);
+            fixture.config = config_on(disk);
+            m = open_it();
+            uint64_t term = metadata_term(m);
+            ck_assert(term == 6 || (term == 5 && at < fs_fault_op_count(fixture.disk)));
+            ck_assert_uint_eq(metadata_vote(m), term + 96);
+            metadata_close(m);
+            fs_fault_free(disk);
+        }
+    }
+}
+END_TEST
+
 static const struct {
     const char *name;
     uint64_t cluster_id;
@@ -266,6 +294,7 @@ static Suite *metadata_suite(void)
     tcase_add_test(tc, two_damaged_copies_are_refused);
     tcase_add_loop_test(tc, copies_that_contradict_are_refused, 0, 2);
     tcase_add_test(tc, a_crash_leaves_the_old_or_the_new);
+    tcase_add_loop_test(tc, a_crash_after_a_failed_sync_leaves_the_old_or_the_new, 1, 3);
     tcase_add_loop_test(tc, data_of_others_is_refused, 0, (int)ARRAY_LEN(others));
     tcase_add_test(tc, whose_it_is_can_be_asked);
     tcase_add_test(tc, missing_metadata_is_made_only_when_asked);
