@@ -152,12 +152,14 @@ static enum err encode_sole(const struct logforce *force, const struct log_stand
     return ERR_INVALID;
 }
 
-/* A term of its own, above all that the others may have begun without it. */
+/* A term of its own, above all that the others may have begun without it. With the configuration
+ * alone the member would count as forced, and the command never come: so both or none. */
 static void append_sole(struct raftlog *log, const struct log_standing *standing,
                         const struct raft_buffer *configuration, struct bytes command,
                         struct appending *appending)
 {
     uint64_t term = standing->term + 1;
+    ASSERT(configuration->len + command.len + 2 * 32u <= RAFTLOG_TOGETHER_BYTES);
     const struct log_entry entries[] = {
         {.term = term,
          .kind = LOG_ENTRY_CHANGE,

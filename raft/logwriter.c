@@ -81,7 +81,7 @@ static struct segment *take_segment(struct logwriter *w, uint64_t bytes)
     return s;
 }
 
-/* Go on in a new segment, with room for a record of BYTES; it begins with the state of the log. */
+/* Go on in a new segment, with room for records of BYTES; it begins with the state of the log. */
 static void switch_segment(struct logwriter *w, size_t bytes)
 {
     uint64_t need = GROUP_HEADER_BYTES + record_bytes(w->manifest.len) + bytes;
@@ -93,10 +93,9 @@ static void switch_segment(struct logwriter *w, size_t bytes)
                             .data = buf_bytes(&w->manifest)});
 }
 
-/* See to it that a record with LEN bytes of data can be added. */
-static void make_room(struct logwriter *w, size_t len)
+/* See to it that records of NEED bytes can be added, to one group. */
+static void make_room(struct logwriter *w, size_t need)
 {
-    size_t need = record_bytes(len);
     if (w->current == NULL) {
         switch_segment(w, need);
         return;
@@ -110,13 +109,26 @@ static void make_room(struct logwriter *w, size_t len)
     }
 }
 
+/* As raftlog.h promises. What is larger fills the segment up first. */
+static void keep_together(struct logwriter *w, const struct log_entry *entries, uint64_t count)
+{
+    size_t bytes = 0;
+    for (uint64_t i = 0; i < count && bytes <= RAFTLOG_TOGETHER_BYTES; i++) {
+        bytes += record_bytes(entries[i].data.len);
+    }
+    if (bytes <= RAFTLOG_TOGETHER_BYTES) {
+        make_room(w, bytes);
+    }
+}
+
 static void do_append(struct logwriter *w, const struct raftlog_request *request)
 {
     const struct log_entry *entries = request->data;
     ASSERT(request->index == w->next_index);
+    keep_together(w, entries, request->count);
     for (uint64_t i = 0; i < request->count; i++) {
         const struct log_entry *entry = &entries[i];
-        make_room(w, entry->data.len);
+        make_room(w, record_bytes(entry->data.len));
         add(w, &(struct record){.kind = RECORD_ENTRY,
                                 .entry_kind = entry->kind,
                                 .index = w->next_index,
@@ -132,7 +144,7 @@ static void do_truncate(struct logwriter *w, const struct raftlog_request *reque
 {
     ASSERT(request->index >= w->first_index);
     ASSERT(request->index < w->next_index);
-    make_room(w, 0);
+    make_room(w, record_bytes(0));
     if (!PLANTED(LOG_TRUNCATE_LOST)) {
         add(w, &(struct record){.kind = RECORD_TRUNCATE, .index = request->index});
     }
@@ -142,7 +154,7 @@ static void do_truncate(struct logwriter *w, const struct raftlog_request *reque
 static void do_state(struct logwriter *w, const struct raftlog_request *request)
 {
     const struct bytes *manifest = request->data;
-    make_room(w, manifest->len);
+    make_room(w, record_bytes(manifest->len));
     add(w, &(struct record){.kind = RECORD_STATE,
                             .index = request->index,
                             .term = request->count,

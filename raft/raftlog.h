@@ -65,6 +65,8 @@ struct raftlog_memory {
 uint8_t *raftlog_image_alloc(struct raftlog_image *image, size_t size);
 void raftlog_image_fini(struct raftlog_image *image);
 
+#define RAFTLOG_TOGETHER_BYTES 8192u
+
 struct raftlog_request;
 typedef void (*raftlog_cb)(struct raftlog_request *request);
 
@@ -90,7 +92,8 @@ struct raftlog_ops {
     void (*set_vote)(struct raftlog *log, uint64_t vote);
 
     /* Append entries at INDEX, which follows the last one. The array and what its entries point to
-     * must stay valid until cb. */
+     * must stay valid until cb. A crash before cb keeps some of them; all or none when there are no
+     * more than RAFTLOG_TOGETHER_BYTES, with 32 for the head of each. */
     void (*append)(struct raftlog *log, struct raftlog_request *request, uint64_t index,
                    const struct log_entry *entries, size_t count, raftlog_cb cb);
 

@@ -75,8 +75,7 @@ static void on_appended(struct raftlog_request *request)
     CONTAINER_OF(request, struct appended, request)->done = true;
 }
 
-/* Five entries behind the state. */
-static void append_some(void)
+static void append(uint64_t index, const struct log_entry *entries, size_t count)
 {
     struct raftlog_files_config config = {.env = fixture.force.env,
                                           .fs = fixture.force.fs,
@@ -86,19 +85,25 @@ static void append_some(void)
                                           .member_id = fixture.force.member_id};
     struct raftlog *log;
     struct raftlog_image image = {0};
-    struct log_entry entries[5];
     struct appended appended = {.done = false};
-    for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
-        entries[i] = (struct log_entry){
-            .term = 4 + i / 3, .kind = LOG_ENTRY_COMMAND, .data = bytes_of_str("entry")};
-    }
     ck_assert_int_eq(raftlog_files_open(&config, &log, &fixture.why), OK);
     ck_assert_int_eq(log->ops->load(log, &image, &fixture.why), OK);
     raftlog_image_fini(&image);
     log->ops->set_term(log, 6);
-    log->ops->append(log, &appended.request, 101, entries, ARRAY_LEN(entries), on_appended);
+    log->ops->append(log, &appended.request, index, entries, count, on_appended);
     log->ops->close(log);
     ck_assert(appended.done);
+}
+
+/* Five entries behind the state. */
+static void append_some(void)
+{
+    struct log_entry entries[5];
+    for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
+        entries[i] = (struct log_entry){
+            .term = 4 + i / 3, .kind = LOG_ENTRY_COMMAND, .data = bytes_of_str("entry")};
+    }
+    append(101, entries, ARRAY_LEN(entries));
 }
 
 static struct log_standing look(struct fs_fault *disk)
@@ -202,6 +207,30 @@ START_TEST(a_crash_leaves_the_old_or_the_new)
 }
 END_TEST
 
+/* Nor the configuration without the command, when the segment has room for just that: the next try
+ * would take the member for alone already, and the command would never come. */
+START_TEST(a_crash_does_not_part_what_belongs_together)
+{
+    static uint8_t data[SEGMENT_SIZE];
+    begin(1);
+    append_some();
+    struct log_entry filler = {
+        .term = 5, .kind = LOG_ENTRY_COMMAND, .data = bytes_of(data, 10000 + 128 * (size_t)_i)};
+    append(106, &filler, 1);
+    uint64_t from = fs_fault_op_count(fixture.disk);
+    struct log_standing before;
+    ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of(data, 1000), &before, &fixture.why),
+                     OK);
+    log_standing_fini(&before);
+    for (uint64_t k = from; k <= fs_fault_op_count(fixture.disk); k++) {
+        struct fs_fault *after = fs_fault_crash(fixture.disk, k, 0);
+        CLEANUP(log_standing_fini) struct log_standing standing = look(after);
+        ck_assert_uint_eq(standing.last_index, standing.member_count == 1 ? 108 : 106);
+        fs_fault_free(after);
+    }
+}
+END_TEST
+
 START_TEST(who_has_no_vote_cannot_be_alone)
 {
     begin(4); /* a learner */
@@ -233,6 +262,7 @@ static Suite *logforce_suite(void)
     tcase_add_test(tc, forced_the_member_is_alone_behind_all_entries);
     tcase_add_test(tc, forced_again_nothing_changes);
     tcase_add_test(tc, a_crash_leaves_the_old_or_the_new);
+    tcase_add_loop_test(tc, a_crash_does_not_part_what_belongs_together, 0, 20);
     tcase_add_test(tc, who_has_no_vote_cannot_be_alone);
     tcase_add_test(tc, what_is_no_log_is_not_made_one);
     suite_add_tcase(suite, tc);
