@@ -6,7 +6,6 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/service.h"
@@ -64,29 +63,10 @@ struct member {
 
 /* ---- files ---- */
 
-/* Make PATH with all that is above it; the last one is for its owner alone. */
+/* Make PATH with all that is above it, durably. */
 static enum err make_dirs(const char *path, struct why *why)
 {
-    char at[PATH_MAX];
-    snprintf(at, sizeof at, "%s", path);
-    for (char *slash = strchr(at + 1, '/');; slash = strchr(slash + 1, '/')) {
-        if (slash != NULL) {
-            *slash = '\0';
-        }
-        if (mkdir(at, 0700) != 0 && errno != EEXIST) {
-            why_set(why, "make the directory '%s': %s", at, strerror(errno));
-            return ERR_IO;
-        }
-        if (slash == NULL) {
-            break;
-        }
-        *slash = '/';
-    }
-    struct stat st;
-    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        why_set(why, "'%s' is not a directory", path);
-        return ERR_IO;
-    }
+    TRY(fs_make_dirs(fs_real(), path, why));
     if (access(path, R_OK | W_OK | X_OK) != 0) {
         why_set(why, "the directory '%s' cannot be used: %s", path, strerror(errno));
         return ERR_IO;
