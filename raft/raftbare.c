@@ -32,7 +32,12 @@
  * them, perhaps a learner's: the layers above ask all of them, and then it leads for good. Until
  * then they do not hear that it leads.
  *
- * A crash at any step leaves it as bare as before, or with a state, by what the store has then. */
+ * A crash at any step leaves it as bare as before, or with a state, by what the store has then.
+ *
+ * The other way round, a store that goes further than the log, is what a crash leaves between the
+ * two steps of an install. Without anybody who could have sent that state it is the log that was
+ * lost, with its promises: such a member does not start. It would pass over what is written next,
+ * as applied already, and might vote once more in a term in which it has. */
 
 /* What may come to the log before the state has: its memory is the log's. */
 static bool has_room(const struct raftio *io)
@@ -42,7 +47,17 @@ static bool has_room(const struct raftio *io)
 
 /* ---- the beginning ---- */
 
-static unsigned other_voters(uint64_t own_id, struct bytes encoded)
+static struct bytes newest_configuration(const struct raftlog_image *image)
+{
+    for (size_t i = image->entry_count; i > 0; i--) {
+        if (image->entries[i - 1].kind == LOG_ENTRY_CHANGE) {
+            return image->entries[i - 1].data;
+        }
+    }
+    return image->snapshot.configuration;
+}
+
+static bool others_vote(uint64_t own_id, struct bytes encoded)
 {
     struct raft_configuration configuration;
     enum err err = configuration_decode(encoded, &configuration);
@@ -53,19 +68,13 @@ static unsigned other_voters(uint64_t own_id, struct bytes encoded)
         count += server->role == RAFT_VOTER && server->id != own_id;
     }
     raft_configuration_close(&configuration);
-    return count;
+    return count > 0;
 }
 
 enum err raftbare_begin(struct raftio *io, uint64_t own_id, const struct raftlog_image *image,
                         struct why *why)
 {
-    struct bytes newest = image->snapshot.configuration;
-    for (size_t i = 0; i < image->entry_count; i++) {
-        if (image->entries[i].kind == LOG_ENTRY_CHANGE) {
-            newest = image->entries[i].data;
-        }
-    }
-    if (other_voters(own_id, newest) == 0) {
+    if (!others_vote(own_id, newest_configuration(image))) {
         why_prefix(why, "no other member votes that could be asked for the state");
         return ERR_CORRUPT;
     }
@@ -73,6 +82,32 @@ enum err raftbare_begin(struct raftio *io, uint64_t own_id, const struct raftlog
     io->bare_log_bytes = io->raftlog->ops->size_bytes(io->raftlog);
     io->guard.bare = true;
     return OK;
+}
+
+/* Has somebody, by the log, who could have sent a state beyond its end? Who joins has an empty log
+ * at first, but it has heard of a term. */
+static bool may_be_sent_a_state(const struct raftio *io, uint64_t own_id,
+                                const struct raftlog_image *image)
+{
+    if (image->snapshot.index == 0 && image->entry_count == 0) {
+        return image->term != 0 && io->bootstrap.len == 0;
+    }
+    return others_vote(own_id, newest_configuration(image));
+}
+
+enum err raftbare_check_end(const struct raftio *io, uint64_t own_id,
+                            const struct raftlog_image *image, struct why *why)
+{
+    uint64_t last = image->first_index + image->entry_count - 1;
+    uint64_t stored = io->callbacks->durable_index(io->ctx);
+    if (stored <= last || may_be_sent_a_state(io, own_id, image)) {
+        return OK;
+    }
+    why_set(why,
+            "log: it ends at index %llu, the database at %llu, which no other member can have "
+            "sent: the log or the end of it is lost",
+            (unsigned long long)last, (unsigned long long)stored);
+    return ERR_CORRUPT;
 }
 
 void raftio_filled(struct raftio *io)

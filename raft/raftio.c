@@ -354,6 +354,7 @@ static enum err restore(struct raftio *io, uint64_t own_id, const struct raftlog
                         struct why *why)
 {
     const struct log_snapshot *snapshot = &image->snapshot;
+    TRY(raftbare_check_end(io, own_id, image, why));
     if (snapshot->index == 0) {
         return OK;
     }

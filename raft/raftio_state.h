@@ -114,6 +114,9 @@ bool raftinstall_may(struct raftio *io, const struct raft_install_snapshot *snap
  * nobody to have it from. */
 MUST_CHECK enum err raftbare_begin(struct raftio *io, uint64_t own_id,
                                    const struct raftlog_image *image, struct why *why);
+/* ERR_CORRUPT: the store goes further than the log, and nothing but a loss explains that. */
+MUST_CHECK enum err raftbare_check_end(const struct raftio *io, uint64_t own_id,
+                                       const struct raftlog_image *image, struct why *why);
 void raftbare_before_append(struct raftio *io, struct raft_append_entries *append);
 void raftbare_before_timeout_now(const struct raftio *io, struct raft_timeout_now *message);
 void raftbare_tick(struct raftio *io); /* outside the core */

@@ -9,6 +9,7 @@
 #include "raft/peerask.h"
 #include "raft/raftlog_files.h"
 #include "server/joining.h"
+#include "storage/dbrewrite.h"
 
 #define JOIN_ANSWER_MS 3000
 #define JOIN_ROUNDS    20 /* the member that is asked may not have heard yet that we were added */
@@ -163,6 +164,23 @@ static enum err check_flags(const struct settings *settings, struct identity *re
     return ERR_FOREIGN;
 }
 
+/* Without its log a member must not begin anew: it would not know what it has promised. The log may
+ * lie elsewhere (--wal-dir), on a disk that is not there today. A database that is not whole is
+ * looked at when it is opened. */
+static enum err check_database(const struct settings *settings, struct why *why)
+{
+    struct dbrewrite_state state;
+    if (access(settings->store_path, F_OK) != 0 ||
+        dbrewrite_read(settings->store_path, &state, NULL) != OK || state.applied_index == 0) {
+        return OK;
+    }
+    why_set(why,
+            "there is a database ('%s', up to index %" PRIu64 "), but no log in '%s': start the "
+            "member with its log; if that is lost, with neither",
+            settings->store_path, state.applied_index, settings->raft_dir);
+    return ERR_CORRUPT;
+}
+
 enum err identity_find(const struct settings *settings, struct env *env, uv_loop_t *loop,
                        struct identity *ret, struct why *why)
 {
@@ -184,6 +202,7 @@ enum err identity_find(const struct settings *settings, struct env *env, uv_loop
     if (err != ERR_NOT_FOUND) {
         return err;
     }
+    TRY(check_database(settings, why));
     struct asking asking = {.settings = settings, .env = env, .loop = loop};
     env_timer_init(&asking.pause, on_pause);
     return settings->joins ? join(&asking, ret, why) : found_cluster(&asking, ret, why);

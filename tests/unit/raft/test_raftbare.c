@@ -130,6 +130,59 @@ START_TEST(without_another_voter_it_does_not_start)
 }
 END_TEST
 
+/* ---- a store that goes further than the log ---- */
+
+static void check_start(size_t count, bool starts)
+{
+    struct why why = {.text = ""};
+    enum err err = solo_try_open(solo_three, count, &why);
+    ck_assert_msg(err == (starts ? OK : ERR_CORRUPT), "%s: %s", err_text(err), why.text);
+    if (err != OK) {
+        ck_assert_ptr_nonnull(strstr(why.text, "the log or the end of it is lost"));
+        solo.node = NULL;
+    }
+}
+
+static const struct {
+    uint64_t beyond; /* the log's end */
+    bool alone;
+    bool starts;
+} ends[] = {{0, true, true}, {1, true, false}, {1, false, true}};
+
+/* Whoever votes beside it may have sent the state: then a crash came before the log began anew. */
+START_TEST(alone_it_does_not_start_when_the_end_of_its_log_is_lost)
+{
+    solo_close();
+    struct raft_buffer conf = talk_configuration(ends[_i].alone ? "vl" : "vvl");
+    log_fake_put(solo.log, TERM, LOG_ENTRY_CHANGE, bytes_of(conf.base, conf.len));
+    raft_free(conf.base);
+    solo.restore_status = OK;
+    solo.durable_index = LAST + 1 + ends[_i].beyond;
+    check_start(3, ends[_i].starts);
+}
+END_TEST
+
+static const struct {
+    size_t founders;
+    uint64_t term;
+    uint64_t durable_index;
+    bool starts;
+} empty[] = {
+    {3, 0, 0, true}, {3, 0, 5, false}, {3, 1, 5, false}, {0, 0, 5, false}, {0, 1, 5, true}};
+
+/* A log that is new while its store is not: only who joins, and was sent a state first, has that.
+ */
+START_TEST(it_does_not_begin_a_new_log_for_a_store_that_is_not)
+{
+    solo_close();
+    log_fake_free(solo.log);
+    solo.log = log_fake_new();
+    solo.log->term = empty[_i].term;
+    solo.durable_index = empty[_i].durable_index;
+    check_start(empty[_i].founders, empty[_i].starts);
+}
+END_TEST
+
 /* ---- following ---- */
 
 START_TEST(what_it_stores_counts_and_nothing_is_applied)
@@ -379,6 +432,10 @@ static Suite *raftbare_suite(void)
         tcase_add_test(tc, tests[i]);
     }
     tcase_add_loop_test(tc, without_another_voter_it_does_not_start, 0, ARRAY_LEN(others));
+    tcase_add_loop_test(tc, alone_it_does_not_start_when_the_end_of_its_log_is_lost, 0,
+                        ARRAY_LEN(ends));
+    tcase_add_loop_test(tc, it_does_not_begin_a_new_log_for_a_store_that_is_not, 0,
+                        ARRAY_LEN(empty));
     tcase_add_loop_test(tc, with_the_state_it_goes_on_behind_the_snapshot, 0, 2);
     tcase_add_loop_test(tc, it_votes_by_its_log, 0, ARRAY_LEN(candidates));
     suite_add_tcase(suite, tc);
