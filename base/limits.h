@@ -25,6 +25,9 @@
 #define HTTP_HEADER_LIST_BYTES_MAX (64u * 1024)
 #define HTTP1_HEADER_BYTES_MAX     (64u * 1024)
 #define CONNECTIONS_MAX            65536
+/* Descriptors that peers' connections leave to the log and the database; those of clients leave
+ * twice as many, so that peers still come through. */
+#define FILES_KEPT                 128
 #define STREAMS_PER_CONNECTION_MAX 65536
 #define STREAM_SEND_BYTES_MAX \
     (4u * 1024 * 1024) /* unsent answer bytes before a stream is asked to wait */

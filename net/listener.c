@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -24,7 +25,7 @@ struct listener {
     unsigned socket_count; /* that libuv knows */
     uint16_t port;
     unsigned connection_count;
-    uint64_t refused_count; /* beyond connections_max */
+    uint64_t refused_count; /* beyond connections_max, or files_kept */
     struct env_timer retry; /* of a socket that waits to be accepted until there is memory */
     bool closing;
     void (*close_cb)(void *ctx);
@@ -46,6 +47,19 @@ static void on_connection_gone(void *ctx)
     free_when_unused(listener);
 }
 
+/* The lowest descriptor that is free is the next: one that high says that the others are used. */
+static bool leaves_files(const struct listener *listener, const uv_tcp_t *tcp)
+{
+    struct rlimit limit;
+    uv_os_fd_t fd;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || uv_fileno((const uv_handle_t *)tcp, &fd) != 0) {
+        return true;
+    }
+    rlim_t kept = listener->config.files_kept;
+    kept = kept < limit.rlim_cur / 2 ? kept : limit.rlim_cur / 2;
+    return (rlim_t)fd < limit.rlim_cur - kept;
+}
+
 static void accept_one(struct listener_socket *socket)
 {
     struct listener *listener = socket->listener;
@@ -59,7 +73,8 @@ static void accept_one(struct listener_socket *socket)
         stream_close(stream);
         return;
     }
-    if (listener->connection_count >= listener->config.connections_max) {
+    if (listener->connection_count >= listener->config.connections_max ||
+        !leaves_files(listener, &stream->tcp)) {
         listener->refused_count++;
         stream_close(stream);
         return;

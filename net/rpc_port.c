@@ -214,6 +214,7 @@ enum err rpc_port_open(const struct rpc_port_config *config, struct rpc_port **r
         .loop = config->loop,
         .addr = config->addr,
         .connections_max = config->connections_max > 0 ? config->connections_max : CONNECTIONS_MAX,
+        .files_kept = 2 * FILES_KEPT,
         .on_accept = on_accept,
         .ctx = port,
     };

@@ -435,6 +435,7 @@ static enum err listen_all(struct transport_tcp *t, struct why *why)
             .loop = t->local.loop,
             .addr = t->listen[i],
             .connections_max = CONNECTIONS_MAX,
+            .files_kept = FILES_KEPT,
             .on_accept = on_accept,
             .ctx = t,
         };

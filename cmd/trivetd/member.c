@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api/service.h"
@@ -445,9 +446,20 @@ static enum err start(struct member *member, struct why *why)
     return server_is_bare(member->server) ? OK : let_clients_in(member, why);
 }
 
+/* As many descriptors as the system lets us have: each connection is one. */
+static void raise_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 enum err member_start(const struct settings *settings, struct member **ret, struct why *why)
 {
     signal(SIGPIPE, SIG_IGN);
+    raise_files();
     (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES);
     (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM_BYTES);
     struct member *member = calloc(1, sizeof *member);

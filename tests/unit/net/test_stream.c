@@ -3,6 +3,8 @@
 
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "net/listener.h"
@@ -422,6 +424,40 @@ START_TEST(connections_beyond_the_cap_are_closed)
 }
 END_TEST
 
+static void set_files(rlim_t count)
+{
+    struct rlimit limit;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = count;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* Who opens a file must not find that connections have used up all descriptors. */
+START_TEST(connections_leave_descriptors_to_others)
+{
+    struct rlimit before;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct listener_config config = {.env = t.loop.env,
+                                     .loop = &t.loop.uv,
+                                     .addr = addr_of("127.0.0.1", 0),
+                                     .connections_max = 10,
+                                     .files_kept = 4,
+                                     .on_accept = on_accept};
+    ck_assert_int_eq(listener_open(&config, &t.listener, NULL), OK);
+    int client = dup(0); /* the lowest that is free; the listener's end is the next */
+    close(client);
+    set_files((rlim_t)client + 1 + config.files_kept);
+    connect_to("127.0.0.1");
+    RUN_UNTIL(&t.loop, t.client.closed);
+    ck_assert_uint_eq(t.accepted, 0);
+    t.client = (struct end){0};
+    set_files((rlim_t)client + 2 + config.files_kept);
+    connect_to("127.0.0.1");
+    RUN_UNTIL(&t.loop, t.accepted == 1);
+    set_files(before.rlim_cur);
+}
+END_TEST
+
 START_TEST(an_address_in_use_is_refused)
 {
     listen_at("127.0.0.1", 1);
@@ -464,6 +500,7 @@ static Suite *stream_suite(void)
     tcase_add_test(making, a_port_that_nobody_listens_on_refuses);
     tcase_add_loop_test(making, a_connect_can_be_cancelled, 0, 3);
     tcase_add_test(making, connections_beyond_the_cap_are_closed);
+    tcase_add_test(making, connections_leave_descriptors_to_others);
     tcase_add_test(making, an_address_in_use_is_refused);
     suite_add_tcase(suite, making);
     return suite;
