@@ -13,8 +13,8 @@ struct listener_config {
     uv_loop_t *loop;
     struct addr addr; /* port 0: the kernel picks one, listener_port tells */
     unsigned connections_max;
-    unsigned
-        files_kept; /* descriptors, or half of all, that connections leave to others; may be 0 */
+    /* Descriptors, or half of all, that connections leave to others; may be 0. */
+    unsigned files_kept;
     /* A new connection: the callee owns it and calls stream_start or stream_close. */
     void (*on_accept)(void *ctx, struct stream *stream);
     void *ctx;
