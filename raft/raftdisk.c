@@ -276,6 +276,16 @@ bool raftdisk_image_is_sane(const struct raftlog_image *image, struct why *why)
                 (unsigned long long)snapshot);
         return false;
     }
+    /* A term is stored before anything of it is. */
+    uint64_t last_term =
+        image->entry_count > 0 ? image->entries[image->entry_count - 1].term : image->snapshot.term;
+    if (last_term > image->term) {
+        why_set(why,
+                "log: it ends with term %llu, but term and vote are of term %llu: they were put "
+                "back to an older state, and what was promised since is not known",
+                (unsigned long long)last_term, (unsigned long long)image->term);
+        return false;
+    }
     if (snapshot != 0 && !configuration_check(image->snapshot.configuration)) {
         why_set(why, "log: the configuration of the snapshot at %llu is damaged",
                 (unsigned long long)snapshot);

@@ -105,6 +105,18 @@ START_TEST(a_start_with_the_state_is_one_like_any_other)
 }
 END_TEST
 
+/* An older copy of term and vote was put in the place of the newest. */
+START_TEST(a_log_of_later_terms_than_it_knows_does_not_start)
+{
+    solo_close();
+    log_fake_put(solo.log, TERM + 1, LOG_ENTRY_COMMAND, bytes_of_str("x"));
+    struct why why = {.text = ""};
+    ck_assert_int_eq(solo_try_open(solo_three, 3, &why), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(why.text, "term and vote are of term"));
+    solo.node = NULL;
+}
+END_TEST
+
 static const struct {
     const char *members;
     bool starts;
@@ -412,6 +424,7 @@ static Suite *raftbare_suite(void)
         it_starts_where_its_log_is,
         another_start_finds_it_as_bare_as_before,
         a_start_with_the_state_is_one_like_any_other,
+        a_log_of_later_terms_than_it_knows_does_not_start,
         what_it_stores_counts_and_nothing_is_applied,
         it_takes_no_more_than_there_is_room_for,
         its_log_is_not_compacted,
