@@ -64,6 +64,11 @@ bool guard_leads(const struct guard *guard)
     return guard->barrier_term == r->current_term && r->last_applied >= guard->barrier_index;
 }
 
+static bool lacks_applied(const struct guard *guard)
+{
+    return core_last_index(guard->core) < guard->applied_index;
+}
+
 static bool disk_is_busy(const struct guard *guard)
 {
     return guard->appends > 0 || core_installing(guard->core);
@@ -133,7 +138,7 @@ static void before_tick_of_follower(struct guard *guard, raft_time now)
         forget_silent_leader(guard);
     }
     if ((guard_on(guard, GUARD_CAMPAIGN_SETTLED) && disk_is_busy(guard)) ||
-        (guard->bare && is_sole_voter(r))) {
+        (guard->bare && is_sole_voter(r)) || lacks_applied(guard)) {
         r->election_timer_start = now;
     }
     if (guard->bare) {
@@ -199,6 +204,9 @@ static bool before_vote(struct guard *guard, const struct raft_request_vote *vot
         voted) {
         return false;
     }
+    if (vote->last_log_index < guard->applied_index) {
+        return false;
+    }
     if (guard_on(guard, GUARD_VOTERS_VOTE)) {
         forget_silent_leader(guard);
         struct raft_server *self = core_server(r, r->id);
@@ -213,7 +221,7 @@ static bool before_vote(struct guard *guard, const struct raft_request_vote *vot
 
 static bool before_timeout_now(struct guard *guard, const struct raft_message *message)
 {
-    if (guard->bare) {
+    if (guard->bare || lacks_applied(guard)) {
         return false;
     }
     if (guard_on(guard, GUARD_SOLE_VOTER_TERM) && is_sole_voter(guard->core)) {

@@ -133,6 +133,11 @@ struct guard {
     /* The member has no state for what is committed: raftbare.c. */
     bool bare;
 
+    /* The store has applied so much, durably; raftio tells. It is committed, so who lacks it must
+     * not lead: neither this member, if its disk has lost the end of its log, or a state came and
+     * its log does not begin there yet; nor anybody else by its vote. */
+    uint64_t applied_index;
+
     bool role_lent; /* while the core handles a vote request: our role was not voter */
     int role;
 

@@ -124,6 +124,7 @@ static void on_tick(struct env_timer *timer)
     struct raftio *io = CONTAINER_OF(timer, struct raftio, ticker);
     env_timer_start(io->env, &io->ticker, io->tick_ms);
     consider_snapshot(io);
+    io->guard.applied_index = io->callbacks->durable_index(io->ctx);
     raftio_enter(io);
     guard_before_tick(&io->guard);
     flow_before_tick(&io->flow);
@@ -372,6 +373,7 @@ static enum err load_and_start(struct raftio *io, const struct raftio_config *co
     enum err err =
         raftdisk_image_is_sane(&image, why) ? restore(io, config->id, &image, why) : ERR_CORRUPT;
     if (err == OK) {
+        io->guard.applied_index = io->callbacks->durable_index(io->ctx);
         io->image = &image;
         err = start_core(io, config, why);
         io->image = NULL;

@@ -117,6 +117,48 @@ START_TEST(a_log_of_later_terms_than_it_knows_does_not_start)
 }
 END_TEST
 
+/* ---- a store that goes further than the log ---- */
+
+static void be_ahead(void)
+{
+    solo_close();
+    solo.restore_status = OK;
+    solo.durable_index = LAST + 2;
+    solo_open(solo_three, 3);
+}
+
+START_TEST(it_votes_for_nobody_who_lacks_what_it_has_applied)
+{
+    be_ahead();
+    uint64_t vote = solo.log->vote;
+    talk_ask_vote(solo.net, 3, TERM + 1, LAST + 1, TERM, false);
+    solo_settle();
+    ck_assert(!takes_message(3, RAFT_IO_REQUEST_VOTE_RESULT));
+    ck_assert_uint_eq(solo.log->vote, vote);
+    talk_ask_vote(solo.net, 2, TERM + 1, LAST + 2, TERM, false);
+    solo_settle();
+    ck_assert_uint_eq(solo.log->vote, 2);
+}
+END_TEST
+
+START_TEST(it_does_not_stand_before_its_log_has_what_it_has_applied)
+{
+    be_ahead();
+    env_fake_advance(solo.env, 10 * SOLO_ELECTION_MS);
+    ck_assert_int_eq(node_role(solo.node), NODE_FOLLOWER);
+    struct raft_message message = {.type = RAFT_IO_TIMEOUT_NOW};
+    message.timeout_now =
+        (struct raft_timeout_now){.term = TERM, .last_log_index = LAST, .last_log_term = TERM};
+    net_fake_say(solo.net, 2, &message, NULL);
+    solo_settle();
+    ck_assert_int_eq(node_role(solo.node), NODE_FOLLOWER);
+    talk_append(solo.net, 2, TERM + 1, LAST, TERM, LAST, TERM, 2);
+    solo_settle();
+    env_fake_advance(solo.env, 3 * SOLO_ELECTION_MS);
+    ck_assert_int_eq(node_role(solo.node), NODE_CANDIDATE);
+}
+END_TEST
+
 static const struct {
     const char *members;
     bool starts;
@@ -425,6 +467,8 @@ static Suite *raftbare_suite(void)
         another_start_finds_it_as_bare_as_before,
         a_start_with_the_state_is_one_like_any_other,
         a_log_of_later_terms_than_it_knows_does_not_start,
+        it_votes_for_nobody_who_lacks_what_it_has_applied,
+        it_does_not_stand_before_its_log_has_what_it_has_applied,
         what_it_stores_counts_and_nothing_is_applied,
         it_takes_no_more_than_there_is_room_for,
         its_log_is_not_compacted,
