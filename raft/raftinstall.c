@@ -54,11 +54,22 @@ void raftinstall_tell(struct raftio *io)
     }
 }
 
-/* PEER, when the core waits for it to install a state; NULL: not, or not any more. */
+/* PEER, when the core waits for it to install a state; NULL: not, or not any more. The core looks
+ * only when the peer has got further: if it said that its log begins there before the core was told
+ * where that is, it would wait for ever. */
 static struct raft_progress *installing(const struct raftio *io, uint64_t peer)
 {
     struct raft_progress *progress = core_progress(&io->core, peer);
-    return progress != NULL && progress->state == CORE_SNAPSHOT ? progress : NULL;
+    if (progress == NULL || progress->state != CORE_SNAPSHOT) {
+        return NULL;
+    }
+    if (progress->match_index >= progress->snapshot_index) {
+        progress->state = CORE_PROBE;
+        progress->next_index = progress->match_index + 1;
+        progress->snapshot_index = 0;
+        return NULL;
+    }
+    return progress;
 }
 
 bool raftio_hold_state(struct raftio *io, uint64_t peer, uint64_t index, uint64_t size_bytes)

@@ -160,6 +160,30 @@ START_TEST(a_log_begins_at_the_state_that_was_sent)
 }
 END_TEST
 
+/* It has said so before the core was told to wait for no more than that. */
+START_TEST(a_log_that_begins_there_already_is_gone_on_with)
+{
+    open_with_lack();
+    uint64_t term = node_term(solo.node);
+    talk_result(solo.net, 3, term, 0, 8);
+    solo_settle();
+    ck_assert(node_hold_state(solo.node, 3, 8, 1000));
+    ck_assert(!node_hold_state(solo.node, 3, 8, 1000));
+    ck_assert_int_eq(node_install(solo.node, 3, 8, term, bytes_of_str("m")), ERR_NOT_LEADER);
+    net_fake_skip(solo.net);
+    beat();
+    beat();
+    struct frame frame;
+    uint64_t entries = 0;
+    while (net_fake_take_message(solo.net, 3, RAFT_IO_APPEND_ENTRIES, &frame)) {
+        const struct raft_append_entries *append = &frame.message.append_entries;
+        entries += append->prev_log_index == 8 ? append->n_entries : 0;
+        frame_release(&frame.message);
+    }
+    ck_assert_uint_eq(entries, LAST - 8);
+}
+END_TEST
+
 START_TEST(an_install_is_refused_where_it_would_do_harm)
 {
     open_with_lack();
@@ -246,6 +270,7 @@ static Suite *raftinstall_suite(void)
         what_follows_a_held_state_stays,
         what_follows_is_not_held_beyond_the_size_of_the_state,
         a_log_begins_at_the_state_that_was_sent,
+        a_log_that_begins_there_already_is_gone_on_with,
         an_install_is_refused_where_it_would_do_harm,
         a_leader_helps_before_its_own_term_has_begun,
     };

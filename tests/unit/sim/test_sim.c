@@ -140,6 +140,8 @@ END_TEST
  * learner had a state.
  *   14031: a late refusal took the leader back behind what it knew to match, where its log had
  * begun anew: a snapshot was sent to a member that lacked nothing of the log.
+ *   18166: a member said that its log begins where a state ends before its leader's core waited for
+ * that one: it waited for ever.
  *   812:   a voter less made a majority of who had everything already, and the core did not look
  * before the next write: what they had was not committed for a second and a half. */
 static const struct {
@@ -148,10 +150,10 @@ static const struct {
     bool churn;
     bool states;
     bool losses;
-} once_bad[] = {{14661, 5, false, false, false}, {4745, 5, false, false, false},
-                {407, 3, true, true, false},     {2, 3, false, true, true},
-                {121, 3, true, true, true},      {1523, 5, true, true, true},
-                {14031, 3, false, true, false},  {812, 5, true, true, false}};
+} once_bad[] = {
+    {14661, 5, false, false, false}, {4745, 5, false, false, false}, {407, 3, true, true, false},
+    {2, 3, false, true, true},       {121, 3, true, true, true},     {1523, 5, true, true, true},
+    {14031, 3, false, true, false},  {18166, 5, false, true, false}, {812, 5, true, true, false}};
 
 START_TEST(what_was_bad_once_is_good)
 {
