@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "raft/guard.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -122,12 +123,26 @@ static void forget_silent_leader(struct guard *guard)
     }
 }
 
-/* The core draws a time of its own after each word of a leader, and here it gets longer. */
+/* The core draws a time of its own when it begins to follow, and here it gets longer. */
 static void let_others_stand(struct raft *r)
 {
     unsigned *timeout = &r->follower_state.randomized_election_timeout;
     if (*timeout < BARE_ELECTIONS * r->election_timeout) {
         *timeout += BARE_ELECTIONS * r->election_timeout;
+    }
+}
+
+/* Who lacks what it has applied does not stand. That its leader is silent it notices as anybody
+ * does, for it has a vote: so it is not the timer that is held. */
+static void hold_back(struct guard *guard)
+{
+    struct raft *r = guard->core;
+    unsigned *timeout = &r->follower_state.randomized_election_timeout;
+    if (lacks_applied(guard)) {
+        *timeout = UINT_MAX;
+    } else if (*timeout == UINT_MAX) {
+        *timeout =
+            (unsigned)r->io->random(r->io, (int)r->election_timeout, 2 * (int)r->election_timeout);
     }
 }
 
@@ -138,9 +153,10 @@ static void before_tick_of_follower(struct guard *guard, raft_time now)
         forget_silent_leader(guard);
     }
     if ((guard_on(guard, GUARD_CAMPAIGN_SETTLED) && disk_is_busy(guard)) ||
-        (guard->bare && is_sole_voter(r)) || lacks_applied(guard)) {
+        (guard->bare && is_sole_voter(r))) {
         r->election_timer_start = now;
     }
+    hold_back(guard);
     if (guard->bare) {
         let_others_stand(r);
     }

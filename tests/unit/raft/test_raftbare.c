@@ -141,6 +141,18 @@ START_TEST(it_votes_for_nobody_who_lacks_what_it_has_applied)
 }
 END_TEST
 
+START_TEST(it_votes_when_its_leader_is_silent)
+{
+    be_ahead();
+    beat(2, TERM + 1, LAST);
+    ck_assert_uint_eq(node_leader(solo.node), 2);
+    env_fake_advance(solo.env, 2 * SOLO_ELECTION_MS);
+    talk_ask_vote(solo.net, 3, TERM + 2, LAST + 2, TERM, false);
+    solo_settle();
+    ck_assert_uint_eq(solo.log->vote, 3);
+}
+END_TEST
+
 START_TEST(it_does_not_stand_before_its_log_has_what_it_has_applied)
 {
     be_ahead();
@@ -468,6 +480,7 @@ static Suite *raftbare_suite(void)
         a_start_with_the_state_is_one_like_any_other,
         a_log_of_later_terms_than_it_knows_does_not_start,
         it_votes_for_nobody_who_lacks_what_it_has_applied,
+        it_votes_when_its_leader_is_silent,
         it_does_not_stand_before_its_log_has_what_it_has_applied,
         what_it_stores_counts_and_nothing_is_applied,
         it_takes_no_more_than_there_is_room_for,
