@@ -450,7 +450,7 @@ enum err cluster_remove(struct cluster *cluster, const struct command_member *me
     if (gone == NULL) {
         return ERR_MEMBER_NOT_FOUND;
     }
-    if (!gone->learner && count_voters(cluster, member->id).count == 0) {
+    if (count_voters(cluster, member->id).count == 0) {
         return ERR_FEW_STARTED;
     }
     TRY(remember_removed(cluster, member->id));
