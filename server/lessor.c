@@ -233,7 +233,8 @@ static bool deal_with(struct lessor *lessor, struct lease *lease, uint64_t now)
         look_at(lessor, lease, next_ms(lease));
         return true;
     }
-    if (lessor->checkpoint.busy || now < lessor->checkpoint_not_before_ms) {
+    /* Behind a clearing that is on its way it would take back what a renewal was promised since. */
+    if (lessor->checkpoint.busy || lessor->clear.busy || now < lessor->checkpoint_not_before_ms) {
         uint64_t later_ms = next_slot_ms(lessor, now);
         look_at(lessor, lease,
                 later_ms < lease->clock_expires_ms ? later_ms : lease->clock_expires_ms);
@@ -340,7 +341,9 @@ static void on_granted(struct lessor *lessor, struct lease *lease)
 static void on_changed(struct lessor *lessor, struct lease *lease)
 {
     if (lease->remaining_s == 0) {
-        lease->clock_checkpoint = 0; /* no reason to extend it: its revocation may be on its way */
+        /* No reason to extend it: its revocation may be on its way. Nor to renew it, when what was
+         * cleared may be followed by a checkpoint. */
+        lease->clock_checkpoint &= lessor->checkpoint.busy;
         return;
     }
     uint64_t end_ms = env_now_ms(lessor->config.env) + span_ms(lease->remaining_s);

@@ -562,6 +562,50 @@ START_TEST(a_clearing_waits_for_the_checkpoint_before_it)
 }
 END_TEST
 
+/* A checkpoint that comes due meanwhile says what was left before the renewal. */
+START_TEST(no_checkpoint_is_put_behind_a_clearing)
+{
+    lead(0);
+    grant(1, 3600); /* every 300 s */
+    pass(599900);
+    ck_assert_int_ne(leases_find(members[1].leases, 1)->remaining_s, 0);
+    hold = true;
+    ck_assert_int_eq(renew(1), LEASE_AGAIN);
+    pass(1000);
+    commit(0);
+    ck_assert_int_eq(renew(1), 3600);
+    while (pending_count > 0) {
+        commit(0);
+    }
+    lead(1);
+    hold = false;
+    ck_ends(1, 3600000 + ELECTION_MS);
+}
+END_TEST
+
+/* So does one whose clearing took so long that nobody waits for it any more. */
+START_TEST(a_renewal_waits_for_the_checkpoint_behind_a_clearing)
+{
+    lead(0);
+    grant(1, 3600);
+    pass(599900);
+    hold = true;
+    ck_assert_int_eq(renew(1), LEASE_AGAIN);
+    struct proposed late = take_proposed(0); /* it is in the log all the same */
+    late.cb(late.op, ERR_TIMEOUT);
+    pass(1000);
+    ck_assert_uint_eq(pending_count, 1);
+    apply(buf_bytes(&late.bytes));
+    buf_fini(&late.bytes);
+    ck_assert_int_eq(renew(1), LEASE_AGAIN);
+    commit(0);
+    ck_assert_int_eq(renew(1), LEASE_AGAIN);
+    commit(0);
+    ck_assert_int_eq(leases_find(members[1].leases, 1)->remaining_s, 0);
+    ck_assert_int_eq(renew(1), 3600);
+}
+END_TEST
+
 /* It may be in the log all the same. */
 START_TEST(a_checkpoint_whose_outcome_is_unknown_is_cleared)
 {
@@ -736,6 +780,8 @@ static Suite *lessor_suite(void)
     tcase_add_test(tc, a_lease_that_is_kept_alive_costs_the_log_nothing);
     tcase_add_test(tc, a_checkpoint_is_cleared_before_a_renewal_is_confirmed);
     tcase_add_test(tc, a_clearing_waits_for_the_checkpoint_before_it);
+    tcase_add_test(tc, no_checkpoint_is_put_behind_a_clearing);
+    tcase_add_test(tc, a_renewal_waits_for_the_checkpoint_behind_a_clearing);
     tcase_add_test(tc, a_checkpoint_whose_outcome_is_unknown_is_cleared);
     tcase_add_test(tc, a_clearing_that_comes_late_revives_nothing);
     tcase_add_test(tc, a_deposed_leaders_checkpoint_does_nothing);
