@@ -476,13 +476,29 @@ void flow_after(struct flow *flow)
     forget_blob(flow);
 }
 
-void flow_on_link(struct flow *flow, uint64_t id)
+/* Whoever joins, and is started anew with nothing before it votes, keeps its id: what its log had
+ * says nothing of what it has. That it was right is known with the first answer. */
+static void forget_log(struct flow *flow, struct flow_peer *peer, struct raft_progress *progress)
+{
+    const struct raft_server *server = core_server(flow->core, peer->id);
+    if (server->role != RAFT_VOTER) {
+        progress->match_index = 0;
+        peer->received_index = 0;
+    }
+}
+
+void flow_on_link(struct flow *flow, uint64_t id, bool up)
 {
     struct raft_progress *progress = core_progress(flow->core, id);
     struct flow_peer *peer = progress == NULL ? NULL : peer_of(flow, id);
-    if (peer == NULL || !guard_on(flow->guard, GUARD_FLOW) || progress->state == CORE_SNAPSHOT) {
+    if (peer == NULL || !guard_on(flow->guard, GUARD_FLOW)) {
         return;
     }
-    peer->received_index = progress->match_index; /* it may have begun a new life */
-    send_again(flow, peer, progress);
+    if (progress->state != CORE_SNAPSHOT) {
+        peer->received_index = progress->match_index; /* it may have begun a new life */
+        send_again(flow, peer, progress);
+    }
+    if (up) {
+        forget_log(flow, peer, progress);
+    }
 }

@@ -83,7 +83,7 @@ uint64_t flow_replicated_index(const struct flow *flow);
 /* After each call into the core. */
 void flow_after(struct flow *flow);
 
-/* The link to PEER was lost or is new: what was on the way is gone. */
-void flow_on_link(struct flow *flow, uint64_t peer);
+/* The link to PEER was lost or is UP anew: what was on the way is gone. */
+void flow_on_link(struct flow *flow, uint64_t peer, bool up);
 
 #endif

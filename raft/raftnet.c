@@ -75,7 +75,7 @@ void raftio_on_link(struct raftio *io, uint64_t peer, bool up)
 {
     raftio_enter(io);
     headstart_on_link(&io->headstart, &io->core, peer, up);
-    flow_on_link(&io->flow, peer);
+    flow_on_link(&io->flow, peer, up);
     raftio_leave(io);
 }
 

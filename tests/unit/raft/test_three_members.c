@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/env_real.h"
@@ -36,6 +37,7 @@ struct member {
     uint64_t hash;      /* of all values, in order */
     uint64_t count;     /* of values */
     uint64_t snapshots; /* given to the log */
+    bool joins;         /* it knows no first configuration */
 };
 static struct member members[MEMBERS];
 
@@ -184,7 +186,7 @@ static void member_open(struct member *m)
         .transport = transport,
         .id = m->id,
         .bootstrap = bootstrap,
-        .bootstrap_count = MEMBERS,
+        .bootstrap_count = m->joins ? 0 : MEMBERS,
         .heartbeat_ms = 100,
         .election_ms = 1000,
         .snapshot_entries = 300,
@@ -356,6 +358,47 @@ START_TEST(all_come_back_after_all_were_gone)
 }
 END_TEST
 
+static void on_changed(void *ctx, enum err status)
+{
+    ck_assert_int_eq(status, OK);
+    *(bool *)ctx = true;
+}
+
+static void remove_log(const struct member *m)
+{
+    char name[16];
+    snprintf(name, sizeof name, "m%u", (unsigned)m->id);
+    CLEANUP(freep) char *dir = strdup(tmpdir_path(name));
+    struct fs_names names = {0};
+    ck_assert_int_eq(fs_list(fs_real(), dir, &names, NULL), OK);
+    for (size_t i = 0; i < names.count; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", dir, names.names[i]);
+        ck_assert_int_eq(unlink(path), 0);
+    }
+    fs_names_fini(&names);
+}
+
+/* Somebody who joins, and is started anew with nothing before it votes, has still its id. */
+START_TEST(a_learner_that_has_lost_everything_begins_anew)
+{
+    propose(100, 200);
+    struct member *learner = leader() == &members[2] ? &members[1] : &members[2];
+    bool changed = false;
+    node_change(leader()->node, CHANGE_DEMOTE, learner->id, NULL, on_changed, &changed);
+    WAIT_FOR(changed);
+    propose(100, 200);
+    check_same(200);
+    member_close(learner);
+    remove_log(learner);
+    learner->joins = true;
+    member_open(learner);
+    check_same(200);
+    propose(100, 200);
+    check_same(300);
+}
+END_TEST
+
 static Suite *three_members_suite(void)
 {
     Suite *suite = suite_create("three_members");
@@ -367,6 +410,7 @@ static Suite *three_members_suite(void)
     tcase_add_test(tc, a_follower_that_was_away_catches_up);
     tcase_add_test(tc, another_leads_when_the_leader_is_gone);
     tcase_add_test(tc, all_come_back_after_all_were_gone);
+    tcase_add_test(tc, a_learner_that_has_lost_everything_begins_anew);
     suite_add_tcase(suite, tc);
     return suite;
 }
