@@ -405,6 +405,7 @@ static void evict_stranger(struct transport_tcp *t)
     t->stranger_count--;
     conn->evicted = true;
     peerconn_close(conn);
+    stream_close(conn->stream); /* also who was refused, and does not hang up */
 }
 
 static void on_accept(void *ctx, struct stream *stream)

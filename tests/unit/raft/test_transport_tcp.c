@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "raft/transport_tcp.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -746,6 +747,42 @@ START_TEST(many_strangers_do_not_keep_members_out)
 }
 END_TEST
 
+static size_t open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    ck_assert_ptr_nonnull(dir);
+    size_t count = 0;
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+/* Each could have a second to take its answer: that is as many descriptors as somebody can open in
+ * a second. */
+START_TEST(strangers_who_were_refused_and_stay_make_room)
+{
+    int fds[PEER_STRANGERS_MAX + 50];
+    struct buf hello = {0};
+    make_other_cluster(&hello);
+    size_t before = open_descriptors();
+    turn_ms = 0;
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        fds[i] = raw_connect(&members[0]);
+        raw_send(fds[i], hello.data, hello.len);
+        turn();
+        turn();
+    }
+    ck_assert_uint_le(open_descriptors() - before, ARRAY_LEN(fds) + PEER_STRANGERS_MAX);
+    turn_ms = 1;
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        close(fds[i]);
+    }
+    buf_fini(&hello);
+}
+END_TEST
+
 START_TEST(a_member_that_goes_silent_is_cut_off)
 {
     connect_all();
@@ -969,6 +1006,7 @@ static Suite *transport_tcp_suite(void)
     tcase_add_loop_test(tc, garbage_ends_its_connection_only, 0, (int)ARRAY_LEN(garbage));
     tcase_add_test(tc, who_says_nothing_is_cut_off);
     tcase_add_test(tc, many_strangers_do_not_keep_members_out);
+    tcase_add_test(tc, strangers_who_were_refused_and_stay_make_room);
     tcase_add_test(tc, a_member_that_goes_silent_is_cut_off);
     tcase_add_test(tc, who_is_not_reached_any_more_loses_both_lanes);
     tcase_add_test(tc, who_calls_is_called_at_once_though_a_call_is_under_way);
