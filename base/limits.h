@@ -36,11 +36,13 @@
 #define FRAME_BYTES_MAX           (64u * 1024)  /* of HTTP/2, to who takes more than 16 KiB */
 #define SERVER_SEND_BYTES_MAX \
     (512u * 1024 * 1024) /* unsent answers, all connections; beyond, an equal part each */
-#define CONNECTION_HELD_BYTES_MAX (128u * 1024 * 1024) /* requests that are not whole yet */
-#define SERVER_HELD_BYTES_MAX     (512u * 1024 * 1024)
-#define METADATA_BYTES_MAX        (16u * 1024)        /* kept of one call's headers */
-#define STREAM_WINDOW_BYTES       (1024u * 1024)      /* a client may send without being asked */
-#define CONNECTION_WINDOW_BYTES   (16u * 1024 * 1024) /* the same, all its streams */
+#define CONNECTION_HELD_BYTES_MAX \
+    (128u * 1024 * 1024) /* calls, requests, what is decoded of them */
+#define SERVER_HELD_BYTES_MAX \
+    (512u * 1024 * 1024) /* the same, all connections; beyond, an equal part each */
+#define METADATA_BYTES_MAX      (16u * 1024)        /* kept of one call's headers */
+#define STREAM_WINDOW_BYTES     (1024u * 1024)      /* a client may send without being asked */
+#define CONNECTION_WINDOW_BYTES (16u * 1024 * 1024) /* the same, all its streams */
 
 /* Our own client. */
 #define CLIENT_STREAM_WINDOW_BYTES     (4u * 1024 * 1024)

@@ -11,6 +11,7 @@
 #define FREE_ARENA_BYTES_MAX 8192u
 
 #define CONTENT_TYPE "application/grpc"
+#define HELD_TEXT    "grpc: too many unfinished requests"
 
 static const char *const status_digits[GRPC_STATUS_COUNT] = {
     "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
@@ -94,6 +95,23 @@ static void set_held(struct grpc_call *call, size_t bytes)
     call->conn->held_bytes = call->conn->held_bytes - call->held_bytes + bytes;
     call->server->stats.held_bytes = call->server->stats.held_bytes - call->held_bytes + bytes;
     call->held_bytes = bytes;
+}
+
+/* All that is kept of the client's, for as long as the stream is there: a client that leaves its
+ * window closed makes calls stay that are long over. */
+static void count_held(struct grpc_call *call)
+{
+    set_held(call, sizeof *call + method_of(call)->state_bytes + call->metadata_bytes +
+                       grpc_frame_held_bytes(&call->inbox) + call->arena.used_bytes);
+}
+
+bool grpc_conn_holds_too_much(const struct grpc_conn *conn, size_t more)
+{
+    const struct grpc_server_stats *stats = &conn->server->stats;
+    size_t bytes = conn->held_bytes + more;
+    return bytes > CONNECTION_HELD_BYTES_MAX ||
+           (stats->held_bytes + more > SERVER_HELD_BYTES_MAX &&
+            bytes > SERVER_HELD_BYTES_MAX / stats->connections);
 }
 
 /* The end. */
@@ -188,7 +206,7 @@ static void become_over(struct grpc_call *call, enum grpc_status status)
         env_timer_stop(call->server->config.env, &call->deadline);
     }
     grpc_frame_fini(&call->inbox);
-    set_held(call, 0);
+    count_held(call);
 }
 
 static void end_call(struct grpc_call *call, enum grpc_status status, const char *text)
@@ -282,7 +300,7 @@ static bool take_metadata(struct grpc_call *call, struct opening *opening)
 static void start_deadline(struct grpc_call *call, uint64_t timeout_ns)
 {
     call->deadline_ns = UINT64_MAX;
-    if (timeout_ns == 0) {
+    if (timeout_ns == UINT64_MAX) {
         return;
     }
     struct env *env = call->server->config.env;
@@ -309,7 +327,8 @@ struct grpc_call *grpc_call_new(struct grpc_conn *conn, struct opening *opening)
     queue_push_back(&conn->calls, &call->link);
     queue_init(&call->waiting);
     http2_out_init(&call->out, &conn->h2, &conn->server->stats.pending_bytes);
-    set_held(call, opening->metadata_bytes);
+    call->metadata_bytes = opening->metadata_bytes;
+    count_held(call);
     start_deadline(call, opening->timeout_ns);
     conn->server->stats.calls++;
     call->slot->stats.started++;
@@ -329,6 +348,10 @@ static void deliver(struct grpc_call *call, struct bytes message)
 {
     if (call->got_message && !method_of(call)->client_stream) {
         grpc_call_fail(call, GRPC_INTERNAL, "grpc: more than one message for a unary request");
+        return;
+    }
+    if (!method_of(call)->client_stream && grpc_conn_holds_too_much(call->conn, message.len)) {
+        grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, HELD_TEXT);
         return;
     }
     call->got_message = true;
@@ -368,12 +391,12 @@ static void take_messages(struct grpc_call *call, struct bytes input)
     }
 }
 
+/* Who waits for more is refused it; who has what it waits for may go on. */
 static void check_held(struct grpc_call *call)
 {
-    set_held(call, grpc_frame_held_bytes(&call->inbox));
-    if (call->conn->held_bytes > CONNECTION_HELD_BYTES_MAX ||
-        call->server->stats.held_bytes > SERVER_HELD_BYTES_MAX) {
-        grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: too many unfinished requests");
+    count_held(call);
+    if (grpc_frame_held_bytes(&call->inbox) > 0 && grpc_conn_holds_too_much(call->conn, 0)) {
+        grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, HELD_TEXT);
     }
 }
 
@@ -381,7 +404,7 @@ void grpc_call_input(struct grpc_call *call, struct bytes bytes)
 {
     nghttp2_session *session = call->conn->h2.session;
     take_messages(call, bytes);
-    if (!call->over && grpc_frame_held_bytes(&call->inbox) != call->held_bytes) {
+    if (!call->over) {
         check_held(call);
     }
     /* A client that does not read its answers is given no more window to ask. These fail only when

@@ -60,7 +60,7 @@ void opening_begin(struct opening *opening, int32_t stream_id)
     opening->pseudo_seen = 0;
     opening->regular_seen = false;
     opening->timeout_is_bad = false;
-    opening->timeout_ns = 0;
+    opening->timeout_ns = UINT64_MAX;
     opening->slot = NULL;
     opening->metadata_bytes = 0;
 }
@@ -248,7 +248,9 @@ bool opening_check(struct grpc_conn *conn)
         refuse(conn, "200", GRPC_UNIMPLEMENTED,
                "grpc: Decompressor is not installed for grpc-encoding \"%.*s\"", shown(encoding),
                (const char *)encoding.data);
-    } else if (conn->held_bytes > CONNECTION_HELD_BYTES_MAX ||
+    } else if (opening->timeout_ns == 0) {
+        refuse(conn, "200", GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
+    } else if (grpc_conn_holds_too_much(conn, opening->metadata_bytes) ||
                conn->h2.pending_bytes > CONNECTION_SEND_BYTES_MAX) {
         refuse(conn, "200", GRPC_RESOURCE_EXHAUSTED,
                "grpc: too much waits on this connection already");

@@ -49,7 +49,7 @@ struct opening {
     unsigned pseudo_seen; /* those that came, as bits */
     nghttp2_rcbuf *content_type;
     bool timeout_is_bad;
-    uint64_t timeout_ns; /* 0: none */
+    uint64_t timeout_ns; /* UINT64_MAX: none */
     struct grpc_slot *slot;
     nghttp2_rcbuf *path;     /* when the slot was not found */
     nghttp2_rcbuf *encoding; /* grpc-encoding, when it is not "identity" */
@@ -80,7 +80,7 @@ struct grpc_call {
     size_t writable_below; /* wants_writable: when less than this waits */
     bool overflow;         /* too much waits on the connection: to be ended at the flush */
     size_t unconsumed;     /* received bytes whose window is kept back */
-    size_t held_bytes;     /* of inbox and metadata, as counted in conn and server */
+    size_t held_bytes;     /* of itself, inbox, metadata and arena, as counted in conn and server */
     struct grpc_frame_reader inbox;
     struct http2_out out;
     enum grpc_status status;  /* once over */
@@ -89,6 +89,7 @@ struct grpc_call {
     struct env_timer deadline;
     struct metadata *metadata; /* in the arena */
     unsigned metadata_count;
+    size_t metadata_bytes;
     struct arena arena;
     struct grpc_call *next_free;
     alignas(max_align_t) uint8_t state[];
@@ -153,6 +154,9 @@ void grpc_conn_input(struct grpc_conn *conn, struct bytes bytes);
 void grpc_conn_flush(struct grpc_conn *conn);
 /* The stream is over: end the calls. */
 void grpc_conn_free(struct grpc_conn *conn);
+/* Do its calls hold so much that MORE is refused: more than a connection may, or more than its
+ * equal part while all together have too much? */
+bool grpc_conn_holds_too_much(const struct grpc_conn *conn, size_t more);
 /* Tell the client to send no new calls; the connection closes after the last one. */
 void grpc_conn_drain(struct grpc_conn *conn);
 

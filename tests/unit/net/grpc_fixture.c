@@ -46,6 +46,13 @@ static void on_shared(struct grpc_call *call, struct bytes message)
     grpc_call_answer_blob(call, fixture.shared);
 }
 
+static void on_keep(struct grpc_call *call, struct bytes message)
+{
+    struct bytes kept;
+    ck_assert(arena_copy(grpc_call_arena(call), message, &kept));
+    grpc_call_answer(call, bytes_of("x", 1));
+}
+
 static void on_hold(struct grpc_call *call, struct bytes message)
 {
     (void)message;
@@ -128,6 +135,7 @@ static const struct grpc_method methods[] = {
      .message = on_feed,
      .writable = feed_on},
     {.path = "/test.Echo/Shared", .message = on_shared},
+    {.path = "/test.Echo/Keep", .message = on_keep},
 };
 
 static void on_http1(void *ctx, struct http1_request *request)

@@ -13,6 +13,7 @@
  *                       its text
  *   /test.Echo/Big      as many bytes as the request says in decimal, in a blob
  *   /test.Echo/Shared   fixture.shared, a blob
+ *   /test.Echo/Keep     a byte; the call keeps the request in its arena
  *   /test.Echo/Hold     nothing, until fixture.held is finished by the test
  *   /test.Echo/Bidi     each message back; OK at the half close
  *   /test.Echo/Feed     (server stream) as many messages of 64 KiB as the request says, with

@@ -292,6 +292,7 @@ static const struct {
     {"POST", "application/grpc+proto", "grpc-encoding", "identity", "200", "0", NULL},
     {"POST", "application/grpc;x=y", "grpc-timeout", "99999999H", "200", "0", NULL},
     {"POST", "application/grpc", "grpc-timeout", "1n", "200", "0", NULL},
+    {"POST", "application/grpc", "grpc-timeout", "0n", "200", "4", "context deadline exceeded"},
 };
 
 START_TEST(headers_are_checked)
@@ -747,6 +748,92 @@ START_TEST(requests_that_never_end_are_bounded)
 }
 END_TEST
 
+/* The answers are a byte each, the window is closed, and so the calls stay with what they were
+ * asked. */
+START_TEST(requests_whose_answers_are_not_taken_are_bounded)
+{
+    static uint8_t data[16384];
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of("\0\4\0\0\0\0", 6));
+    shake_hands();
+    for (uint32_t id = 1; id < 400; id += 2) {
+        h2_request(&out, id, "/test.Echo/Keep", 0);
+        h2_message(&out, id, 0, 0, 60 * sizeof data, bytes_of(NULL, 0));
+        for (unsigned j = 0; j < 60; j++) {
+            h2_frame(&out, NGHTTP2_DATA, j == 59 ? NGHTTP2_FLAG_END_STREAM : 0, id,
+                     bytes_of(data, sizeof data));
+        }
+        send_out();
+        while (stream_queued_bytes(peer.stream) > 0) {
+            loop_turns(&fixture.loop, 1);
+        }
+    }
+    expect_status(399, "200", "8", NULL);
+    size_t held = grpc_server_stats(fixture.server)->held_bytes;
+    ck_assert_uint_gt(held, CONNECTION_HELD_BYTES_MAX / 2);
+    ck_assert_uint_le(held, CONNECTION_HELD_BYTES_MAX + 60 * sizeof data);
+}
+END_TEST
+
+/* Headers of 16 KB that stand in HPACK's table: a few bytes each. */
+static void ask_with_metadata(struct peer *from, unsigned calls)
+{
+    enum { VALUE = 3900 };
+    struct buf fields = {0};
+    struct buf ask = {0};
+    h2_preface(&ask);
+    for (unsigned i = 0; i < calls; i++) {
+        buf_clear(&fields);
+        h2_field(&fields, ":method", "POST");
+        h2_field(&fields, ":scheme", "http");
+        h2_field(&fields, ":path", "/test.Echo/Bidi");
+        h2_field(&fields, "content-type", "application/grpc");
+        if (i == 0) { /* a literal that is added to the table (RFC 7541 6.2.1) */
+            const uint8_t head[] = {
+                0x40, 1, 'm', 127, (VALUE - 127) % 128 + 128, (VALUE - 127) / 128};
+            buf_append(&fields, head, sizeof head);
+            memset(buf_extend(&fields, VALUE), 'v', VALUE);
+        } else {
+            buf_append(&fields, "\xbe", 1);
+        }
+        buf_append(&fields, "\xbe\xbe\xbe", 3);
+        h2_frame(&ask, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 2 * i + 1, buf_bytes(&fields));
+        h2_message(&ask, 2 * i + 1, 0, 0, 1, bytes_of_str("x"));
+    }
+    ck_assert(buf_ok(&ask));
+    peer_send(from, buf_bytes(&ask));
+    buf_fini(&fields);
+    buf_fini(&ask);
+}
+
+START_TEST(who_holds_little_is_served_beside_those_who_hold_much)
+{
+    static struct peer greedy[6];
+    const size_t calls = 7000;
+    const struct grpc_server_stats *stats = grpc_server_stats(fixture.server);
+    for (size_t i = 0; i < ARRAY_LEN(greedy); i++) {
+        size_t before = stats->held_bytes;
+        peer_connect(&greedy[i]);
+        ask_with_metadata(&greedy[i], calls);
+        char status[8] = "";
+        RUN_UNTIL(&fixture.loop,
+                  stats->held_bytes >= before + calls * 15600 ||
+                      h2_find(&greedy[i], 2 * calls - 1, "grpc-status", status, sizeof status));
+        ck_assert(i < 4 || strcmp(status, "8") == 0);
+    }
+    ck_assert_uint_gt(stats->held_bytes, SERVER_HELD_BYTES_MAX - 16384);
+    ck_assert_uint_lt(stats->held_bytes, 2 * SERVER_HELD_BYTES_MAX);
+    static uint8_t large[300000]; /* comes in several pieces */
+    struct reply reply;
+    reply_unary(&reply, "/test.Echo/Unary", bytes_of(large, sizeof large));
+    RUN_UNTIL(&fixture.loop, reply.ended);
+    ck_assert_int_eq(reply.status, GRPC_OK);
+    reply_fini(&reply);
+    for (size_t i = 0; i < ARRAY_LEN(greedy); i++) {
+        peer_fini(&greedy[i]);
+    }
+}
+END_TEST
+
 /* The client's window for answers is closed, so that echoes pile up. */
 START_TEST(a_stream_that_is_not_read_gets_no_window_to_ask_more)
 {
@@ -876,6 +963,8 @@ static Suite *grpc_conn_suite(void)
     tcase_add_loop_test(slow, answers_that_nobody_reads_are_bounded, 0, 2);
     tcase_add_test(slow, who_reads_is_served_beside_those_who_do_not);
     tcase_add_test(slow, requests_that_never_end_are_bounded);
+    tcase_add_test(slow, requests_whose_answers_are_not_taken_are_bounded);
+    tcase_add_test(slow, who_holds_little_is_served_beside_those_who_hold_much);
     tcase_add_test(slow, a_stream_that_is_not_read_gets_no_window_to_ask_more);
     return suite;
 }
