@@ -284,7 +284,7 @@ static void on_timer(struct env_timer *timer)
             await(conn, AWAIT_INPUT, config->ping_interval_ms);
             break;
         }
-        if (conn->opening.stream_id != conn->awaited_stream) {
+        if (conn->deaf || conn->opening.stream_id != conn->awaited_stream) {
             conn->awaited_stream = conn->opening.stream_id;
             await(conn, AWAIT_HEADERS, config->handshake_timeout_ms);
             break;
@@ -355,6 +355,14 @@ struct grpc_conn *grpc_conn_new(struct grpc_server *server, struct stream *strea
     return conn;
 }
 
+static void be_deaf(struct grpc_conn *conn, bool deaf)
+{
+    if (conn->deaf != deaf) {
+        conn->deaf = deaf;
+        stream_pause(conn->h2.stream, deaf);
+    }
+}
+
 void grpc_conn_input(struct grpc_conn *conn, struct bytes bytes)
 {
     const struct grpc_server_config *config = &conn->server->config;
@@ -369,6 +377,9 @@ void grpc_conn_input(struct grpc_conn *conn, struct bytes bytes)
     if (conn->opening.active && conn->awaits == AWAIT_INPUT) {
         conn->awaited_stream = conn->opening.stream_id;
         await(conn, AWAIT_HEADERS, config->handshake_timeout_ms);
+    }
+    if (http2_is_stuck(&conn->h2)) {
+        be_deaf(conn, true);
     }
 }
 
@@ -391,6 +402,9 @@ void grpc_conn_flush(struct grpc_conn *conn)
     if (!http2_output(&conn->h2, NULL)) {
         end_conn(conn);
         return;
+    }
+    if (!http2_is_stuck(&conn->h2)) {
+        be_deaf(conn, false);
     }
     if (!http2_output_is_full(&conn->h2) && tend_waiting(conn)) {
         stream_want_flush(conn->h2.stream);

@@ -131,6 +131,7 @@ struct grpc_conn {
     unsigned ping_strikes;
     bool sent_since_ping; /* by us: headers or data */
     bool banned;          /* to be closed at the flush */
+    bool deaf;            /* it is not read: it does not read either */
     unsigned invalid_frames;
     bool draining;
     bool said_last; /* the final GOAWAY */

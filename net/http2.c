@@ -35,6 +35,12 @@ bool http2_output_is_full(const struct http2 *h2)
     return stream_queued_bytes(h2->stream) >= STREAM_TURN_BYTES;
 }
 
+bool http2_is_stuck(const struct http2 *h2)
+{
+    return http2_output_is_full(h2) &&
+           nghttp2_session_get_outbound_queue_size(h2->session) > QUEUED_FRAMES_MAX;
+}
+
 /* Learn from nghttp2 what the trailers it was to send are, when they are one field of the table. */
 static void note_trailers(struct http2 *h2, const uint8_t *frame, size_t len)
 {

@@ -29,6 +29,9 @@ MUST_CHECK bool http2_input(struct http2 *h2, struct bytes bytes, struct why *wh
  * goes on). */
 MUST_CHECK bool http2_output(struct http2 *h2, struct why *why);
 bool http2_output_is_full(const struct http2 *h2);
+/* Does more wait in the session than the peer, which does not take it, should be able to add to?
+ * Answers to calls that were reset stay there, too. */
+bool http2_is_stuck(const struct http2 *h2);
 /* Has the session nothing more to say or to hear? */
 bool http2_is_over(const struct http2 *h2);
 

@@ -569,6 +569,27 @@ START_TEST(rapid_reset_ends_the_connection)
 }
 END_TEST
 
+/* Answers to what became no call wait in nghttp2, where nothing else counts them. */
+START_TEST(who_takes_no_refusals_is_not_read)
+{
+    char path[201] = "/";
+    const uint32_t last = 59999;
+    memset(path + 1, '%', sizeof path - 2);
+    shake_hands();
+    for (uint32_t id = 1; id <= last; id += 2) {
+        h2_request(&out, id, path, NGHTTP2_FLAG_END_STREAM);
+    }
+    stream_pause(peer.stream, true);
+    send_out();
+    loop_turns(&fixture.loop, 2000);
+    ck_assert_uint_gt(stream_queued_bytes(peer.stream), 0);
+    others_are_served();
+    stream_pause(peer.stream, false);
+    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_HEADERS, last, NULL) > 0);
+    expect_status(last, "200", "12", NULL);
+}
+END_TEST
+
 START_TEST(continuations_without_end_end_the_connection)
 {
     h2_frame(&out, NGHTTP2_HEADERS, 0, 1, bytes_of("\x82", 1));
@@ -952,6 +973,7 @@ static Suite *grpc_conn_suite(void)
     tcase_add_test(floods, too_many_pings_are_told_so);
     tcase_add_test(floods, pings_are_allowed_while_answers_come);
     tcase_add_test(floods, rapid_reset_ends_the_connection);
+    tcase_add_test(floods, who_takes_no_refusals_is_not_read);
     tcase_add_test(floods, continuations_without_end_end_the_connection);
     tcase_add_test(floods, errors_without_end_end_the_connection);
     tcase_add_test(floods, malformed_headers_without_end_end_the_connection);
