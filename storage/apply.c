@@ -188,13 +188,8 @@ enum err store_put(struct store *store, const struct store_put *put, struct reco
 /* Stand on the range's first living key from here on; false: there is none. */
 static bool at_living(struct keyindex_cursor *cursor, const struct key_range *range)
 {
-    while (keyindex_valid(cursor) && key_range_before_end(range, keyindex_key(cursor))) {
-        if (keyindex_alive(cursor)) {
-            return true;
-        }
-        keyindex_next(cursor);
-    }
-    return false;
+    keyindex_to_living(cursor);
+    return keyindex_valid(cursor) && key_range_before_end(range, keyindex_key(cursor));
 }
 
 static enum err load_range(struct store *store, const struct key_range *range,

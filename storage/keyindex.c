@@ -224,6 +224,53 @@ bool keyindex_alive(const struct keyindex_cursor *cursor)
     return (cursor->leaf->live >> cursor->at & 1) != 0;
 }
 
+/* Stand on the first child of LEVEL's node, from AT on, that has a living key; false, and nothing
+ * has changed: there is none. */
+static bool stand_on_living(struct keyindex_cursor *cursor, unsigned level, unsigned at)
+{
+    const struct keyindex_inner *inner = cursor->path[level].node;
+    while (at < inner->node.count && inner->tallies[at].live == 0) {
+        at++;
+    }
+    if (at == inner->node.count) {
+        return false;
+    }
+    cursor->path[level].at = at;
+    return true;
+}
+
+/* Down from LEVEL's child to the first living key below it. */
+static void descend_to_living(struct keyindex_cursor *cursor, unsigned level)
+{
+    for (;; level++) {
+        struct keyindex_node *child = cursor->path[level].node->children[cursor->path[level].at];
+        if (level + 1 == cursor->depth) {
+            cursor->leaf = leaf_of(child);
+            cursor->at = (unsigned)__builtin_ctzll(cursor->leaf->live);
+            return;
+        }
+        cursor->path[level + 1].node = inner_of(child);
+        bool found = stand_on_living(cursor, level + 1, 0);
+        ASSERT(found);
+    }
+}
+
+void keyindex_to_living(struct keyindex_cursor *cursor)
+{
+    uint64_t living = keyindex_valid(cursor) ? cursor->leaf->live >> cursor->at : 0;
+    if (living != 0) {
+        cursor->at += (unsigned)__builtin_ctzll(living);
+        return;
+    }
+    for (unsigned level = cursor->depth; level-- > 0;) {
+        if (stand_on_living(cursor, level, cursor->path[level].at + 1)) {
+            descend_to_living(cursor, level);
+            return;
+        }
+    }
+    cursor->at = cursor->leaf->node.count;
+}
+
 bool keyindex_find(const struct keyindex_cursor *cursor, int64_t at, struct version *ret)
 {
     return generation_find(&cursor->leaf->entries[cursor->at]->generations, at, ret);

@@ -6,8 +6,9 @@
 
 /* The keys that exist or existed after the compacted revision, in order, each with its generations:
  * a counted B+tree. Inner nodes count the living keys below them, so that a count at the newest
- * revision is O(log n); and they know the least revision at which a compaction finds something to
- * remove below them, so that a compaction visits only that.
+ * revision is O(log n), and a walk there passes dead ones without looking at them; and they know
+ * the least revision at which a compaction finds something to remove below them, so that a
+ * compaction visits only that.
  *
  * Owner and thread: the store, on the loop. */
 struct keyindex;
@@ -67,6 +68,9 @@ bool keyindex_valid(const struct keyindex_cursor *cursor);
 void keyindex_next(struct keyindex_cursor *cursor);
 struct bytes keyindex_key(const struct keyindex_cursor *cursor); /* until the key is removed */
 bool keyindex_alive(const struct keyindex_cursor *cursor);
+/* From a living key nowhere, from another place to the next living key, or behind the last one when
+ * there is none. O(log n), however many dead ones lie between. */
+void keyindex_to_living(struct keyindex_cursor *cursor);
 bool keyindex_find(const struct keyindex_cursor *cursor, int64_t at, struct version *ret);
 
 /* A tombstone for the living key under the cursor; its last revision comes back in PREV_REV. */

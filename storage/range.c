@@ -113,6 +113,17 @@ static enum err look_at(struct range_walk *walk, const struct keyindex_cursor *c
     return OK;
 }
 
+/* Stand on a key of the range that may be seen, here or behind; false: there is none. Keys that are
+ * dead and not compacted yet may be millions: at the newest revision they are passed at once. */
+static bool to_next(const struct range_walk *walk, struct keyindex_cursor *cursor)
+{
+    struct key_range range = range_of(&walk->query);
+    if (walk->at == walk->store->state.revision) {
+        keyindex_to_living(cursor);
+    }
+    return keyindex_valid(cursor) && key_range_before_end(&range, keyindex_key(cursor));
+}
+
 /* Stand on the first key that was not looked at; false: there is none. */
 static bool seek(const struct range_walk *walk, struct keyindex_cursor *cursor)
 {
@@ -122,7 +133,7 @@ static bool seek(const struct range_walk *walk, struct keyindex_cursor *cursor)
         bytes_equal(keyindex_key(cursor), buf_bytes(&walk->resume))) {
         keyindex_next(cursor);
     }
-    return keyindex_valid(cursor) && key_range_before_end(&range, keyindex_key(cursor));
+    return to_next(walk, cursor);
 }
 
 /* True: nothing is left that the answer needs. */
@@ -133,7 +144,6 @@ static bool has_enough(const struct range_walk *walk)
 
 static enum err walk_some(struct range_walk *walk, size_t *budget, bool *ended)
 {
-    struct key_range range = range_of(&walk->query);
     struct keyindex_cursor cursor;
     bool more = !has_enough(walk) && seek(walk, &cursor);
     while (more) {
@@ -147,8 +157,7 @@ static enum err walk_some(struct range_walk *walk, size_t *budget, bool *ended)
             return buf_ok(&walk->resume) ? OK : ERR_NOMEM;
         }
         keyindex_next(&cursor);
-        more = !has_enough(walk) && keyindex_valid(&cursor) &&
-               key_range_before_end(&range, keyindex_key(&cursor));
+        more = !has_enough(walk) && to_next(walk, &cursor);
     }
     *ended = true;
     return OK;

@@ -233,6 +233,22 @@ static void check_walk(int64_t at)
     ck_assert(!keyindex_valid(&cursor));
 }
 
+/* From a key to the first living one. */
+static void check_to_living(size_t from)
+{
+    struct keyindex_cursor cursor;
+    keyindex_seek(f.ki, key_at(from), &cursor);
+    keyindex_to_living(&cursor);
+    while (from < KEYS && !naive_alive(from)) {
+        from++;
+    }
+    ck_assert(keyindex_valid(&cursor) == (from < KEYS));
+    if (from < KEYS) {
+        ck_assert(bytes_equal(keyindex_key(&cursor), key_at(from)));
+        ck_assert(keyindex_alive(&cursor));
+    }
+}
+
 /* What a restart does with the rows that are left. */
 struct row {
     revision_t rev;
@@ -361,6 +377,9 @@ START_TEST(random_changes_agree_with_a_list)
         keyindex_check(f.ki);
         size_t from = next_random() % KEYS;
         check_counts(from, from + next_random() % (KEYS - from + 1));
+        for (unsigned i = 0; i < 20; i++) {
+            check_to_living(next_random() % KEYS);
+        }
         if (step % 10 == 9) {
             compact(f.main - (int64_t)(next_random() % 300 % (uint64_t)(f.main)));
             keyindex_check(f.ki);
@@ -372,9 +391,12 @@ START_TEST(random_changes_agree_with_a_list)
             check_walk(f.compacted + (int64_t)(next_random() % (uint64_t)(f.main - f.compacted)));
         }
     }
+    check_to_living(0);
     delete_range(0, KEYS - 1);
+    check_to_living(0); /* the last key at most */
     compact(++f.main);
     compact(f.main + 1);
+    check_to_living(0);
     struct key_range all = {.key = key_at(0), .end = key_at(KEYS - 1)};
     ck_assert_uint_eq(keyindex_walk_count(f.ki, &all), 0);
     keyindex_check(f.ki);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "storage/range.h"
 #include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/runner.h"
@@ -184,6 +185,47 @@ START_TEST(every_revision_can_be_read_until_it_is_compacted)
     }
     query.revision = 7;
     ck_assert_int_eq(store_range(f.store, &query, &result), ERR_FUTURE_REVISION);
+}
+END_TEST
+
+/* Two keys live, two thousand between and around them are dead and not compacted. */
+static void put_two_among_dead(void)
+{
+    char key[16];
+    begin();
+    for (int i = 0; i < 2000; i++) {
+        (void)snprintf(key, sizeof key, "job/%04d", i);
+        struct store_put put = {.key = bytes_of_str(key), .value = bytes_of_str("x")};
+        ck_assert_int_eq(store_put(f.store, &put, NULL), OK);
+    }
+    end();
+    ck_assert_int_eq(delete_keys("job/", "job/0700"), 700);
+    ck_assert_int_eq(delete_keys("job/0701", "job/1800"), 1099);
+    ck_assert_int_eq(delete_keys("job/1801", "job0"), 199);
+}
+
+START_TEST(dead_keys_cost_a_range_at_head_nothing)
+{
+    put_two_among_dead();
+    struct range_query query = {.key = bytes_of_str("job/"), .range_end = bytes_of_str("job0")};
+    for (query.limit = 0; query.limit <= 2; query.limit++) {
+        struct range_walk walk;
+        size_t budget = 4;
+        ck_assert_int_eq(range_begin(&walk, f.store, &query), OK);
+        ck_assert_int_eq(range_some(&walk, &budget), OK);
+        ck_assert(range_wants_records(&walk));
+        ck_assert_uint_eq(walk.count, 2);
+        range_fini(&walk);
+    }
+    query.limit = 0;
+    expect_range(&query, "job/0700=x@702,702,1 job/1800=x@1802,1802,1", 2);
+    query.keys_only = true;
+    query.revision = store_revision(f.store) - 1; /* the last deletion is not to be seen */
+    struct range_result result;
+    ck_assert_int_eq(store_range(f.store, &query, &result), OK);
+    ck_assert_int_eq(result.count, 201);
+    ck_assert_uint_eq(result.records.count, 201);
+    range_result_fini(&result);
 }
 END_TEST
 
@@ -845,6 +887,7 @@ static Suite *store_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_new_store_is_empty_at_revision_1);
     tcase_add_test(tc, every_revision_can_be_read_until_it_is_compacted);
+    tcase_add_test(tc, dead_keys_cost_a_range_at_head_nothing);
     tcase_add_test(tc, a_put_returns_and_keeps_what_was_there);
     tcase_add_test(tc, an_operation_shares_one_revision_and_sees_its_own_writes);
     tcase_add_loop_test(tc, a_range_is_built_as_etcd_builds_it, 0, ARRAY_LEN(ranges));
