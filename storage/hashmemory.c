@@ -62,7 +62,7 @@ static void on_hashed(struct store_hash_request *request)
 void hashmemory_compact(struct store *store, int64_t revision)
 {
     bool busy = !queue_empty(&store->hashmemory.pending) || store->replace != NULL;
-    if (!store->config.remember_hashes || busy) {
+    if (!store->config.remember_hashes || busy || revision == 0) { /* at 0 is nothing to hash */
         return;
     }
     struct pending_hash *pending = calloc(1, sizeof *pending);

@@ -14,7 +14,7 @@
  *
  * One is computed at a time: a compaction that follows so fast that the hash of the one before is
  * not there yet, as while a log is applied again, is not remembered; nor is one whose hash could
- * not be computed. */
+ * not be computed, nor one at 0, which removes nothing. */
 #define HASHES_REMEMBERED 10
 
 struct hashmemory {

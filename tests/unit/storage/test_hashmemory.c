@@ -135,6 +135,22 @@ START_TEST(the_hash_before_a_compaction_is_that_of_its_revision)
 }
 END_TEST
 
+/* A client may compact at 0 as long as nothing was compacted; to a hash, 0 is the newest. */
+START_TEST(a_compaction_at_0_is_not_remembered)
+{
+    fill();
+    compact(0);
+    env_fake_run(f.fake);
+    struct store_hash_request five = hash_of(5);
+    compact(5);
+    struct store_hash_request got = hash_of(5);
+    expect(&got, five.hash, 5, 0);
+    got = hash_of(0);
+    ck_assert_int_eq(got.hash_revision, 7);
+    ck_assert_int_eq(got.compact_revision, 5);
+}
+END_TEST
+
 START_TEST(who_asks_too_early_waits)
 {
     fill();
@@ -234,6 +250,7 @@ static Suite *hashmemory_suite(void)
     TCase *tc = tcase_create("hashmemory");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, the_hash_before_a_compaction_is_that_of_its_revision);
+    tcase_add_test(tc, a_compaction_at_0_is_not_remembered);
     tcase_add_test(tc, who_asks_too_early_waits);
     tcase_add_test(tc, ten_are_remembered_until_the_store_closes);
     tcase_add_test(tc, one_is_computed_at_a_time);
