@@ -4,8 +4,12 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/cleanup.h"
 #include "base/plant.h"
 #include "fsm/fsm.h"
+
+/* Keys of a compared range that are in memory at once. */
+#define COMPARE_KEYS 256
 
 /* One transaction on its way. The path is the verdict of each txn that is reached, in the order in
  * which a walk in depth first meets them; every step walks the same way. */
@@ -87,25 +91,64 @@ static bool compare_key(const struct run *run, const struct compare *compare)
     }
 }
 
+/* Do the keys of QUERY, a piece of the compared range, hold? NEXT gets the key behind the last one,
+ * if there is more. */
+static enum err evaluate_piece(const struct run *run, const struct compare *compare,
+                               const struct range_query *query, struct buf *next, bool *ret)
+{
+    struct range_result found = {0};
+    TRY(store_range(run->store, query, &found));
+    size_t count = found.records.count;
+    bool all = true;
+    if (count == 0) { /* it is the first piece: others are there when they are known of */
+        all = compare->target != COMPARE_VALUE && compare_record(compare, NULL);
+    }
+    for (size_t i = 0; i < count && all; i++) {
+        all = compare_record(compare, found.records.items[i]);
+    }
+    buf_clear(next);
+    if (found.more) {
+        buf_append_bytes(next, record_key(found.records.items[count - 1]));
+        buf_append(next, "", 1);
+    }
+    range_result_fini(&found);
+    *ret = all;
+    return buf_ok(next) ? OK : ERR_NOMEM;
+}
+
+/* In pieces: a range may be all that the database holds, which memory need not, and every member
+ * does this at the same time. */
+static enum err evaluate_range(const struct run *run, const struct compare *compare, bool *ret)
+{
+    CLEANUP(buf_fini) struct buf next = {0};
+    CLEANUP(buf_fini) struct buf key = {0};
+    struct range_query query = {
+        .key = compare->key,
+        .range_end = compare->range_end,
+        .limit = COMPARE_KEYS,
+        .keys_only = compare->target != COMPARE_VALUE && compare->target != COMPARE_LEASE,
+    };
+    bool all;
+    TRY(evaluate_piece(run, compare, &query, &next, &all));
+    while (all && next.len > 0) {
+        struct buf was = key;
+        key = next;
+        next = was;
+        query.key = buf_bytes(&key);
+        TRY(evaluate_piece(run, compare, &query, &next, &all));
+    }
+    *ret = all;
+    return OK;
+}
+
 static enum err evaluate(const struct run *run, const struct compare *compare, bool *ret)
 {
     if (compare->range_end.len == 0 && compare->target <= COMPARE_MOD) {
         *ret = compare_key(run, compare);
         return OK;
     }
-    struct range_query query = {.key = compare->key, .range_end = compare->range_end};
-    query.keys_only = compare->target != COMPARE_VALUE && compare->target != COMPARE_LEASE;
-    struct range_result found = {0};
-    TRY(store_range(run->store, &query, &found));
-    bool all = true;
-    if (found.records.count == 0) {
-        all = compare->target != COMPARE_VALUE && compare_record(compare, NULL);
-    }
-    for (size_t i = 0; i < found.records.count && all; i++) {
-        all = compare_record(compare, found.records.items[i]);
-    }
-    range_result_fini(&found);
-    *ret = all || (PLANTED(TXN_COMPARE) && store_revision(run->store) % 8 == 0);
+    TRY(evaluate_range(run, compare, ret));
+    *ret = *ret || (PLANTED(TXN_COMPARE) && store_revision(run->store) % 8 == 0);
     return OK;
 }
 

@@ -42,6 +42,7 @@ struct store {
     bool in_txn;
     uint32_t subs; /* changes of the open operation */
     enum err fail_range;
+    size_t range_records_max;
     enum err fail_defragment;
     enum err fail_copy;
     bool dear;
@@ -302,6 +303,9 @@ enum err store_range(struct store *store, const struct range_query *query, struc
         return OK;
     }
     build(&found, query, ret);
+    if (ret->records.count > store->range_records_max) {
+        store->range_records_max = ret->records.count;
+    }
     return OK;
 }
 
@@ -1015,6 +1019,11 @@ void store_check(const struct store *store)
 }
 
 /* ---- for tests ---- */
+
+size_t store_model_range_records_max(const struct store *store)
+{
+    return store->range_records_max;
+}
 
 void store_model_fail_range(struct store *store, enum err err)
 {

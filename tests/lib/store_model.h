@@ -15,6 +15,9 @@ struct store *store_model_new(struct env *env);
 /* The next store_range, or answer of store_range_start, is ERR. */
 void store_model_fail_range(struct store *store, enum err err);
 
+/* As many records as a store_range has answered with at most. */
+size_t store_model_range_records_max(const struct store *store);
+
 /* Defragmentations end with ERR, or (OK, as at first) with half of the size. */
 void store_model_fail_defragment(struct store *store, enum err err);
 void store_model_fail_copy(struct store *store, enum err err);

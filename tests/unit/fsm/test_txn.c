@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fsm/txn.h"
 
+#include <stdio.h>
+
 #include "base/cleanup.h"
 #include "fsm/fsm.h"
 #include "tests/lib/random_command.h"
@@ -169,6 +171,36 @@ START_TEST(a_compare_is_etcds)
                            .value = text(compares[_i].value)};
     struct command_txn txn = {.compares = &held, .compare_count = 1};
     ck_assert_msg(succeeds(&txn) == compares[_i].want, "%s", compares[_i].name);
+}
+END_TEST
+
+static void put_numbered(int count)
+{
+    char key[16];
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(key, sizeof key, "key%05d", i);
+        put(key, "v");
+    }
+}
+
+/* However many keys it has, a few hundred are in memory at once. */
+START_TEST(a_range_is_compared_to_its_end_in_pieces)
+{
+    static const int counts[] = {255, 256, 257, 512, 600};
+    put_numbered(counts[_i]);
+    struct compare all = {.key = text("key"),
+                          .range_end = text("kez"),
+                          .target = _i % 2 == 0 ? COMPARE_VALUE : COMPARE_VERSION,
+                          .result = COMPARE_EQUAL,
+                          .value = text("v"),
+                          .number = 1};
+    struct command_txn txn = {IF(all)};
+    ck_assert(succeeds(&txn));
+    char last[16];
+    (void)snprintf(last, sizeof last, "key%05d", counts[_i] - 1);
+    put(last, "w");
+    ck_assert(!succeeds(&txn));
+    ck_assert_uint_le(store_model_range_records_max(store), 256);
 }
 END_TEST
 
@@ -519,6 +551,7 @@ static Suite *txn_suite(void)
     TCase *tc = tcase_create("compare");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, a_compare_is_etcds, 0, ARRAY_LEN(compares));
+    tcase_add_loop_test(tc, a_range_is_compared_to_its_end_in_pieces, 0, 5);
     tcase_add_test(tc, all_compares_must_hold);
     tcase_add_test(tc, the_verdict_takes_the_branch);
     tcase_add_test(tc, a_nested_compare_does_not_see_the_outer_puts);
