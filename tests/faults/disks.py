@@ -72,7 +72,13 @@ class Disk:
                     size //= 2
 
     def empty(self):
+        """For good: what is removed and not synced is there again after a power loss."""
         os.unlink(self.balloon)
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def enter(self):
         """What stands before a command whose writes shall be counted."""
