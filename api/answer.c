@@ -339,3 +339,43 @@ void answer_txn(struct buf *buf, const struct answer_header *header,
         write_op(buf, &result->responses[i]);
     }
 }
+
+size_t answer_txn_records(const struct txn_result *result)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < result->response_count; i++) {
+        const struct op_result *op = &result->responses[i];
+        switch (op->kind) {
+        case OP_RANGE:
+            count += op->range.records.count;
+            break;
+        case OP_PUT:
+            count += op->prev != NULL;
+            break;
+        case OP_DELETE_RANGE:
+            count += op->delete_range.prevs.count;
+            break;
+        case OP_TXN:
+            count += answer_txn_records(op->txn);
+            break;
+        }
+    }
+    return count;
+}
+
+size_t answer_txn_size(const struct answer_header *header, const struct txn_result *result)
+{
+    return txn_size(header, result);
+}
+
+struct blob *answer_txn_blob(const struct answer_header *header, const struct txn_result *result)
+{
+    size_t size = txn_size(header, result);
+    struct blob *blob = blob_new(size);
+    if (blob != NULL) {
+        struct buf at = {.data = blob->data, .cap = size};
+        answer_txn(&at, header, result);
+        ASSERT(at.data == blob->data && at.len == size);
+    }
+    return blob;
+}

@@ -29,6 +29,11 @@ struct blob *answer_range_blob(const struct answer_header *header,
                                const struct range_result *result);
 void answer_txn(struct buf *buf, const struct answer_header *header,
                 const struct txn_result *result);
+/* How many records and bytes answer_txn writes; and the same in memory of its own, as
+ * answer_range_blob. */
+size_t answer_txn_records(const struct txn_result *result);
+size_t answer_txn_size(const struct answer_header *header, const struct txn_result *result);
+struct blob *answer_txn_blob(const struct answer_header *header, const struct txn_result *result);
 /* An answer that is only a header: Compact. */
 void answer_only_header(struct buf *buf, const struct answer_header *header);
 

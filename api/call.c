@@ -86,31 +86,116 @@ void call_lease(struct call *call, bool renew, call_cb done)
     }
 }
 
-static void on_range(struct store_range_request *request)
+static void cancel_ranges(struct call_range *range)
 {
-    struct call *call = CONTAINER_OF(request, struct call, range);
-    enum err status = request->status;
-    if (status == OK && grpc_call_is_over(call_grpc(call))) {
-        range_result_fini(&request->result);
+    for (size_t i = 0; i < range->count; i++) {
+        store_range_cancel(&range->parts[i].request);
+    }
+}
+
+static void give_results(struct call_range *range)
+{
+    for (size_t i = 0; i < range->count; i++) {
+        *range->parts[i].ret = range->parts[i].request.result;
+    }
+}
+
+static void drop_results(struct call_range *range)
+{
+    for (size_t i = 0; i < range->count; i++) {
+        range_result_fini(&range->parts[i].request.result);
+    }
+}
+
+/* The last one has ended. */
+static void end_ranges(struct call *call)
+{
+    enum err status = call->range.status;
+    if (status != OK || grpc_call_is_over(call_grpc(call))) {
+        drop_results(&call->range);
+    } else {
+        give_results(&call->range);
     }
     end_wait(call, status);
 }
 
-void call_range(struct call *call, const struct range_query *query, call_cb done)
+static void on_range(struct store_range_request *request)
+{
+    struct call *call = CONTAINER_OF(request, struct range_part, request)->call;
+    struct call_range *range = &call->range;
+    range->running--;
+    if (request->status != OK && range->status == OK) {
+        range->status = request->status;
+        cancel_ranges(range); /* for nothing now */
+    }
+    if (range->running == 0) {
+        end_ranges(call);
+    }
+}
+
+static bool are_cheap(const struct store *store, const struct call_range *range)
+{
+    for (size_t i = 0; i < range->count; i++) {
+        if (!store_range_is_cheap(store, &range->parts[i].request.query)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum err read_ranges(struct store *store, struct call_range *range)
+{
+    for (size_t i = 0; i < range->count; i++) {
+        struct store_range_request *request = &range->parts[i].request;
+        TRY(store_range(store, &request->query, &request->result));
+    }
+    return OK;
+}
+
+/* All in one turn, so that all see one moment. */
+static void start_ranges(struct call *call, struct store *store)
+{
+    call->range.running = call->range.count;
+    for (size_t i = 0; i < call->range.count; i++) {
+        struct range_part *part = &call->range.parts[i];
+        part->call = call;
+        store_range_start(store, &part->request, on_range);
+    }
+}
+
+static void run_ranges(struct call *call, call_cb done)
 {
     struct store *store = server_store(call->server);
-    call->range = (struct store_range_request){.query = *query};
-    if (!store_range_is_cheap(store, query)) {
+    if (!are_cheap(store, &call->range)) {
         begin_wait(call, CALL_RANGE, done);
-        store_range_start(store, &call->range, on_range);
+        start_ranges(call, store);
         return;
     }
-    enum err err = store_range(store, query, &call->range.result);
+    enum err err = read_ranges(store, &call->range);
     if (err != OK) {
+        drop_results(&call->range);
         call_fail(call, err);
     } else {
+        give_results(&call->range);
         done(call);
     }
+}
+
+void call_range(struct call *call, const struct range_query *query, call_cb done)
+{
+    struct call_range *range = &call->range;
+    *range = (struct call_range){
+        .only = {.request = {.query = *query}, .ret = &range->result},
+        .parts = &range->only,
+        .count = 1,
+    };
+    run_ranges(call, done);
+}
+
+void call_ranges(struct call *call, struct range_part *parts, size_t count, call_cb done)
+{
+    call->range = (struct call_range){.parts = parts, .count = count};
+    run_ranges(call, done);
 }
 
 static void on_compacted(struct store_wait *wait)
@@ -178,7 +263,7 @@ void call_closed(struct call *call)
         server_cancel(call->server, &call->op);
         return;
     case CALL_RANGE:
-        store_range_cancel(&call->range);
+        cancel_ranges(&call->range);
         return;
     case CALL_ENCODE:
     case CALL_HASH:
@@ -295,13 +380,49 @@ void call_send_message(struct call *call, const ProtobufCMessage *message)
     }
 }
 
-/* ---- ranges ---- */
+/* ---- what may be large ---- */
+
+static size_t record_count(const struct call_encoding *encoding)
+{
+    return encoding->is_txn ? answer_txn_records(&encoding->txn) : encoding->range.records.count;
+}
+
+static size_t encoded_size(const struct call_encoding *encoding)
+{
+    return encoding->is_txn ? answer_txn_size(&encoding->header, &encoding->txn)
+                            : answer_range_size(&encoding->header, &encoding->range);
+}
+
+static struct blob *encoded(const struct call_encoding *encoding)
+{
+    return encoding->is_txn ? answer_txn_blob(&encoding->header, &encoding->txn)
+                            : answer_range_blob(&encoding->header, &encoding->range);
+}
+
+static void encode_into(const struct call_encoding *encoding, struct buf *buf)
+{
+    if (encoding->is_txn) {
+        answer_txn(buf, &encoding->header, &encoding->txn);
+    } else {
+        answer_range(buf, &encoding->header, &encoding->range);
+    }
+}
+
+static void encoding_fini(struct call_encoding *encoding)
+{
+    blob_unref(encoding->blob);
+    if (encoding->is_txn) {
+        txn_result_fini(&encoding->txn);
+    } else {
+        range_result_fini(&encoding->range);
+    }
+}
 
 /* Thread: the encoder. The loop holds the counts of the records, and does not touch the job. */
 static void encode(struct job *job)
 {
     struct call_encoding *encoding = CONTAINER_OF(job, struct call_encoding, job);
-    encoding->blob = answer_range_blob(&encoding->header, &encoding->range);
+    encoding->blob = encoded(encoding);
 }
 
 static void answer_blob(struct call *call, struct blob *blob)
@@ -328,32 +449,49 @@ static void on_encoded(struct job *job)
     struct grpc_call *grpc = call_grpc(call);
     grpc_call_ref(grpc); /* end_wait gives the wait's count back */
     end_wait(call, OK);
-    blob_unref(encoding->blob);
-    range_result_fini(&encoding->range);
+    encoding_fini(encoding);
     grpc_call_unref(grpc);
+}
+
+/* On the loop: ENCODING is not large. */
+static void answer_now(struct call *call, struct call_encoding *encoding, size_t size)
+{
+    if (size >= BLOB_BYTES_MIN) {
+        encoding->blob = encoded(encoding);
+        answer_blob(call, encoding->blob);
+    } else {
+        encode_into(encoding, call_scratch(call));
+        call_answer(call);
+    }
+    encoding_fini(encoding);
+}
+
+static void answer(struct call *call, struct call_encoding *encoding)
+{
+    bool large = record_count(encoding) > LOOP_KEYS_MAX;
+    size_t size = large ? 0 : encoded_size(encoding);
+    if (!large && size <= LOOP_BYTES_MAX) {
+        answer_now(call, encoding, size);
+        return;
+    }
+    begin_wait(call, CALL_ENCODE, answer_encoded);
+    call->encoding = *encoding;
+    call->encoding.job = (struct job){.work = encode, .done = on_encoded};
+    worker_submit(call->service->encoder, &call->encoding.job);
 }
 
 void call_answer_range(struct call *call, struct range_result *result)
 {
-    CLEANUP(range_result_fini) struct range_result range = *result;
+    struct call_encoding encoding = {.header = call_header(call, result->revision),
+                                     .range = *result};
     *result = (struct range_result){0};
-    struct answer_header header = call_header(call, range.revision);
-    bool large = range.records.count > LOOP_KEYS_MAX;
-    size_t size = large ? 0 : answer_range_size(&header, &range);
-    if (large || size > LOOP_BYTES_MAX) {
-        begin_wait(call, CALL_ENCODE, answer_encoded);
-        call->encoding = (struct call_encoding){
-            .job = {.work = encode, .done = on_encoded}, .header = header, .range = range};
-        range = (struct range_result){0};
-        worker_submit(call->service->encoder, &call->encoding.job);
-        return;
-    }
-    if (size >= BLOB_BYTES_MIN) {
-        struct blob *blob = answer_range_blob(&header, &range);
-        answer_blob(call, blob);
-        blob_unref(blob);
-        return;
-    }
-    answer_range(call_scratch(call), &header, &range);
-    call_answer(call);
+    answer(call, &encoding);
+}
+
+void call_answer_txn(struct call *call, int64_t revision, struct txn_result *result)
+{
+    struct call_encoding encoding = {
+        .header = call_header(call, revision), .is_txn = true, .txn = *result};
+    *result = (struct txn_result){0};
+    answer(call, &encoding);
 }

@@ -30,7 +30,7 @@ enum call_wait {
     CALL_OP,         /* a command to be applied */
     CALL_READ,       /* a read to be linearizable */
     CALL_LEASE,      /* the leader's clock of leases to answer */
-    CALL_RANGE,      /* a range in slices */
+    CALL_RANGE,      /* ranges in slices */
     CALL_ENCODE,     /* its answer to be encoded, by a worker */
     CALL_COMPACTION, /* compacted revisions to be gone from disk */
     CALL_LEAVE,      /* a member to have left the configuration */
@@ -39,11 +39,31 @@ enum call_wait {
     CALL_WRITABLE  /* the client to read */
 };
 
+/* One of the ranges that a call reads at one moment. */
+struct range_part {
+    struct store_range_request request;
+    struct range_result *ret;
+    struct call *call; /* private */
+};
+
+struct call_range {
+    struct range_result result; /* of call_range */
+    struct range_part only;     /* likewise */
+    struct range_part *parts;
+    size_t count;
+    size_t running;
+    enum err status; /* why they all end: of the first that failed */
+};
+
 /* A large answer on its way through the encoder. */
 struct call_encoding {
     struct job job;
     struct answer_header header;
-    struct range_result range;
+    bool is_txn;
+    union {
+        struct range_result range;
+        struct txn_result txn;
+    };
     struct blob *blob; /* NULL: no memory */
 };
 
@@ -57,7 +77,7 @@ struct call {
         struct op op;
         struct read_op read;
         struct lease_ask lease;
-        struct store_range_request range;
+        struct call_range range;
         struct call_encoding encoding;
         struct store_wait compaction;
         struct leave_wait leave;
@@ -139,6 +159,12 @@ void call_lease(struct call *call, bool renew, call_cb done);
  * to fini. What is cheap comes before this returns. */
 void call_range(struct call *call, const struct range_query *query, call_cb done);
 
+/* The same for COUNT of them, all of this moment; while the database is replaced, all of a later
+ * one. Their results are where RET of each says, DONE's to fini; nothing is there when DONE does
+ * not come. The parts, zero but for query and ret, are the caller's, and live as long as the call.
+ */
+void call_ranges(struct call *call, struct range_part *parts, size_t count, call_cb done);
+
 void call_compaction(struct call *call, call_cb done);
 void call_leave(struct call *call, uint64_t member_id, call_cb done);
 void call_hash(struct call *call, int64_t revision, call_cb done);
@@ -168,8 +194,10 @@ struct buf *call_scratch(struct call *call);
 /* Answer a unary call with what is in the scratch. */
 void call_answer(struct call *call);
 
-/* Answer with a range's result, which is taken over: a large one is encoded by a worker. */
+/* Answer with a range's or a txn's result, which is taken over: a large one is encoded by a worker.
+ */
 void call_answer_range(struct call *call, struct range_result *result);
+void call_answer_txn(struct call *call, int64_t revision, struct txn_result *result);
 
 /* Answer a unary call, or send on a stream. */
 void call_answer_message(struct call *call, const ProtobufCMessage *message);

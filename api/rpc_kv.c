@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* KV: Put, DeleteRange, Txn, Compact. A write is checked and proposed, and answered when it is
  * applied on this member. A transaction that only reads does not go through the log. */
+#include <stdlib.h>
+
 #include "api/call.h"
 #include "api/convert.h"
 #include "api/decode.h"
@@ -56,9 +58,12 @@ static void rpc_kv_delete_range(struct call *call, const void *request)
 
 /* ---- Txn ---- */
 
+/* What a read-only one needs: txn ─▶ plan ─▶ parts, the plan's ranges. */
 struct txn_call {
     struct call call;
-    struct command_txn txn; /* while a read-only one waits for its read index */
+    struct command_txn txn;
+    struct txn_plan plan;
+    struct range_part *parts;
 };
 
 /* How many operations the flag allows is asked later, as etcd does: after the quota. */
@@ -75,25 +80,71 @@ static void on_txn_applied(struct call *call)
     call_answer(call);
 }
 
+static struct txn_call *txn_call_of(struct call *call)
+{
+    return CONTAINER_OF(call, struct txn_call, call);
+}
+
+static void drop_plan(struct call *call)
+{
+    struct txn_call *state = txn_call_of(call);
+    txn_plan_fini(&state->plan);
+    free(state->parts);
+    state->parts = NULL;
+}
+
+static enum err make_plan(struct txn_call *state)
+{
+    struct txn_plan *plan = &state->plan;
+    TRY(fsm_plan_txn(server_fsm(state->call.server), &state->txn, plan));
+    state->parts = calloc(plan->read_count + 1, sizeof *state->parts);
+    if (state->parts == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < plan->read_count; i++) {
+        state->parts[i] =
+            (struct range_part){.request.query = *plan->reads[i].query, .ret = plan->reads[i].ret};
+    }
+    return OK;
+}
+
+/* Not if the ranges had to wait until the database was replaced by a newer one. */
+static bool is_of_one_moment(const struct txn_plan *plan)
+{
+    for (size_t i = 0; i < plan->read_count; i++) {
+        if (plan->reads[i].ret->revision != plan->revision) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void read_txn(struct call *call);
+
+static void on_txn_read(struct call *call)
+{
+    struct txn_plan *plan = &txn_call_of(call)->plan;
+    if (is_of_one_moment(plan)) {
+        call_answer_txn(call, plan->revision, &plan->result);
+    } else {
+        drop_plan(call);
+        read_txn(call);
+    }
+}
+
 static void read_txn(struct call *call)
 {
-    struct txn_call *state = CONTAINER_OF(call, struct txn_call, call);
-    struct txn_result result;
-    int64_t revision;
-    enum err err = fsm_read_txn(server_fsm(call->server), &state->txn, &result, &revision);
+    struct txn_call *state = txn_call_of(call);
+    enum err err = make_plan(state);
     if (err != OK) {
         call_fail(call, err);
-        return;
+    } else {
+        call_ranges(call, state->parts, state->plan.read_count, on_txn_read);
     }
-    struct answer_header header = call_header(call, revision);
-    answer_txn(call_scratch(call), &header, &result);
-    txn_result_fini(&result);
-    call_answer(call);
 }
 
 static void rpc_kv_txn(struct call *call, const void *request)
 {
-    struct txn_call *state = CONTAINER_OF(call, struct txn_call, call);
     struct command command = {.kind = COMMAND_TXN};
     enum err err =
         convert_txn(request, server_txn_ops_max(call->server), call_arena(call), &command.txn);
@@ -105,7 +156,7 @@ static void rpc_kv_txn(struct call *call, const void *request)
         call_propose(call, &command, on_txn_applied);
         return;
     }
-    state->txn = command.txn;
+    txn_call_of(call)->txn = command.txn;
     if (txn_is_serializable(request)) {
         read_txn(call);
     } else {
@@ -166,6 +217,7 @@ static const struct method rows[] = {
         .state_bytes = sizeof(struct txn_call),
         .check = check_txn,
         .handle = rpc_kv_txn,
+        .release = drop_plan,
     },
     {
         .path = "/etcdserverpb.KV/Compact",

@@ -274,14 +274,9 @@ void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entr
     store_entry_end(fsm->store);
 }
 
-enum err fsm_read_txn(struct fsm *fsm, const struct command_txn *txn, struct txn_result *ret,
-                      int64_t *revision)
+enum err fsm_plan_txn(struct fsm *fsm, const struct command_txn *txn, struct txn_plan *ret)
 {
-    struct arena arena = {0};
-    *revision = store_revision(fsm->store);
-    enum err err = txn_read(fsm->store, &arena, txn, ret);
-    arena_fini(&arena);
-    return err;
+    return txn_plan(fsm->store, txn, ret);
 }
 
 const struct cluster *fsm_cluster(const struct fsm *fsm)

@@ -42,10 +42,11 @@ MUST_CHECK enum err fsm_reload(struct fsm *fsm, struct leases *leases, struct wh
  * after a restart. */
 void fsm_apply(struct fsm *fsm, uint64_t index, uint64_t term, struct bytes entry);
 
-/* A txn without writes, answered from the present state without the log; ERR_* as apply would
- * answer. */
-MUST_CHECK enum err fsm_read_txn(struct fsm *fsm, const struct command_txn *txn,
-                                 struct txn_result *ret, int64_t *revision);
+/* A txn without writes, decided upon the present state without the log; ERR_* as apply would
+ * answer. To read its ranges, in the same turn or begun in it, is the caller's: they may be long.
+ * TXN lives as long as the plan. */
+MUST_CHECK enum err fsm_plan_txn(struct fsm *fsm, const struct command_txn *txn,
+                                 struct txn_plan *ret);
 
 /* Only ranges on both branches, no nested txn: it need not go through the log. */
 bool txn_is_read_only(const struct command_txn *txn);

@@ -33,6 +33,13 @@ void txn_result_fini(struct txn_result *result)
     *result = (struct txn_result){0};
 }
 
+void txn_plan_fini(struct txn_plan *plan)
+{
+    txn_result_fini(&plan->result);
+    free(plan->reads);
+    *plan = (struct txn_plan){0};
+}
+
 void result_fini(struct result *result)
 {
     if (result->status != OK) {

@@ -45,8 +45,23 @@ struct result {
     };
 };
 
+/* A range of a txn that only reads: what is asked, and the place of the answer. */
+struct txn_read {
+    const struct range_query *query; /* the command's */
+    struct range_result *ret;        /* empty; in the txn's result */
+};
+
+/* A txn that only reads, decided: what its result still lacks are the ranges. */
+struct txn_plan {
+    int64_t revision; /* of the store: the answer's header */
+    struct txn_result result;
+    struct txn_read *reads; /* of the path, in order */
+    size_t read_count;
+};
+
 /* Drop the counts a result holds. */
 void result_fini(struct result *result);
 void txn_result_fini(struct txn_result *result);
+void txn_plan_fini(struct txn_plan *plan);
 
 #endif

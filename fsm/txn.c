@@ -24,8 +24,8 @@ struct run {
     int64_t before;
     bool changed; /* a put, or a delete that hit: the revision is one further on */
     bool want;
-    bool read_only;
     uint64_t writes; /* how many changes the path can make at most */
+    size_t reads;    /* how many ranges are on the path */
 };
 
 /* ---- compares ---- */
@@ -220,7 +220,11 @@ static enum err check_put(struct run *run, const struct txn_op *op)
  * was and it is -1. */
 static enum err check_range(struct run *run, const struct txn_op *op)
 {
-    if (op->kind != OP_RANGE || op->range.revision == 0) {
+    if (op->kind != OP_RANGE) {
+        return OK;
+    }
+    run->reads++;
+    if (op->range.revision == 0) {
         return OK;
     }
     if (op->range.revision > store_revision(run->store)) {
@@ -331,24 +335,17 @@ static void run_delete(struct run *run, const struct command_delete_range *range
     }
 }
 
-static enum err run_range(struct run *run, const struct range_query *query,
-                          struct op_result *result)
+static void run_range(struct run *run, const struct range_query *query, struct op_result *result)
 {
-    if (!run->want) {
-        return OK;
+    if (run->want) {
+        must(run, store_range(run->store, query, &result->range), "read");
     }
-    enum err err = store_range(run->store, query, &result->range);
-    if (!run->read_only) {
-        must(run, err, "read");
-    }
-    return err;
 }
 
-static enum err run_txn(struct run *run, const struct command_txn *txn, struct txn_result *ret);
+static void run_txn(struct run *run, const struct command_txn *txn, struct txn_result *ret);
 
-static enum err run_op(struct run *run, const struct txn_op *op, struct op_result *result)
+static void run_op(struct run *run, const struct txn_op *op, struct op_result *result)
 {
-    enum err err = OK;
     switch (op->kind) {
     case OP_PUT:
         run_put(run, &op->put, result);
@@ -357,12 +354,12 @@ static enum err run_op(struct run *run, const struct txn_op *op, struct op_resul
         run_delete(run, &op->delete_range, result);
         break;
     case OP_RANGE:
-        err = run_range(run, &op->range, result);
+        run_range(run, &op->range, result);
         break;
     case OP_TXN: {
         struct txn_result *nested = run->want ? calloc(1, sizeof *nested) : NULL;
         must(run, run->want && nested == NULL ? ERR_NOMEM : OK, "nested transaction");
-        err = run_txn(run, op->txn, nested);
+        run_txn(run, op->txn, nested);
         if (result != NULL) {
             result->txn = nested;
         }
@@ -373,11 +370,10 @@ static enum err run_op(struct run *run, const struct txn_op *op, struct op_resul
         result->kind = op->kind;
         result->revision = seen_revision(run);
     }
-    return err;
 }
 
-/* Step 3. On an error of a read-only one, what was built is the caller's to free. */
-static enum err run_txn(struct run *run, const struct command_txn *txn, struct txn_result *ret)
+/* Step 3. */
+static void run_txn(struct run *run, const struct command_txn *txn, struct txn_result *ret)
 {
     bool verdict = run->verdicts[run->next++];
     struct branch branch = branch_of(txn, verdict);
@@ -385,23 +381,20 @@ static enum err run_txn(struct run *run, const struct command_txn *txn, struct t
         ret->succeeded = verdict;
         ret->responses = calloc(branch.count + 1, sizeof *ret->responses);
         must(run, ret->responses == NULL ? ERR_NOMEM : OK, "responses");
+        ret->response_count = branch.count;
     }
     for (size_t i = 0; i < branch.count; i++) {
-        if (ret != NULL) {
-            ret->response_count = i + 1;
-            ret->responses[i].kind = OP_PUT; /* until it is built: nothing to free */
-        }
-        TRY(run_op(run, &branch.ops[i], ret == NULL ? NULL : &ret->responses[i]));
+        run_op(run, &branch.ops[i], ret == NULL ? NULL : &ret->responses[i]);
     }
-    return OK;
 }
 
-static enum err run_all(struct run *run, const struct command_txn *txn, struct txn_result *ret)
+/* Steps 1 and 2. */
+static enum err decide(struct run *run, const struct command_txn *txn)
 {
     TRY(choose_path(run, txn));
     TRY(check_path(run, txn));
     run->next = 0;
-    return run_txn(run, txn, ret);
+    return OK;
 }
 
 enum err txn_apply(struct store *store, const struct leases *leases, struct arena *arena,
@@ -412,27 +405,67 @@ enum err txn_apply(struct store *store, const struct leases *leases, struct aren
                       .arena = arena,
                       .before = store_revision(store),
                       .want = want};
-    enum err err = run_all(&run, txn, want ? ret : NULL);
+    enum err err = decide(&run, txn);
     if (err == ERR_IO || err == ERR_CORRUPT || err == ERR_NOMEM) {
         must(&run, err, "compare");
+    }
+    if (err == OK) {
+        run_txn(&run, txn, want ? ret : NULL);
     }
     return err;
 }
 
-enum err txn_read(struct store *store, struct arena *arena, const struct command_txn *txn,
-                  struct txn_result *ret)
+/* ---- one that only reads ---- */
+
+static enum err plan_txn(struct run *run, const struct command_txn *txn, struct txn_plan *plan,
+                         struct txn_result *ret);
+
+static enum err plan_op(struct run *run, const struct txn_op *op, struct txn_plan *plan,
+                        struct op_result *result)
 {
-    struct run run = {.store = store,
-                      .arena = arena,
-                      .before = store_revision(store),
-                      .want = true,
-                      .read_only = true};
-    *ret = (struct txn_result){0};
-    enum err err = run_all(&run, txn, ret);
-    if (err != OK) {
-        txn_result_fini(ret);
+    *result = (struct op_result){.kind = op->kind, .revision = run->before};
+    if (op->kind == OP_TXN) {
+        result->txn = calloc(1, sizeof *result->txn);
+        return result->txn == NULL ? ERR_NOMEM : plan_txn(run, op->txn, plan, result->txn);
     }
-    return err;
+    ASSERT(op->kind == OP_RANGE && plan->read_count < run->reads);
+    plan->reads[plan->read_count++] = (struct txn_read){.query = &op->range, .ret = &result->range};
+    return OK;
+}
+
+/* Step 3, as far as it is done here. */
+static enum err plan_txn(struct run *run, const struct command_txn *txn, struct txn_plan *plan,
+                         struct txn_result *ret)
+{
+    ret->succeeded = run->verdicts[run->next++];
+    struct branch branch = branch_of(txn, ret->succeeded);
+    ret->responses = calloc(branch.count + 1, sizeof *ret->responses);
+    if (ret->responses == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < branch.count; i++) {
+        ret->response_count = i + 1;
+        TRY(plan_op(run, &branch.ops[i], plan, &ret->responses[i]));
+    }
+    return OK;
+}
+
+static enum err make_plan(struct run *run, const struct command_txn *txn, struct txn_plan *plan)
+{
+    TRY(decide(run, txn));
+    plan->reads = calloc(run->reads + 1, sizeof *plan->reads);
+    return plan->reads == NULL ? ERR_NOMEM : plan_txn(run, txn, plan, &plan->result);
+}
+
+enum err txn_plan(struct store *store, const struct command_txn *txn, struct txn_plan *ret)
+{
+    CLEANUP(arena_fini) struct arena arena = {0};
+    CLEANUP(txn_plan_fini) struct txn_plan plan = {.revision = store_revision(store)};
+    struct run run = {.store = store, .arena = &arena, .before = plan.revision};
+    TRY(make_plan(&run, txn, &plan));
+    *ret = plan;
+    plan = (struct txn_plan){0};
+    return OK;
 }
 
 static bool only_ranges(const struct txn_op *ops, size_t count)

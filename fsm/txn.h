@@ -21,10 +21,10 @@
 MUST_CHECK enum err txn_apply(struct store *store, const struct leases *leases, struct arena *arena,
                               const struct command_txn *txn, bool want, struct txn_result *ret);
 
-/* The same for a transaction without writes, outside store_txn_begin; errors of the disk are
- * returned. */
-MUST_CHECK enum err txn_read(struct store *store, struct arena *arena,
-                             const struct command_txn *txn, struct txn_result *ret);
+/* Steps 1 and 2 of a transaction without writes, outside store_txn_begin; errors of disk and memory
+ * are returned. */
+MUST_CHECK enum err txn_plan(struct store *store, const struct command_txn *txn,
+                             struct txn_plan *ret);
 
 /* A put on either branch, however deep? */
 bool txn_has_put(const struct command_txn *txn);

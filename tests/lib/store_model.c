@@ -19,7 +19,9 @@ struct row {
 /* Answered one by one, each in a turn of its own. */
 struct answer {
     struct queue link;
+    struct store *store;
     struct store_range_request *range; /* one of these */
+    bool late;                         /* it is still to be read */
     struct store_hash_request *hash;
     struct store_copy_request *copy;
     struct store_events_request *events;
@@ -46,6 +48,7 @@ struct store {
     enum err fail_defragment;
     enum err fail_copy;
     bool dear;
+    bool late;
     bool hold;
     uint64_t size;
     size_t pending;
@@ -667,6 +670,7 @@ static void answer_soon(struct store *store)
 static struct answer *answer_later(struct store *store)
 {
     struct answer *answer = must(calloc(1, sizeof *answer));
+    answer->store = store;
     queue_push_back(&store->answers, &answer->link);
     answer_soon(store);
     return answer;
@@ -684,6 +688,9 @@ static void finish(struct answer *answer)
         request->cb(request);
     } else if (answer->range != NULL) {
         struct store_range_request *request = answer->range;
+        if (answer->late && request->status == OK) {
+            request->status = store_range(answer->store, &request->query, &request->result);
+        }
         request->private_state = NULL;
         free(answer);
         request->cb(request);
@@ -710,15 +717,16 @@ void store_range_start(struct store *store, struct store_range_request *request,
                        void (*cb)(struct store_range_request *request))
 {
     request->cb = cb;
-    request->status = store_range(store, &request->query, &request->result);
+    request->status = store->late ? OK : store_range(store, &request->query, &request->result);
     struct answer *answer = answer_later(store);
     answer->range = request;
+    answer->late = store->late;
     request->private_state = answer;
 }
 
 void store_range_cancel(struct store_range_request *request)
 {
-    if (request->status == OK) {
+    if (request->private_state != NULL && request->status == OK) {
         range_result_fini(&request->result);
         request->status = ERR_CANCELLED;
     }
@@ -1050,6 +1058,18 @@ void store_model_set_dear(struct store *store, bool dear)
     store->dear = dear;
 }
 
+void store_model_set_late(struct store *store, bool late)
+{
+    store->late = late;
+}
+
+void store_model_answer(struct store *store)
+{
+    struct queue *link = queue_pop_front(&store->answers);
+    ASSERT(link != NULL);
+    finish(QUEUE_ELEM(link, struct answer, link));
+}
+
 void store_model_hold(struct store *store, bool hold)
 {
     store->hold = hold;
@@ -1081,6 +1101,16 @@ static size_t queue_count(const struct queue *queue)
 size_t store_model_waiting(const struct store *store)
 {
     return queue_count(&store->answers) + queue_count(&store->waits);
+}
+
+size_t store_model_cancelled(const struct store *store)
+{
+    size_t count = 0;
+    QUEUE_FOREACH (link, &store->answers) {
+        const struct answer *answer = QUEUE_ELEM(link, struct answer, link);
+        count += answer->range != NULL && answer->range->status == ERR_CANCELLED;
+    }
+    return count;
 }
 
 void store_model_set_size(struct store *store, uint64_t bytes)

@@ -27,8 +27,14 @@ uint8_t store_model_copied(uint64_t at);
 /* Only ranges of one key are cheap from now on, or (false, as at first) all of them. */
 void store_model_set_dear(struct store *store, bool dear);
 
+/* From now on what store_range_start answers is read when it answers, as while a store is replaced;
+ * or (false, as at first) when it starts. */
+void store_model_set_late(struct store *store, bool late);
+
 /* While held, nothing that answers later does. */
 void store_model_hold(struct store *store, bool hold);
+/* The oldest of what is held, alone. */
+void store_model_answer(struct store *store);
 
 /* Revisions up to REVISION are not in memory any more, and must be asked for with
  * store_events_start. */
@@ -41,6 +47,8 @@ void store_model_fail_events(struct store *store, enum err err);
 void store_model_compacted(struct store *store);
 /* Requests and waits that have not been called back. */
 size_t store_model_waiting(const struct store *store);
+/* Ranges that were cancelled and have not been called back. */
+size_t store_model_cancelled(const struct store *store);
 
 /* What it was told to ask of a compaction (store_set_turn). */
 unsigned store_model_turn(const struct store *store);

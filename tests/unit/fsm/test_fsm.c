@@ -323,18 +323,18 @@ END_TEST
 
 /* ---- reads ---- */
 
-START_TEST(a_read_txn_sees_the_present)
+START_TEST(a_plan_is_of_the_present)
 {
     add_put(SELF, 1, "a", "1");
     apply();
     struct txn_op op = {.kind = OP_RANGE, .range = {.key = bytes_of_str("a")}};
     struct command_txn txn = {.success = &op, .success_count = 1};
-    struct txn_result result;
-    int64_t revision;
-    ck_assert_int_eq(fsm_read_txn(fsm, &txn, &result, &revision), OK);
-    ck_assert_int_eq(revision, 2);
-    ck_assert_uint_eq(result.responses[0].range.records.count, 1);
-    txn_result_fini(&result);
+    struct txn_plan plan;
+    ck_assert_int_eq(fsm_plan_txn(fsm, &txn, &plan), OK);
+    ck_assert_int_eq(plan.revision, 2);
+    ck_assert_uint_eq(plan.read_count, 1);
+    ck_assert_ptr_eq(plan.reads[0].query, &op.range);
+    txn_plan_fini(&plan);
 }
 END_TEST
 
@@ -544,7 +544,7 @@ static Suite *fsm_suite(void)
     tcase_add_test(tc, members_do_not_differ);
     tcase_add_exit_test(tc, an_entry_of_another_version_is_fatal, 70);
     tcase_add_exit_test(tc, an_entry_that_does_not_decode_is_fatal, 70);
-    tcase_add_test(tc, a_read_txn_sees_the_present);
+    tcase_add_test(tc, a_plan_is_of_the_present);
     suite_add_tcase(suite, tc);
     tc = tcase_create("members");
     tcase_add_checked_fixture(tc, setup, teardown);

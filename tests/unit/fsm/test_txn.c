@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "fsm/fsm.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/random_command.h"
 #include "tests/lib/runner.h"
 #include "tests/lib/store_model.h"
@@ -504,32 +505,87 @@ START_TEST(only_plain_ranges_are_read_only)
 }
 END_TEST
 
-START_TEST(a_read_gives_what_apply_would)
+/* Read what a plan leaves to be read. */
+static void read_all(const struct txn_plan *plan)
+{
+    for (size_t i = 0; i < plan->read_count; i++) {
+        ck_assert_int_eq(store_range(store, plan->reads[i].query, plan->reads[i].ret), OK);
+    }
+}
+
+START_TEST(a_plan_gives_what_apply_would)
 {
     put("k", "1");
     struct command_txn txn = {IF(compare("k", COMPARE_VERSION, COMPARE_EQUAL, 1)),
                               OPS(range_op("k", 0), range_op("no", 0)), ELSE(range_op("k", 99))};
-    struct txn_result result;
-    ck_assert_int_eq(txn_read(store, &arena, &txn, &result), OK);
-    ck_assert(result.succeeded);
-    ck_assert_uint_eq(result.response_count, 2);
-    ck_assert_int_eq(result.responses[0].revision, 2);
-    ck_assert_uint_eq(result.responses[0].range.records.count, 1);
-    ck_assert_uint_eq(result.responses[1].range.records.count, 0);
-    txn_result_fini(&result);
+    struct txn_plan plan;
+    ck_assert_int_eq(txn_plan(store, &txn, &plan), OK);
+    ck_assert_int_eq(plan.revision, 2);
+    read_all(&plan);
+    ck_assert(plan.result.succeeded);
+    ck_assert_uint_eq(plan.result.response_count, 2);
+    ck_assert_int_eq(plan.result.responses[0].revision, 2);
+    ck_assert_uint_eq(plan.result.responses[0].range.records.count, 1);
+    ck_assert_uint_eq(plan.result.responses[1].range.records.count, 0);
+    txn_plan_fini(&plan);
     txn.compares[0].number = 5;
-    ck_assert_int_eq(txn_read(store, &arena, &txn, &result), ERR_FUTURE_REVISION);
+    ck_assert_int_eq(txn_plan(store, &txn, &plan), ERR_FUTURE_REVISION);
 }
 END_TEST
 
-START_TEST(a_disk_that_fails_a_read_is_told)
+/* The ranges of the path alone, in the order of the responses, however deep. */
+START_TEST(a_plan_reads_its_path_in_order)
 {
     put("k", "1");
-    struct command_txn txn = {OPS(range_op("k", 0), range_op("k", 0))};
-    struct txn_result result;
+    struct command_txn deep = {OPS(range_op("c", 0)), ELSE(range_op("x", 0))};
+    struct command_txn inner = {IF(compare("k", COMPARE_VERSION, COMPARE_EQUAL, 5)),
+                                OPS(range_op("y", 0)),
+                                ELSE(range_op("b", 0), txn_op(&deep), range_op("d", 0))};
+    struct command_txn txn = {OPS(range_op("a", 0), txn_op(&inner), range_op("e", 0))};
+    struct txn_plan plan;
+    ck_assert_int_eq(txn_plan(store, &txn, &plan), OK);
+    ck_assert_uint_eq(plan.read_count, 5);
+    const struct op_result *outer = plan.result.responses;
+    const struct txn_result *nested = outer[1].txn;
+    const struct range_result *places[] = {&outer[0].range, &nested->responses[0].range,
+                                           &nested->responses[1].txn->responses[0].range,
+                                           &nested->responses[2].range, &outer[2].range};
+    ck_assert(plan.result.succeeded && !nested->succeeded);
+    for (size_t i = 0; i < plan.read_count; i++) {
+        ck_assert_uint_eq(plan.reads[i].query->key.data[0], (uint8_t)('a' + i));
+        ck_assert_ptr_eq(plan.reads[i].ret, places[i]);
+    }
+    txn_plan_fini(&plan);
+}
+END_TEST
+
+START_TEST(a_disk_that_fails_a_compare_is_told)
+{
+    put("k", "1");
+    struct compare by_value = {.key = text("k"), .target = COMPARE_VALUE, .value = text("1")};
+    struct command_txn txn = {IF(by_value), OPS(range_op("k", 0))};
+    struct txn_plan plan;
     store_model_fail_range(store, ERR_IO);
-    ck_assert_int_eq(txn_read(store, &arena, &txn, &result), ERR_IO);
-    ck_assert_uint_eq(result.response_count, 0);
+    ck_assert_int_eq(txn_plan(store, &txn, &plan), ERR_IO);
+}
+END_TEST
+
+/* It changes nothing, so its end is an error to one client and not the member's. */
+START_TEST(a_plan_without_memory_is_told)
+{
+    put("k", "1");
+    struct command_txn inner = {OPS(range_op("k", 0), range_op("no", 0))};
+    struct command_txn txn = {IF(compare("k", COMPARE_VERSION, COMPARE_EQUAL, 1)),
+                              OPS(range_op("k", 0), txn_op(&inner), range_op("k", 0))};
+    FAULT_SWEEP (sweep) {
+        struct txn_plan plan = {0};
+        enum err err = txn_plan(store, &txn, &plan);
+        size_t reads = plan.read_count;
+        txn_plan_fini(&plan);
+        fault_pause();
+        ck_assert_int_eq(err, fault_fired() ? ERR_NOMEM : OK);
+        ck_assert_uint_eq(reads, err == OK ? 4 : 0);
+    }
 }
 END_TEST
 
@@ -576,8 +632,10 @@ static Suite *txn_suite(void)
     tc = tcase_create("read");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, only_plain_ranges_are_read_only);
-    tcase_add_test(tc, a_read_gives_what_apply_would);
-    tcase_add_test(tc, a_disk_that_fails_a_read_is_told);
+    tcase_add_test(tc, a_plan_gives_what_apply_would);
+    tcase_add_test(tc, a_plan_reads_its_path_in_order);
+    tcase_add_test(tc, a_disk_that_fails_a_compare_is_told);
+    tcase_add_test(tc, a_plan_without_memory_is_told);
     suite_add_tcase(suite, tc);
     return suite;
 }
