@@ -23,7 +23,9 @@ static uint64_t cost_of(struct worlddisk *disk, unsigned kind, size_t len)
         us = world_between(world, 1, disk->write_us) + len / 1024;
         break;
     }
-    return disk->slow_until_us > world->now_us ? us * disk->slow_factor : us;
+    /* What one job does takes until then; and not all of it that of its beginning. */
+    uint64_t now_us = world->now_us + disk->env->io_us;
+    return disk->slow_until_us > now_us ? us * disk->slow_factor : us;
 }
 
 static bool is_of_log(const char *path)
