@@ -57,6 +57,7 @@ static void setup(void)
                                              .identity = {.cluster_id = 7, .member_id = 9},
                                              .checkpoint_frames = 64,
                                              .sync_interval_ms = 20,
+                                             .remove_permille = 1,
                                              .on_durable = on_durable,
                                              .on_compacted = on_compacted};
     fixture.batches = batches_new(&(struct batches_config){
