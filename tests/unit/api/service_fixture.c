@@ -154,6 +154,7 @@ void served_stop(void)
     metrics_free(served.metrics);
     loop_fini(&served.loop);
     served.metrics_only = false;
+    served.learner = false;
 }
 
 void served_pump(void)

@@ -829,7 +829,7 @@ static void ask_with_metadata(struct peer *from, unsigned calls)
 START_TEST(who_holds_little_is_served_beside_those_who_hold_much)
 {
     static struct peer greedy[6];
-    const size_t calls = 7000;
+    const unsigned calls = 7000;
     const struct grpc_server_stats *stats = grpc_server_stats(fixture.server);
     for (size_t i = 0; i < ARRAY_LEN(greedy); i++) {
         size_t before = stats->held_bytes;
