@@ -88,6 +88,20 @@ static enum err make_dir(struct fs *fs, char *path, char *at, struct why *why)
     return err;
 }
 
+enum err fs_check_room(struct fs *fs, const char *path, const char *name, uint64_t size_bytes,
+                       uint64_t spare_bytes, struct why *why)
+{
+    uint64_t room;
+    TRY(fs_free_bytes(fs, path, &room, why));
+    if (room < size_bytes || room - size_bytes < spare_bytes) {
+        why_set(why, "'%s' needs %llu bytes and %llu that are left, there are %llu", name,
+                (unsigned long long)size_bytes, (unsigned long long)spare_bytes,
+                (unsigned long long)room);
+        return ERR_NO_SPACE;
+    }
+    return OK;
+}
+
 enum err fs_make_dirs(struct fs *fs, const char *path, struct why *why)
 {
     char all[FS_PATH_MAX];

@@ -200,6 +200,11 @@ MUST_CHECK enum err fs_read_file(struct fs *fs, const char *path, size_t max, st
 MUST_CHECK enum err fs_replace_file(struct fs *fs, const char *dir, const char *name,
                                     struct bytes content, struct why *why);
 
+/* ERR_NO_SPACE: what is to be NAME, of SIZE_BYTES, would leave less than SPARE_BYTES of the file
+ * system that holds PATH. */
+MUST_CHECK enum err fs_check_room(struct fs *fs, const char *path, const char *name,
+                                  uint64_t size_bytes, uint64_t spare_bytes, struct why *why);
+
 /* Make the directory and the missing ones above it, durably; OK when it is there already. */
 MUST_CHECK enum err fs_make_dirs(struct fs *fs, const char *path, struct why *why);
 

@@ -109,15 +109,8 @@ static void remove_leftover(struct statecopies *copies)
 /* A copy that fills the disk is made for nobody, and keeps clients from writing meanwhile. */
 static enum err check_room(const struct statecopies *copies, struct why *why)
 {
-    uint64_t room;
-    uint64_t size = store_size_bytes(copies->store);
-    TRY(fs_free_bytes(copies->fs, store_path(copies->store), &room, why));
-    if (room < size || room - size < SNAPSHOT_SPARE_BYTES) {
-        why_set(why, "'%s' needs %llu bytes and %llu that are left, there are %llu", copies->path,
-                (unsigned long long)size, SNAPSHOT_SPARE_BYTES, (unsigned long long)room);
-        return ERR_NO_SPACE;
-    }
-    return OK;
+    return fs_check_room(copies->fs, store_path(copies->store), copies->path,
+                         store_size_bytes(copies->store), SNAPSHOT_SPARE_BYTES, why);
 }
 
 static enum err prepare(struct statecopies *copies, struct why *why)

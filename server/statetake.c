@@ -322,15 +322,7 @@ static bool listens_to(const struct statetake *take, uint64_t peer)
 static enum err check_room(const struct statetake *take, const char *path, uint64_t size_bytes,
                            struct why *why)
 {
-    uint64_t free_bytes;
-    TRY(fs_free_bytes(take->config.fs, path, &free_bytes, why));
-    if (free_bytes < size_bytes + MARGIN_BYTES) {
-        why_set(why, "'%s' needs %llu bytes and %u that are left for the log, there are %llu",
-                take->path, (unsigned long long)size_bytes, MARGIN_BYTES,
-                (unsigned long long)free_bytes);
-        return ERR_NO_SPACE;
-    }
-    return OK;
+    return fs_check_room(take->config.fs, path, take->path, size_bytes, MARGIN_BYTES, why);
 }
 
 static enum err open_file(struct statetake *take)

@@ -156,10 +156,8 @@ static enum err check_room(const struct spool *spool)
     if (spool->active >= config->copies_max) {
         return ERR_TOO_MANY_REQUESTS;
     }
-    uint64_t room;
-    TRY(fs_free_bytes(config->fs, spool->dir, &room, NULL));
-    uint64_t size = store_size_bytes(config->store);
-    return room < size || room - size < config->spare_bytes ? ERR_NO_SPACE : OK;
+    return fs_check_room(config->fs, spool->dir, spool->path, store_size_bytes(config->store),
+                         config->spare_bytes, NULL);
 }
 
 enum err spool_start(struct spool *spool, struct spool_copy *copy,
