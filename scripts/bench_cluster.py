@@ -28,15 +28,6 @@ def fail(text):
     sys.exit(1)
 
 
-def find_program(given, name):
-    build = os.environ.get("TRIVET_BUILD")
-    places = [given, build and f"{build}/{name}", f"{TOP}/build/{name}", f"{TOP}/build/check/{name}", shutil.which(name)]
-    for place in places:
-        if place and os.access(place, os.X_OK):
-            return os.path.realpath(place)
-    fail(f"no {name} found: build it first (scripts/quickstart does), or give its place")
-
-
 def free_ports(count):
     """A port such that it and the next ones are free, below those that the kernel gives away."""
     for _ in range(100):

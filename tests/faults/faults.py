@@ -14,7 +14,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..")]
 
-from cluster.binary import find_binary
+from cluster.programs import find_program
 
 import sandbox
 import schedule
@@ -59,8 +59,8 @@ def parse_options():
     return options
 
 
-def find_programs(options):
-    options.binary = find_binary("faults", options.binary)
+def find_parts(options):
+    options.binary = find_program("faults", "trivetd", options.binary)
     build = os.path.dirname(options.binary)
     options.switch = os.path.join(build, "tests/faults/trivet-faults-switch")
     options.client = os.path.join(build, "tests/faults/trivet-faults-client")
@@ -97,7 +97,7 @@ def main():
     if options.list:
         print_steps(options)
         return
-    find_programs(options)
+    find_parts(options)
     sandbox.sweep()
     keep = options.dir is not None
     options.dir = sandbox.make_folder(options.dir)

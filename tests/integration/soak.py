@@ -23,7 +23,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from cluster.calls import retry  # before grpc, which reads what it sets
-from cluster.binary import find_binary
+from cluster.programs import find_program
 from cluster.members import Gone, Members
 
 import grpc
@@ -426,7 +426,7 @@ def parse_options():
     parser.add_argument("--binary", help="the server (default: as scripts/cluster finds it)")
     parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.binary = find_binary("soak", options.binary)
+    options.binary = find_program("soak", "trivetd", options.binary)
     told = subprocess.run([options.binary, "--help"], capture_output=True, text=True, check=True).stdout
     options.catchup = "--snapshot-catchup-entries" in told
     options.backup_program = soak_backup.can_be_made(options.binary)
