@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Kubernetes' API server as it comes, for scripts/kubernetes.
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+)
+
+func main() {
+	os.Exit(cli.Run(app.NewAPIServerCommand()))
+}
