@@ -352,6 +352,30 @@ static bool goes_back(struct flow *flow, struct flow_peer *peer,
     return true;
 }
 
+/* PEER refuses what it is known to have stored. To forget that it has is safe: it counts for less.
+ */
+static void note_lack(struct flow *flow, struct flow_peer *peer, struct raft_progress *progress)
+{
+    uint64_t now = env_now_ms(flow->env);
+    if (peer->lacks_since_ms == 0) {
+        peer->lacks_since_ms = now;
+    }
+    if (now - peer->lacks_since_ms < flow->core->election_timeout) {
+        return;
+    }
+    LOG_ERROR(flow->guard->log,
+              "a member lacks what it had stored: its data directory is of an older time, or its "
+              "disk has lost what was synced",
+              LOG_HEX("member", peer->id), LOG_U64("stored-index", progress->match_index));
+    peer->lacks_since_ms = 0;
+    peer->received_index = 0;
+    peer->back_index = UINT64_MAX;
+    progress->match_index = 0;
+    if (progress->state == CORE_PIPELINE) {
+        progress->state = CORE_PROBE;
+    }
+}
+
 void flow_before_answer(struct flow *flow, uint64_t id, struct raft_append_entries_result *result,
                         const struct frame_notes *notes)
 {
@@ -370,6 +394,9 @@ void flow_before_answer(struct flow *flow, uint64_t id, struct raft_append_entri
     }
     peer->received_index = received; /* less than before: it has begun a new life */
     if (result->rejected == 0) {
+        if (result->last_log_index >= progress->match_index) {
+            peer->lacks_since_ms = 0;
+        }
         if (result->last_log_index > progress->match_index) {
             peer->back_index = UINT64_MAX;
         }
@@ -378,6 +405,9 @@ void flow_before_answer(struct flow *flow, uint64_t id, struct raft_append_entri
             progress->next_index = peer->sent_index + 1;
         }
         return;
+    }
+    if (result->rejected == progress->match_index) {
+        note_lack(flow, peer, progress);
     }
     result->last_log_index = may_match(flow, progress, result->last_log_index, notes->last_term);
     if (!goes_back(flow, peer, result)) {
@@ -494,6 +524,7 @@ void flow_on_link(struct flow *flow, uint64_t id, bool up)
     if (peer == NULL || !guard_on(flow->guard, GUARD_FLOW)) {
         return;
     }
+    peer->lacks_since_ms = 0;
     if (progress->state != CORE_SNAPSHOT) {
         peer->received_index = progress->match_index; /* it may have begun a new life */
         send_again(flow, peer, progress);

@@ -25,7 +25,11 @@
  * again when that stands still.
  *
  * While the core still searches for the last entry that a new follower shares with us (nothing at
- * or above base_index has come back), its record is left alone: it recognises a refusal by it. */
+ * or above base_index has come back), its record is left alone: it recognises a refusal by it.
+ *
+ * A follower that refuses match itself has lost what it had stored: its data directory was put back
+ * to an older state, or its disk lies. The core would believe for ever that it is there. One such
+ * word can be late; when nothing else is heard for an election timeout, match is forgotten. */
 struct flow_peer {
     uint64_t id;
     uint64_t base_index;     /* what is on the way began behind it; verified once >= it came back */
@@ -37,8 +41,9 @@ struct flow_peer {
     uint64_t heartbeat_at_ms;
     uint64_t back_index; /* a refusal sent us back to here last, after which nothing was accepted */
     uint64_t back_at_ms;
-    uint64_t told_commit; /* the highest commit index that a message to it carried */
-    bool held;            /* the core's record is to be mended after this call */
+    uint64_t told_commit;    /* the highest commit index that a message to it carried */
+    uint64_t lacks_since_ms; /* it refuses match, what it had stored last; 0: it does not */
+    bool held;               /* the core's record is to be mended after this call */
 };
 
 struct flow {

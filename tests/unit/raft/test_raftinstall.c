@@ -233,6 +233,45 @@ START_TEST(a_leader_helps_before_its_own_term_has_begun)
 }
 END_TEST
 
+/* Member 3 answers each append as one whose log has but the first entry. */
+static void answer_with_little(void)
+{
+    struct frame frame;
+    while (net_fake_take_message(solo.net, 3, RAFT_IO_APPEND_ENTRIES, &frame)) {
+        uint64_t prev = frame.message.append_entries.prev_log_index;
+        frame_release(&frame.message);
+        if (prev > 1) {
+            talk_refuse(solo.net, 3, node_term(solo.node), prev, 1, 1);
+        } else {
+            talk_result(solo.net, 3, node_term(solo.node), 0, prev);
+        }
+        solo_settle();
+    }
+}
+
+/* Its data directory was put back to an older state, say: it has stored all, and lacks it now. */
+START_TEST(who_has_lost_what_it_had_stored_is_helped)
+{
+    solo.snapshot_entries = 4;
+    solo_open(solo_three, 3);
+    solo_lead(true);
+    solo_put_many(9);
+    compact(9);
+    talk_result(solo.net, 3, node_term(solo.node), 0, LAST);
+    solo_settle();
+    ck_assert_uint_eq(node_match_index(solo.node, 3), LAST);
+    net_fake_skip(solo.net);
+    for (unsigned i = 0; i < 3 * SOLO_ELECTION_MS / SOLO_HEARTBEAT_MS; i++) {
+        env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
+        talk_result(solo.net, 2, node_term(solo.node), 0, LAST);
+        answer_with_little();
+    }
+    ck_assert_uint_eq(node_match_index(solo.node, 3), 0);
+    ck_assert_uint_ge(solo.wants, 1);
+    ck_assert(node_hold_state(solo.node, 3, 10, 1000));
+}
+END_TEST
+
 /* Asked before the core gives up its log for it; restore itself would have agreed. */
 START_TEST(a_snapshot_that_will_not_do_is_passed_over)
 {
@@ -273,6 +312,7 @@ static Suite *raftinstall_suite(void)
         a_log_that_begins_there_already_is_gone_on_with,
         an_install_is_refused_where_it_would_do_harm,
         a_leader_helps_before_its_own_term_has_begun,
+        who_has_lost_what_it_had_stored_is_helped,
     };
     Suite *suite = suite_create("raftinstall");
     TCase *tc = tcase_create("raftinstall");
