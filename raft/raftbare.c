@@ -39,10 +39,12 @@
  * lost, with its promises: such a member does not start. It would pass over what is written next,
  * as applied already, and might vote once more in a term in which it has. */
 
-/* What may come to the log before the state has: its memory is the log's. */
+/* What may come to the log before the state has: its memory is the log's. A leader may have cut off
+ * some of what there was. */
 static bool has_room(const struct raftio *io)
 {
-    return io->raftlog->ops->size_bytes(io->raftlog) - io->bare_log_bytes < io->limits.held_bytes;
+    uint64_t bytes = io->raftlog->ops->size_bytes(io->raftlog);
+    return bytes <= io->bare_log_bytes || bytes - io->bare_log_bytes < io->limits.held_bytes;
 }
 
 /* ---- the beginning ---- */

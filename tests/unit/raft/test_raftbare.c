@@ -294,6 +294,18 @@ START_TEST(it_takes_no_more_than_there_is_room_for)
 }
 END_TEST
 
+/* Its log was longer when it started. */
+START_TEST(a_log_that_a_leader_has_cut_has_room)
+{
+    talk_append(solo.net, 2, TERM + 1, LAST - 2, TERM, BEGIN, TERM + 1, 1);
+    solo_settle();
+    ck_assert_uint_eq(node_last_index(solo.node), LAST - 1);
+    talk_append(solo.net, 2, TERM + 1, LAST - 1, TERM + 1, BEGIN, TERM + 1, 3);
+    solo_settle();
+    ck_assert_uint_eq(node_last_index(solo.node), LAST + 2);
+}
+END_TEST
+
 START_TEST(its_log_is_not_compacted)
 {
     for (unsigned i = 0; i < 10; i++) {
@@ -484,6 +496,7 @@ static Suite *raftbare_suite(void)
         it_does_not_stand_before_its_log_has_what_it_has_applied,
         what_it_stores_counts_and_nothing_is_applied,
         it_takes_no_more_than_there_is_room_for,
+        a_log_that_a_leader_has_cut_has_room,
         its_log_is_not_compacted,
         others_stand_before_it,
         so_they_do_after_a_leader_was_lost,
