@@ -364,11 +364,15 @@ static bool before_append(struct guard *guard, struct raft_append_entries *appen
 
 static bool before_snapshot(struct guard *guard, const struct raft_install_snapshot *snapshot)
 {
-    if (snapshot->term < guard->core->current_term) {
+    const struct raft *r = guard->core;
+    if (snapshot->term < r->current_term) {
         return true;
     }
     if (guard_on(guard, GUARD_REPLACE_SETTLED) && guard->appends > 0) {
         return false;
+    }
+    if (r->snapshot.pending.term != 0 || r->snapshot.put.data != NULL) {
+        return true; /* the core ignores it while one is on its way to the disk */
     }
     note_verified(guard, snapshot->term, snapshot->last_index);
     return true;

@@ -197,6 +197,20 @@ static void say_configuration(uint64_t leader, uint64_t term, uint64_t prev, uin
     env_fake_run(solo.env);
 }
 
+static void say_snapshot(uint64_t leader, uint64_t term, uint64_t index, uint64_t index_term)
+{
+    struct raft_message message = {.type = RAFT_IO_INSTALL_SNAPSHOT};
+    struct raft_install_snapshot *snapshot = &message.install_snapshot;
+    struct raft_buffer conf = talk_configuration("vvv");
+    *snapshot = (struct raft_install_snapshot){
+        .term = term, .last_index = index, .last_term = index_term, .conf_index = 1};
+    ck_assert_int_eq(configuration_decode(bytes_of(conf.base, conf.len), &snapshot->conf), OK);
+    raft_free(conf.base);
+    net_fake_say(solo.net, leader, &message, NULL);
+    raft_configuration_close(&snapshot->conf);
+    env_fake_run(solo.env);
+}
+
 static void say_result(uint64_t peer, uint64_t term, uint64_t rejected, uint64_t last)
 {
     talk_result(solo.net, peer, term, rejected, last);
@@ -308,6 +322,32 @@ START_TEST(a_commit_index_is_believed_as_far_as_its_message_reaches)
     env_fake_run(solo.env);
     say_append(3, 3, 1, 1, 5, 0, 0); /* 5 entries of its own are committed, these are not */
     ck_assert_uint_eq(core()->commit_index, _i == WITH_RULE ? 1 : 5);
+}
+END_TEST
+
+/* The core ignores it while one of its own is on its way to the disk. Else it would count as
+ * verified what only an earlier leader has sent, and commit it. */
+START_TEST(a_snapshot_that_is_ignored_verifies_nothing)
+{
+    solo.snapshot_entries = 5;
+    begin("vvv", GUARD_VERIFIED_ACK, WITH_RULE);
+    say_append(2, 2, 1, 1, 9, 2, 8);
+    log_fake_finish(solo.log, SIZE_MAX);
+    env_fake_run(solo.env);
+    solo.durable_index = 9;
+    env_fake_advance(solo.env, HEARTBEAT_MS);
+    say_append(2, 2, 9, 2, 10, 2, 3); /* 11 and 12 are not committed */
+    log_fake_finish(solo.log, 1);
+    env_fake_run(solo.env);
+    ck_assert(core()->snapshot.put.data != NULL);
+    net_fake_skip(solo.net);
+    say_snapshot(3, 3, 20, 3);
+    say_append(3, 3, 10, 2, 10, 0, 0); /* and nothing of 3's is */
+    struct frame answer = last_answer_frame(3);
+    ck_assert_uint_eq(answer.message.append_entries_result.last_log_index, 10);
+    ck_assert_uint_eq(answer.notes.received_index, 10);
+    say_append(3, 3, 10, 2, 20, 3, 2); /* 11 and 12 are others */
+    ck_assert_uint_eq(core()->commit_index, 10);
 }
 END_TEST
 
@@ -840,6 +880,7 @@ static Suite *guard_suite(void)
     for (size_t i = 0; i < sizeof both / sizeof both[0]; i++) {
         tcase_add_loop_test(tc, both[i], WITH_RULE, WITHOUT_RULE + 1);
     }
+    tcase_add_test(tc, a_snapshot_that_is_ignored_verifies_nothing);
     tcase_add_test(tc, a_refusal_passes_over_terms_that_cannot_match);
     tcase_add_test(tc, a_configuration_is_rolled_back_when_the_one_before_is_compacted);
     tcase_add_test(tc, a_candidate_that_is_told_of_a_later_term_asks_in_it);
