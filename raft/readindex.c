@@ -204,8 +204,9 @@ static void on_start(struct env_task *task)
 void readindex_init(struct readindex *ri, struct env *env, struct raftio *io,
                     struct transport *transport)
 {
+    uint64_t beginning = env_random_u64(env);
     *ri = (struct readindex){
-        .env = env, .io = io, .transport = transport, .ask_number = env_random_u64(env)};
+        .env = env, .io = io, .transport = transport, .round = beginning, .ask_number = beginning};
     queue_init(&ri->waiting);
     queue_init(&ri->in_round);
     queue_init(&ri->confirmed);

@@ -21,7 +21,8 @@
  * that comes during a round takes the next one.
  *
  * Frames (FRAME_READ_INDEX): u8 kind, u64 term, u64 number, u64 index.
- *   CONFIRM    leader -> voter      term, round
+ *   CONFIRM    leader -> voter      term, a round that no earlier life of the leader has had: its
+ *                                   question may arrive when the voter is in the term of this one
  *   CONFIRMED  voter -> leader      its term, the round
  *   ASK        follower -> leader   0, a number that no earlier life of the follower has used
  *   ANSWER     leader -> follower   term, the number, the index

@@ -202,6 +202,30 @@ START_TEST(worthless_answers_confirm_nothing)
 }
 END_TEST
 
+/* The question of an earlier life may arrive late: then its voter says of the present term what it
+ * was asked for another one. */
+START_TEST(an_answer_to_an_earlier_life_confirms_nothing)
+{
+    open_member(3);
+    solo_lead(true);
+    begin(0);
+    env_fake_run(solo.env);
+    struct question old;
+    ck_assert(take(2, &old));
+    solo_close();
+    open_member(3);
+    solo_lead(true);
+    begin(1);
+    env_fake_run(solo.env);
+    say(2, CONFIRMED, node_term(solo.node), old.number, 0);
+    pending(1);
+    struct question question;
+    ck_assert(take(2, &question));
+    say(2, CONFIRMED, node_term(solo.node), question.number, 0);
+    ended(1, OK, node_commit_index(solo.node));
+}
+END_TEST
+
 START_TEST(no_round_before_the_barrier_is_applied)
 {
     open_member(3);
@@ -467,6 +491,7 @@ static Suite *readindex_suite(void)
     tcase_add_test(tc, a_read_during_a_round_takes_the_next);
     tcase_add_loop_test(tc, worthless_answers_confirm_nothing, 0,
                         (int)(sizeof worthless / sizeof worthless[0]));
+    tcase_add_test(tc, an_answer_to_an_earlier_life_confirms_nothing);
     tcase_add_test(tc, no_round_before_the_barrier_is_applied);
     tcase_add_test(tc, lost_questions_are_put_again);
     tcase_add_test(tc, who_leads_no_more_answers_no_read);
