@@ -47,6 +47,7 @@ struct statetake {
     struct why why;
     struct store_replace_request replace;
     struct env_timer idle;
+    bool is_led; /* when that was started */
 
     uint64_t lacked_index; /* what the database must reach; 0: it does */
     uint64_t asked;        /* last */
@@ -161,8 +162,8 @@ static void on_idle(struct env_timer *timer)
 
 static void expect_more(struct statetake *take)
 {
-    bool led = node_leader(take->config.node) != 0;
-    env_timer_start(take->config.env, &take->idle, led ? IDLE_MS : IDLE_LEADERLESS_MS);
+    take->is_led = node_leader(take->config.node) != 0;
+    env_timer_start(take->config.env, &take->idle, take->is_led ? IDLE_MS : IDLE_LEADERLESS_MS);
 }
 
 /* ---- in the place of our own ---- */
@@ -498,6 +499,9 @@ static void on_lack(struct env_timer *timer)
     if (!lacks(take)) {
         take->lacked_index = 0;
         return;
+    }
+    if (take->state == RECEIVING && take->is_led && node_leader(take->config.node) == 0) {
+        expect_more(take); /* who led and sent may be gone, and another be the only one to ask */
     }
     take->asked = whom_to_ask(take);
     if (take->asked != 0) {

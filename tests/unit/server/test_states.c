@@ -640,6 +640,23 @@ START_TEST(whoever_falls_silent_is_not_waited_for)
 }
 END_TEST
 
+/* It led when it was heard of last. */
+START_TEST(nor_is_a_leader_that_is_gone)
+{
+    static const struct node_member members[] = {{.id = 1}, {.id = 2}, {.id = 3}};
+    node_fake_set_members(f.nodes[2], members, 3);
+    node_fake_set_leader(f.nodes[1], 3, 2);
+    node_fake_set_leader(f.nodes[2], 3, 3);
+    lose(NEWEST);
+    say_as(3, offer_of(9));
+    pass(1000);
+    ck_assert(exists("m2.db.install"));
+    node_fake_set_leader(f.nodes[2], 4, 0);
+    pass(10000);
+    arrived_by_itself();
+}
+END_TEST
+
 START_TEST(it_asks_until_it_is_heard)
 {
     f.deaf = true;
@@ -829,6 +846,7 @@ static Suite *states_suite(void)
         it_asks_until_it_is_heard,
         whoever_comes_first_is_taken_to_the_end,
         whoever_falls_silent_is_not_waited_for,
+        nor_is_a_leader_that_is_gone,
         the_others_help_who_leads_and_lost_its_database,
         who_is_not_heard_of_any_more_is_given_up,
         whatever_is_lost_on_its_way_it_gets_it,
