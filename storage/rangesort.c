@@ -2,20 +2,42 @@
 #include "storage/rangesort.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 
 #define RUN 256u /* items of a run that is sorted at once */
+/* A comparison of values that begin alike reads both, and they may be megabytes: there is one in a
+ * run, and so many bytes of it are as much work as an item. */
+#define RUN_VALUES 2u
+#define ITEM_BYTES 2048u
 
 static int order(int64_t a, int64_t b)
 {
     return (a > b) - (a < b);
 }
 
-static int compare_target(const struct range_item *a, const struct range_item *b,
-                          enum range_target target)
+static size_t least(size_t a, size_t b)
 {
-    switch (target) {
+    return a < b ? a : b;
+}
+
+static int compare_values(struct rangesort *sort, struct bytes a, struct bytes b)
+{
+    size_t same = 0;
+    size_t common = least(a.len, b.len);
+    while (same + ITEM_BYTES < common && memcmp(a.data + same, b.data + same, ITEM_BYTES) == 0) {
+        same += ITEM_BYTES;
+    }
+    sort->compared_bytes += same;
+    return bytes_compare(bytes_of(a.data + same, a.len - same),
+                         bytes_of(b.data + same, b.len - same));
+}
+
+static int compare_target(struct rangesort *sort, const struct range_item *a,
+                          const struct range_item *b)
+{
+    switch (sort->target) {
     case TARGET_KEY:
         return order((int64_t)a->place, (int64_t)b->place);
     case TARGET_VERSION:
@@ -25,17 +47,17 @@ static int compare_target(const struct range_item *a, const struct range_item *b
     case TARGET_MOD:
         return order(revision_main(a->rev), revision_main(b->rev));
     case TARGET_VALUE:
-        return bytes_compare(record_value(a->record), record_value(b->record));
+        return compare_values(sort, record_value(a->record), record_value(b->record));
     }
     return 0;
 }
 
 static int compare(const void *a, const void *b, void *ctx)
 {
-    const struct rangesort *sort = ctx;
+    struct rangesort *sort = ctx;
     const struct range_item *x = a;
     const struct range_item *y = b;
-    int result = compare_target(x, y, sort->target);
+    int result = compare_target(sort, x, y);
     if (result != 0) {
         return sort->descend ? -result : result;
     }
@@ -49,26 +71,25 @@ void rangesort_begin(struct rangesort *sort, struct range_item *items, struct ra
         .target = target, .descend = descend, .items = items, .spare = spare, .count = count};
 }
 
-static void take_budget(size_t *budget, size_t n)
+/* N items, and what was compared for them. */
+static void take_budget(struct rangesort *sort, size_t *budget, size_t n)
 {
-    *budget -= n < *budget ? n : *budget;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
+    n += sort->compared_bytes / ITEM_BYTES;
+    sort->compared_bytes %= ITEM_BYTES;
+    *budget -= least(n, *budget);
 }
 
 static void sort_runs(struct rangesort *sort, size_t *budget)
 {
+    size_t run = sort->target == TARGET_VALUE ? RUN_VALUES : RUN;
     while (sort->at<sort->count && * budget> 0) {
-        size_t n = least(RUN, sort->count - sort->at);
+        size_t n = least(run, sort->count - sort->at);
         qsort_r(sort->items + sort->at, n, sizeof sort->items[0], compare, sort);
         sort->at += n;
-        take_budget(budget, n);
+        take_budget(sort, budget, n);
     }
     if (sort->at == sort->count) {
-        sort->width = RUN;
+        sort->width = run;
         sort->at = 0;
     }
 }
@@ -94,7 +115,7 @@ static void merge_runs(struct rangesort *sort, size_t *budget)
 {
     while (sort->at<sort->count && * budget> 0) {
         merge_one(sort);
-        take_budget(budget, 1);
+        take_budget(sort, budget, 1);
     }
     if (sort->at == sort->count) {
         struct range_item *merged = sort->spare;

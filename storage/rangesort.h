@@ -25,12 +25,13 @@ struct rangesort {
     size_t at;    /* items of this round that are done */
     size_t left;  /* the merge that goes on: next of the left run, and of the right one */
     size_t right;
+    size_t compared_bytes; /* of values, not yet taken from a budget */
 };
 
 /* ITEMS with room for COUNT more behind them in SPARE; by VALUE only when records are loaded. */
 void rangesort_begin(struct rangesort *sort, struct range_item *items, struct range_item *spare,
                      size_t count, enum range_target target, bool descend);
-/* About BUDGET items' worth of work, which is taken from it. True: sorted, the result is in
+/* About BUDGET items' worth of work, which is taken from it; long values cost more. True: sorted, the result is in
  * sort->items (which may be what SPARE was). */
 bool rangesort_some(struct rangesort *sort, size_t *budget);
 

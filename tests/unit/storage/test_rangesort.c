@@ -89,11 +89,38 @@ START_TEST(items_are_sorted_in_slices_of_any_size)
 }
 END_TEST
 
+/* What a comparison may read: all of both values, when they are the same. */
+START_TEST(long_values_take_more_of_a_budget)
+{
+    enum { COUNT = 400, VALUE_BYTES = 100000, BUDGET = 1000 };
+    struct buf value = {0};
+    memset(buf_extend(&value, VALUE_BYTES), 'v', VALUE_BYTES);
+    for (size_t i = 0; i < COUNT; i++) {
+        items[i] = (struct range_item){
+            .rev = i + 1, .place = i, .record = record_new(bytes_of_str("k"), buf_bytes(&value))};
+    }
+    struct rangesort sort;
+    rangesort_begin(&sort, items, spare, COUNT, TARGET_VALUE, false);
+    size_t slices = 1;
+    for (size_t budget = BUDGET; !rangesort_some(&sort, &budget); budget = BUDGET) {
+        slices++;
+    }
+    /* There are at least COUNT comparisons; a slice may read a few megabytes for them. */
+    ck_assert_uint_gt(slices, (size_t)COUNT * VALUE_BYTES / (4u * 1024 * 1024));
+    for (size_t i = 0; i < COUNT; i++) {
+        ck_assert_uint_eq(sort.items[i].place, i);
+        record_unref(sort.items[i].record);
+    }
+    buf_fini(&value);
+}
+END_TEST
+
 static Suite *rangesort_suite(void)
 {
     Suite *suite = suite_create("rangesort");
     TCase *tc = tcase_create("rangesort");
     tcase_add_loop_test(tc, items_are_sorted_in_slices_of_any_size, 0, ARRAY_LEN(counts));
+    tcase_add_test(tc, long_values_take_more_of_a_budget);
     suite_add_tcase(suite, tc);
     return suite;
 }
