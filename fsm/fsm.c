@@ -81,7 +81,7 @@ enum err fsm_reload(struct fsm *fsm, struct leases *leases, struct why *why)
  */
 static enum err checked(enum err err)
 {
-    if (err == ERR_IO || err == ERR_CORRUPT || err == ERR_NOMEM) {
+    if (result_is_own_failure(err)) {
         fatal("apply a command: %s", err_text(err));
     }
     return err;

@@ -3,6 +3,21 @@
 
 #include <stdlib.h>
 
+/* All that a read of the database may come to. */
+bool result_is_own_failure(enum err err)
+{
+    switch (err) {
+    case ERR_IO:
+    case ERR_CORRUPT:
+    case ERR_NOMEM:
+    case ERR_NO_SPACE:
+    case ERR_LOCKED:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void op_result_fini(struct op_result *result)
 {
     switch (result->kind) {

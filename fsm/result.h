@@ -59,6 +59,10 @@ struct txn_plan {
     size_t read_count;
 };
 
+/* Is it this member that failed, and not the command? Others answer otherwise then, and to go on
+ * applying would make its copy differ. */
+bool result_is_own_failure(enum err err);
+
 /* Drop the counts a result holds. */
 void result_fini(struct result *result);
 void txn_result_fini(struct txn_result *result);

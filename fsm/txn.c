@@ -406,7 +406,7 @@ enum err txn_apply(struct store *store, const struct leases *leases, struct aren
                       .before = store_revision(store),
                       .want = want};
     enum err err = decide(&run, txn);
-    if (err == ERR_IO || err == ERR_CORRUPT || err == ERR_NOMEM) {
+    if (result_is_own_failure(err)) {
         must(&run, err, "compare");
     }
     if (err == OK) {

@@ -601,6 +601,21 @@ START_TEST(a_disk_that_fails_an_apply_is_fatal)
 }
 END_TEST
 
+/* The same in a compare, whatever it is that this member alone hears from its database. */
+static const enum err own_failures[] = {ERR_IO, ERR_CORRUPT, ERR_NOMEM, ERR_NO_SPACE, ERR_LOCKED};
+
+START_TEST(a_compare_that_cannot_be_applied_is_fatal)
+{
+    put("k", "1");
+    struct compare by_value = {.key = text("k"), .target = COMPARE_VALUE, .value = text("1")};
+    struct command_txn txn = {IF(by_value), OPS(put_op("l", "1"))};
+    struct txn_result result;
+    int64_t revision;
+    store_model_fail_range(store, own_failures[_i]);
+    (void)apply(&txn, &result, &revision);
+}
+END_TEST
+
 static Suite *txn_suite(void)
 {
     Suite *suite = suite_create("txn");
@@ -621,6 +636,8 @@ static Suite *txn_suite(void)
     tcase_add_test(tc, an_ignored_value_that_was_deleted_is_empty);
     tcase_add_test(tc, without_a_compaction_minus_one_is_the_newest);
     tcase_add_exit_test(tc, a_disk_that_fails_an_apply_is_fatal, 70);
+    tcase_add_loop_exit_test(tc, a_compare_that_cannot_be_applied_is_fatal, 70, 0,
+                             ARRAY_LEN(own_failures));
     suite_add_tcase(suite, tc);
     tc = tcase_create("responses");
     tcase_add_checked_fixture(tc, setup, teardown);
