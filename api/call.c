@@ -259,14 +259,16 @@ void call_closed(struct call *call)
 {
     enum call_wait wait = call->wait;
     switch (wait) {
-    case CALL_OP: /* these three call back all the same */
+    case CALL_OP: /* these five call back all the same */
         server_cancel(call->server, &call->op);
         return;
     case CALL_RANGE:
         cancel_ranges(&call->range);
         return;
-    case CALL_ENCODE:
     case CALL_HASH:
+        store_hash_cancel(&call->hash);
+        return;
+    case CALL_ENCODE:
     case CALL_CALLBACK:
         return;
     case CALL_READ:

@@ -96,12 +96,22 @@ void backend_fetch(struct backend *backend, struct backend_fetch *fetch,
     readers_fetch(&backend->readers, fetch);
 }
 
+void backend_fetch_cancel(struct backend_fetch *fetch)
+{
+    fetch->reading.cancelled = true;
+}
+
 void backend_scan(struct backend *backend, struct backend_scan *scan,
                   void (*cb)(struct backend_scan *scan))
 {
     ASSERT(!backend->closing);
     scan->cb = cb;
     readers_scan(&backend->readers, scan);
+}
+
+void backend_scan_cancel(struct backend_scan *scan)
+{
+    scan->reading.cancelled = true;
 }
 
 void backend_check(struct backend *backend, struct backend_check *check,

@@ -161,10 +161,15 @@ struct reader_job {
     enum err *status;                             /* the request's */
     enum err (*work)(struct reader_job *reading); /* Thread: a reader */
     void (*end)(struct reader_job *reading);      /* calls the request back */
+    bool more;                                    /* the work's: that was not all of it */
+    bool cancelled;
 };
 
-/* Read the records of many revisions on a reader thread, from one snapshot that is at least as new
- * as the call. Owned by the caller until cb. */
+/* Long requests go to the reader threads in slices, so that others come between them, and each
+ * slice sees a snapshot of its own: whoever needs old rows holds a pin. */
+
+/* Read the records of many revisions on a reader thread, from snapshots that are at least as new as
+ * the call. Owned by the caller until cb. */
 struct backend_fetch {
     const revision_t *revs; /* any order */
     size_t count;
@@ -172,14 +177,17 @@ struct backend_fetch {
     enum err status;         /* ERR_NOT_FOUND when one is missing; then no record is given */
     struct why why;
     void (*cb)(struct backend_fetch *fetch);
-    struct reader_job reading; /* private */
+    struct reader_job reading; /* private, as the next */
+    size_t done;
 };
 void backend_fetch(struct backend *backend, struct backend_fetch *fetch,
                    void (*cb)(struct backend_fetch *fetch));
+/* Nobody wants it any more: cb comes with ERR_CANCELLED behind the slice that runs, or with what
+ * was faster. */
+void backend_fetch_cancel(struct backend_fetch *fetch);
 
-/* Give the rows FROM <= rev <= TO to ROWS on a reader thread. The snapshot is renewed now and then
- * so that the WAL can be reset: whoever needs old rows holds a pin. Owned by the caller until cb.
- */
+/* Give the rows FROM <= rev <= TO to ROWS on a reader thread, now this, now that one. Owned by the
+ * caller until cb. */
 struct backend_scan {
     revision_t from;
     revision_t to;
@@ -190,10 +198,12 @@ struct backend_scan {
     enum err status; /* what ROWS said, or ERR_CORRUPT, ERR_IO, ERR_NOMEM */
     struct why why;
     void (*cb)(struct backend_scan *scan);
-    struct reader_job reading; /* private */
+    struct reader_job reading; /* private, as the next */
+    revision_t next;
 };
 void backend_scan(struct backend *backend, struct backend_scan *scan,
                   void (*cb)(struct backend_scan *scan));
+void backend_scan_cancel(struct backend_scan *scan); /* as of a fetch */
 
 /* Are the rows of the small tables those that were written? Read from the file on a reader thread.
  * Owned by the caller until cb. */

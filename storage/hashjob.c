@@ -10,21 +10,23 @@
  * by reading twice:
  *
  *   (that of a compaction: wait for our turn)
- *   wait until SQLite has committed what is hashed
+ *   wait until SQLite has committed what is hashed, and until those before us have their hashes
  *     ──▶ headers: which rows up to the compacted revision are superseded, by a row up to there or
  *         by a later one?
  *     ──▶ all rows up to the revision: hash those that count ──▶ cb
  *         (no key is alive at it: once more, with those that a later row superseded)
  *
  * Rows may vanish meanwhile, but only those that are left out anyway: a pin keeps later compactions
- * from the disk. */
+ * from the disk. One computes at a time: each reads everything, and holds in memory what is
+ * superseded. */
 struct hash_job {
     struct store *store;
     struct store_hash_request *request;
     struct store_pin pin;
     struct store_reader reader;
     struct store_wait wait;
-    bool scanning; /* or asking for what is left over */
+    struct queue computing; /* in store->hashes, from when it is committed on */
+    bool scanning;          /* or asking for what is left over */
     enum err status;
     struct hashrows rows; /* a reader's while it scans */
     enum hash_kind kind;
@@ -33,19 +35,27 @@ struct hash_job {
     uint64_t began_ns;
 };
 
+static void compute_next(struct store *store);
+
 static void finish(struct hash_job *job)
 {
+    struct store *store = job->store;
     struct store_hash_request *request = job->request;
     request->status = job->status;
     request->hash = job->rows.hash.crc;
-    histogram_observe(job->store->metrics.hash_seconds,
-                      (double)(env_now_ns(job->store->env) - job->began_ns) / 1e9);
+    histogram_observe(store->metrics.hash_seconds,
+                      (double)(env_now_ns(store->env) - job->began_ns) / 1e9);
+    bool computed = store->hashes.next == &job->computing;
     store_wait_cancel(&job->wait);
-    store_unpin(job->store, &job->pin);
+    store_unpin(store, &job->pin);
+    queue_remove(&job->computing);
     queue_remove(&job->reader.link);
     hashrows_fini(&job->rows);
     free(job);
     request->private_state = NULL;
+    if (computed) {
+        compute_next(store);
+    }
     request->cb(request);
 }
 
@@ -124,16 +134,33 @@ static void on_leftover(struct backend_leftover *leftover)
          on_collected);
 }
 
-static void on_committed(struct store_wait *wait)
+/* The first of those that wait. */
+static void compute_next(struct store *store)
 {
-    struct hash_job *job = CONTAINER_OF(wait, struct hash_job, wait);
-    if (job->status != OK) {
-        finish(job);
-    } else if (job->rows.compacted <= 0) {
+    if (queue_empty(&store->hashes)) {
+        return;
+    }
+    struct hash_job *job = QUEUE_ELEM(store->hashes.next, struct hash_job, computing);
+    if (job->rows.compacted <= 0) {
         start_hashing(job);
     } else {
         job->scanning = true;
-        backend_leftover(job->store->backend, &job->leftover, on_leftover);
+        backend_leftover(store->backend, &job->leftover, on_leftover);
+    }
+}
+
+static void on_committed(struct store_wait *wait)
+{
+    struct hash_job *job = CONTAINER_OF(wait, struct hash_job, wait);
+    struct store *store = job->store;
+    if (job->status != OK) {
+        finish(job);
+        return;
+    }
+    bool is_next = queue_empty(&store->hashes);
+    queue_push_back(&store->hashes, &job->computing);
+    if (is_next) {
+        compute_next(store);
     }
 }
 
@@ -144,13 +171,26 @@ static void on_turn(struct store_wait *wait)
     upkeep_commit_wait(job->store, &job->wait, needed, on_committed);
 }
 
+static void end_with(struct hash_job *job, enum err status)
+{
+    job->status = job->status == OK ? status : job->status;
+    if (!job->scanning) {
+        finish(job);
+    }
+}
+
 /* The store closes. */
 static void on_stop(struct store_reader *reader)
 {
-    struct hash_job *job = CONTAINER_OF(reader, struct hash_job, reader);
-    job->status = job->status == OK ? ERR_STOPPED : job->status;
-    if (!job->scanning) {
-        finish(job);
+    end_with(CONTAINER_OF(reader, struct hash_job, reader), ERR_STOPPED);
+}
+
+void store_hash_cancel(struct store_hash_request *request)
+{
+    struct hash_job *job = request->private_state;
+    if (job != NULL) {
+        backend_scan_cancel(&job->scan);
+        end_with(job, ERR_CANCELLED);
     }
 }
 
@@ -195,6 +235,7 @@ void hashjob_start(struct store *store, struct store_hash_request *request, enum
     request->hash_revision = request->revision <= 0 ? newest : request->revision;
     request->compact_revision = store->state.compacted_revision;
     request->current_revision = newest;
+    queue_init(&job->computing);
     job->store = store;
     job->kind = kind;
     job->began_ns = env_now_ns(store->env);

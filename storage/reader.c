@@ -2,12 +2,13 @@
 #include "storage/reader.h"
 
 #include "base/assert.h"
+#include "base/cleanup.h"
 #include "storage/rows.h"
 #include "storage/tables.h"
 
-/* A scan gives its snapshot back this often: while one is held, the WAL cannot begin anew. */
-#define SNAPSHOT_ROWS_MAX  65536u
-#define SNAPSHOT_BYTES_MAX (32u * 1024 * 1024)
+/* A slice: about ten milliseconds of rows that are read. */
+#define SLICE_ROWS  8192u
+#define SLICE_BYTES (8u * 1024 * 1024)
 
 static enum err open_conns(struct readers *readers, const char *path, const char *vfs,
                            struct why *why)
@@ -58,6 +59,7 @@ enum err readers_init(struct readers *readers, struct env *env, const char *path
  * there. */
 void readers_fini(struct readers *readers)
 {
+    readers->closing = true;
     if (readers->worker != NULL) {
         worker_close(readers->worker);
         readers->worker = NULL;
@@ -115,14 +117,25 @@ enum err readers_resume(struct readers *readers, const char *path, const char *v
 static void work(struct job *job)
 {
     struct reader_job *reading = CONTAINER_OF(job, struct reader_job, job);
+    reading->more = false;
     *reading->status = reading->work(reading);
 }
 
 static void done(struct job *job)
 {
     struct reader_job *reading = CONTAINER_OF(job, struct reader_job, job);
-    give_back(reading->readers, reading->conn);
-    reading->end(reading);
+    struct readers *readers = reading->readers;
+    bool ends = !reading->more || reading->cancelled || readers->closing;
+    if (ends && reading->more) {
+        *reading->status = reading->cancelled ? ERR_CANCELLED : ERR_STOPPED;
+    }
+    if (!ends) {
+        queue_push_back(&readers->waiting, &job->link);
+    }
+    give_back(readers, reading->conn);
+    if (ends) {
+        reading->end(reading);
+    }
 }
 
 static void submit(struct readers *readers, struct reader_job *reading)
@@ -136,82 +149,77 @@ static void submit(struct readers *readers, struct reader_job *reading)
     }
 }
 
-/* Every row of one snapshot. Thread: a reader. */
-static enum err fetch_all(struct backend_fetch *fetch, size_t *done)
+/* Thread: a reader. */
+static enum err fetch_some(struct backend_fetch *fetch)
 {
-    for (; *done < fetch->count; (*done)++) {
-        TRY(rows_get(fetch->reading.conn, fetch->revs[*done], &fetch->records[*done], &fetch->why));
+    size_t bytes = 0;
+    for (; fetch->done < fetch->count && bytes < SLICE_BYTES; fetch->done++) {
+        struct record **record = &fetch->records[fetch->done];
+        TRY(rows_get(fetch->reading.conn, fetch->revs[fetch->done], record, &fetch->why));
+        bytes += record_size(*record);
     }
+    fetch->reading.more = fetch->done < fetch->count;
     return OK;
 }
 
 static enum err fetch_work(struct reader_job *reading)
 {
     struct backend_fetch *fetch = CONTAINER_OF(reading, struct backend_fetch, reading);
-    size_t done = 0;
     enum err err = conn_run_stmt(reading->conn, STMT_BEGIN, &fetch->why);
     if (err == OK) {
-        err = fetch_all(fetch, &done);
+        err = fetch_some(fetch);
     }
     conn_rollback(reading->conn);
-    while (err != OK && done > 0) {
-        record_unref(fetch->records[--done]);
-        fetch->records[done] = NULL;
-    }
     return err;
 }
 
 static void fetch_end(struct reader_job *reading)
 {
     struct backend_fetch *fetch = CONTAINER_OF(reading, struct backend_fetch, reading);
+    while (fetch->status != OK && fetch->done > 0) {
+        fetch->done--;
+        record_unref(TAKE(fetch->records[fetch->done]));
+    }
     fetch->cb(fetch);
 }
 
 void readers_fetch(struct readers *readers, struct backend_fetch *fetch)
 {
+    fetch->done = 0;
     fetch->reading =
         (struct reader_job){.status = &fetch->status, .work = fetch_work, .end = fetch_end};
     submit(readers, &fetch->reading);
 }
 
-/* Rows from FROM on, as many as one snapshot may give; *FROM moves behind the last. *ENDED: those
- * were all. Thread: a reader. */
-static enum err scan_some(struct backend_scan *scan, struct rows *rows, revision_t *from,
-                          bool *ended)
+/* Thread: a reader. */
+static enum err scan_some(struct backend_scan *scan, struct rows *rows)
 {
     uint64_t bytes = 0;
-    for (uint32_t count = 0; count < SNAPSHOT_ROWS_MAX && bytes < SNAPSHOT_BYTES_MAX; count++) {
+    for (uint32_t count = 0; count < SLICE_ROWS && bytes < SLICE_BYTES; count++) {
         bool more;
         struct backend_row row;
         TRY(rows_next(rows, &more, &row, &scan->why));
         if (!more) {
-            *ended = true;
             return OK;
         }
         bytes += row.header_len + row.value_len;
         TRY(scan->rows(scan->rows_ctx, &row, 1));
-        *from = row.rev + 1;
+        scan->next = row.rev + 1;
     }
+    scan->reading.more = true;
     return OK;
 }
 
 static enum err scan_work(struct reader_job *reading)
 {
     struct backend_scan *scan = CONTAINER_OF(reading, struct backend_scan, reading);
-    revision_t from = scan->from;
-    bool ended = false;
-    enum err err = OK;
+    struct rows rows;
     if (scan->from_file) {
         (void)sqlite3_db_release_memory(reading->conn->db);
     }
-    while (!ended && err == OK) {
-        struct rows rows;
-        err = rows_begin(&rows, reading->conn, from, scan->to, scan->with_values, &scan->why);
-        if (err == OK) {
-            err = scan_some(scan, &rows, &from, &ended);
-            rows_end(&rows);
-        }
-    }
+    TRY(rows_begin(&rows, reading->conn, scan->next, scan->to, scan->with_values, &scan->why));
+    enum err err = scan_some(scan, &rows);
+    rows_end(&rows);
     return err;
 }
 
@@ -223,6 +231,7 @@ static void scan_end(struct reader_job *reading)
 
 void readers_scan(struct readers *readers, struct backend_scan *scan)
 {
+    scan->next = scan->from;
     scan->reading =
         (struct reader_job){.status = &scan->status, .work = scan_work, .end = scan_end};
     submit(readers, &scan->reading);

@@ -7,7 +7,9 @@
 
 /* The reader threads. Each request is given a connection for as long as it runs, and waits on the
  * loop while all are in use: so connections need no lock, and a snapshot lives no longer than its
- * request. On the loop. */
+ * request. One that reads much (a hash reads all that there is) gives connection and snapshot back
+ * after each slice, and waits behind those that came meanwhile: none of them waits for longer than
+ * the slices before it, and the WAL can begin anew. On the loop. */
 #define READERS_MAX 16
 
 struct readers {
@@ -20,11 +22,13 @@ struct readers {
     void (*on_quiet)(void *ctx);
     void *quiet_ctx;
     bool paused;
+    bool closing; /* what is not through with its slice is not begun again */
 };
 
 MUST_CHECK enum err readers_init(struct readers *readers, struct env *env, const char *path,
                                  const char *vfs, unsigned count, struct why *why);
-/* Does what waits, then closes. Blocks. Half-initialised is fine. */
+/* Does a slice of what waits, then closes: ERR_STOPPED to what was longer. Blocks. Half-initialised
+ * is fine. */
 void readers_fini(struct readers *readers);
 
 void readers_fetch(struct readers *readers, struct backend_fetch *fetch);

@@ -204,6 +204,7 @@ enum err store_open(const struct store_config *config, struct store **ret, struc
     store->env = config->env;
     store->slabs = slabs;
     queue_init(&store->readers);
+    queue_init(&store->hashes);
     valuecache_init(&store->cache, env_hash_seed(store->env), VALUE_CACHE_BYTES);
     hashmemory_init(&store->hashmemory);
     turn_init(&store->turn);
@@ -274,6 +275,9 @@ enum err store_read_failed(struct store *store, const char *what, enum err statu
 {
     if (status == ERR_NOT_FOUND) {
         status = ERR_CORRUPT; /* the index was built from what is there */
+    }
+    if (status == ERR_CANCELLED || status == ERR_STOPPED) {
+        return status;
     }
     LOG_ERROR(store->config.log, what, LOG_STR("error", err_text(status)),
               LOG_STR("why", why->text));

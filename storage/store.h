@@ -278,6 +278,9 @@ struct store_hash_request {
 };
 void store_hash_start(struct store *store, struct store_hash_request *request,
                       void (*cb)(struct store_hash_request *request));
+/* Nobody wants it any more: cb still comes, perhaps before this returns, with ERR_CANCELLED or what
+ * was faster. */
+void store_hash_cancel(struct store_hash_request *request);
 
 /* cb when all that is compacted now is gone from disk too (Compact with physical). */
 void store_compact_wait(struct store *store, struct store_wait *wait,

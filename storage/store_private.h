@@ -70,6 +70,7 @@ struct store {
     struct env_timer range_timer;
     struct queue ranges; /* struct range_job.link: those that can go on, in turns (rangejob.c) */
 
+    struct queue hashes; /* struct hash_job.computing: the first does, others wait */
     struct hashmemory hashmemory;
     struct turn turn;
     struct scrub scrub;
@@ -87,7 +88,7 @@ struct record *store_peek(struct store *store, revision_t rev);
 MUST_CHECK enum err store_load(struct store *store, revision_t rev, struct record **ret);
 
 /* A read ended with STATUS (ERR_NOT_FOUND: of a row that must be there), which is what its reader
- * is told: say so in the log, and remember the place if it is damage. */
+ * is told: say so in the log, unless it was told to end, and remember the place if it is damage. */
 enum err store_read_failed(struct store *store, const char *what, enum err status,
                            const struct why *why);
 
