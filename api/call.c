@@ -135,12 +135,11 @@ static void on_range(struct store_range_request *request)
 
 static bool are_cheap(const struct store *store, const struct call_range *range)
 {
-    for (size_t i = 0; i < range->count; i++) {
-        if (!store_range_is_cheap(store, &range->parts[i].request.query)) {
-            return false;
-        }
+    uint64_t cost = 0;
+    for (size_t i = 0; i < range->count && cost <= STORE_RANGE_CHEAP; i++) {
+        cost += store_range_cost(store, &range->parts[i].request.query);
     }
-    return true;
+    return cost <= STORE_RANGE_CHEAP;
 }
 
 static enum err read_ranges(struct store *store, struct call_range *range)

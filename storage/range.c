@@ -5,7 +5,7 @@
 
 #include "base/array.h"
 
-#define KEYS_CHEAP 16u /* ranges up to here are answered at once */
+#define ITEMS_FIRST 16u
 
 /* ---- the plan ---- */
 
@@ -79,7 +79,7 @@ static struct record *record_of_version(struct bytes key, const struct version *
 
 static enum err collect(struct range_walk *walk, struct bytes key, const struct version *version)
 {
-    if (!ARRAY_MAKE_ROOM(walk->items, walk->count, walk->cap, KEYS_CHEAP)) {
+    if (!ARRAY_MAKE_ROOM(walk->items, walk->count, walk->cap, ITEMS_FIRST)) {
         return ERR_NOMEM;
     }
     struct record *record = NULL;
@@ -423,15 +423,14 @@ enum err store_range(struct store *store, const struct range_query *query, struc
     return err;
 }
 
-bool store_range_is_cheap(const struct store *store, const struct range_query *query)
+uint64_t store_range_cost(const struct store *store, const struct range_query *query)
 {
     struct key_range range = range_of(query);
     bool at_head = query->revision <= 0 || query->revision == store->state.revision;
     if (key_range_is_single(&range) || (query->count_only && at_head)) {
-        return true;
+        return 1;
     }
-    if (at_head && cuts_early(query) && query->limit <= KEYS_CHEAP) {
-        return true;
-    }
-    return keyindex_walk_count(store->index, &range) <= KEYS_CHEAP;
+    uint64_t keys = keyindex_walk_count(store->index, &range);
+    bool limited = at_head && cuts_early(query) && (uint64_t)query->limit < keys;
+    return limited ? (uint64_t)query->limit : keys;
 }

@@ -83,14 +83,17 @@ static void give_up(struct range_job *job)
 
 /* ---- records ---- */
 
+/* For those that the range still needs, when the first is found that is not in memory. */
 static enum err make_fetch_room(struct range_job *job)
 {
     if (job->revs != NULL) {
         return OK;
     }
-    job->revs = calloc(FETCH_RECORDS, sizeof job->revs[0]);
-    job->places = calloc(FETCH_RECORDS, sizeof job->places[0]);
-    job->records = calloc(FETCH_RECORDS, sizeof job->records[0]);
+    size_t left = job->walk.keep - job->looked_up;
+    size_t count = left < FETCH_RECORDS ? left : FETCH_RECORDS;
+    job->revs = calloc(count, sizeof job->revs[0]);
+    job->places = calloc(count, sizeof job->places[0]);
+    job->records = calloc(count, sizeof job->records[0]);
     bool ok = job->revs != NULL && job->places != NULL && job->records != NULL;
     return ok ? OK : ERR_NOMEM;
 }
@@ -112,13 +115,13 @@ static void on_fetched(struct backend_fetch *fetch)
 static enum err look_up(struct range_job *job, size_t *budget)
 {
     struct range_walk *walk = &job->walk;
-    TRY(make_fetch_room(job));
     while (job->looked_up < walk->keep && job->missing<FETCH_RECORDS && * budget> 0) {
         struct range_item *item = &walk->items[job->looked_up];
         struct record *record = store_peek(job->store, item->rev);
         if (record != NULL) {
             item->record = record_ref(record);
         } else {
+            TRY(make_fetch_room(job));
             job->revs[job->missing] = item->rev;
             job->places[job->missing++] = job->looked_up;
         }
@@ -269,6 +272,9 @@ void store_range_cancel(struct store_range_request *request)
     struct range_job *job = request->private_state;
     if (job != NULL) {
         end_with(job, ERR_CANCELLED);
+        if (job->fetching) {
+            backend_fetch_cancel(&job->fetch);
+        }
     }
 }
 

@@ -186,9 +186,15 @@ void range_result_fini(struct range_result *result);
 MUST_CHECK enum err store_range(struct store *store, const struct range_query *query,
                                 struct range_result *ret);
 
-/* Would store_range take only microseconds (one key, a count, a few keys)? Else use
- * store_range_start. */
-bool store_range_is_cheap(const struct store *store, const struct range_query *query);
+/* How many records may store_range have to read? Those of one call up to STORE_RANGE_CHEAP take
+ * only microseconds; else use store_range_start. */
+#define STORE_RANGE_CHEAP 16u
+uint64_t store_range_cost(const struct store *store, const struct range_query *query);
+
+static inline bool store_range_is_cheap(const struct store *store, const struct range_query *query)
+{
+    return store_range_cost(store, query) <= STORE_RANGE_CHEAP;
+}
 
 /* The same without holding the loop: the index is walked in slices, values are fetched by reader
  * threads. The answer is that of one moment (the call). The caller owns the request until cb, and

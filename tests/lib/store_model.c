@@ -761,9 +761,9 @@ void store_fetch_start(struct store *store, struct store_fetch_request *request,
     answer_later(store)->fetch = request;
 }
 
-bool store_range_is_cheap(const struct store *store, const struct range_query *query)
+uint64_t store_range_cost(const struct store *store, const struct range_query *query)
 {
-    return !store->dear || query->range_end.len == 0;
+    return !store->dear || query->range_end.len == 0 ? 1 : STORE_RANGE_CHEAP + 1;
 }
 
 static void write_field(struct buf *buf, unsigned field, uint64_t value)

@@ -27,7 +27,7 @@ static void teardown(void)
 
 /* ---- requests, in the arena ---- */
 
-#define OPS_MAX 8
+#define OPS_MAX 24
 
 static Etcdserverpb__TxnRequest *new_txn(void)
 {
@@ -117,7 +117,7 @@ static Etcdserverpb__TxnRequest *any_txn(bool *succeeds)
     Etcdserverpb__TxnRequest *txn = new_txn();
     *succeeds = dice(2) == 0;
     compare_version(txn, "k00000003", *succeeds ? 1 : 7);
-    for (unsigned i = 0, count = dice(OPS_MAX - 1); i < count; i++) {
+    for (unsigned i = 0, count = dice(7); i < count; i++) {
         add(txn, dice(3) > 0 ? *succeeds : !*succeeds, any_range());
     }
     return txn;
@@ -225,6 +225,26 @@ START_TEST(cheap_ranges_are_answered_at_once)
     ck_assert_uint_eq(answer->n_responses, 2);
     etcdserverpb__txn_response__free_unpacked(answer, NULL);
     store_model_hold(served.store, false);
+}
+END_TEST
+
+START_TEST(many_cheap_ranges_are_a_long_one)
+{
+    fill_store(STORE_RANGE_CHEAP + 1, 5);
+    store_model_hold(served.store, true);
+    Etcdserverpb__TxnRequest *txn = new_txn();
+    for (unsigned i = 0; i <= STORE_RANGE_CHEAP; i++) {
+        char *key = arena_alloc(&arena, 16);
+        snprintf(key, 16, "k%08u", i);
+        add(txn, true, range_op(key, "", 0));
+    }
+    call_message(&reply, TXN, &txn->base);
+    SERVE_UNTIL(store_model_waiting(served.store) == STORE_RANGE_CHEAP + 1);
+    ck_assert(!reply.ended);
+    release_all();
+    Etcdserverpb__TxnResponse *answer = answered();
+    ck_assert_uint_eq(answer->n_responses, STORE_RANGE_CHEAP + 1);
+    etcdserverpb__txn_response__free_unpacked(answer, NULL);
 }
 END_TEST
 
@@ -383,6 +403,7 @@ static Suite *read_txn_suite(void)
     tcase_add_loop_test(tc, an_answer_is_that_of_the_log, 0, ARRAY_LEN(sizes));
     tcase_add_test(tc, long_ranges_do_not_hold_the_loop);
     tcase_add_test(tc, cheap_ranges_are_answered_at_once);
+    tcase_add_test(tc, many_cheap_ranges_are_a_long_one);
     tcase_add_test(tc, ranges_are_of_one_moment_and_in_order);
     tcase_add_loop_test(tc, a_client_that_goes_away_ends_them_all, 0, 3);
     tcase_add_test(tc, an_error_of_one_is_that_of_all);
