@@ -129,44 +129,48 @@ static void check_work(struct job *job)
 
 /* ---- The loop ---- */
 
-static void forget_index(struct backend_takeover *request)
-{
-    keyindex_free(TAKE(request->index));
-    free(TAKE(request->leases));
-}
-
-static void end_request(struct takeover *t, enum err err)
+static void end_request(struct takeover *t)
 {
     struct backend *backend = t->backend;
-    struct backend_takeover *request = TAKE(t->request);
-    if (err != OK) {
-        forget_index(request);
-    }
-    garbage_fini(&t->garbage);
+    t->request = NULL;
     conn_close(TAKE(t->source));
-    copier_end(&backend->copier, err);
+    copier_end(&backend->copier, t->status);
 }
 
 /* Freeing takes long: the blocks of the file 100 ms for 250 MB, an index as much for a million
- * keys. Thread: copy. */
-static void free_old_work(struct job *job)
+ * keys, be it the old one or one that is not needed after all. Thread: copy. */
+static void free_work(struct job *job)
 {
     struct takeover *t = CONTAINER_OF(job, struct takeover, job);
+    struct backend_takeover *request = t->request;
     takeplace_let_go(TAKE(t->old));
     garbage_fini(&t->garbage);
-    keyindex_free(TAKE(t->request->old_index));
-    t->request->dispose(t->request);
+    if (t->status == OK) {
+        keyindex_free(TAKE(request->old_index));
+        request->dispose(request);
+    } else {
+        keyindex_free(TAKE(request->index));
+        free(TAKE(request->leases));
+    }
 }
 
-static void free_old_done(struct job *job)
+static void free_done(struct job *job)
 {
-    end_request(CONTAINER_OF(job, struct takeover, job), OK);
+    end_request(CONTAINER_OF(job, struct takeover, job));
 }
 
-static void free_old(struct takeover *t)
+/* It has ended, with ERR. */
+static void free_what_goes(struct takeover *t, enum err err)
 {
-    t->job = (struct job){.work = free_old_work, .done = free_old_done};
-    worker_submit(t->backend->copier.worker, &t->job);
+    t->state = TAKEOVER_ENDING;
+    t->status = err;
+    t->job = (struct job){.work = free_work, .done = free_done};
+    if (t->backend->closing) { /* and the copy thread may be gone */
+        free_work(&t->job);
+        end_request(t);
+    } else {
+        worker_submit(t->backend->copier.worker, &t->job);
+    }
 }
 
 /* Everything is as it was. */
@@ -176,7 +180,7 @@ static void give_up(struct takeover *t, enum err err)
     if (!t->backend->closing) {
         compaction_resume(&t->backend->compaction);
     }
-    end_request(t, err);
+    free_what_goes(t, err);
 }
 
 static void put_in_place(struct takeover *t)
@@ -201,7 +205,7 @@ static void put_in_place(struct takeover *t)
              LOG_U64("applied-index", t->meta.state.applied_index),
              LOG_I64("revision", t->meta.state.revision),
              LOG_U64("took-ms", (env_now_ns(backend->config.env) - t->began_ns) / 1000000));
-    free_old(t);
+    free_what_goes(t, OK);
 }
 
 static void rest_storage(struct takeover *t);
@@ -255,7 +259,7 @@ static void on_held(void *ctx, enum err err)
 {
     struct takeover *t = ctx;
     if (err != OK) {
-        end_request(t, err);
+        free_what_goes(t, err);
         return;
     }
     rest_storage(t);
@@ -278,7 +282,7 @@ void takeover_go(struct takeover *t)
 void takeover_abandon(struct takeover *t)
 {
     if (t->request != NULL && t->state == TAKEOVER_WAITING) {
-        end_request(t, ERR_STOPPED);
+        free_what_goes(t, ERR_STOPPED);
     } else {
         t->abandoned = true;
     }
@@ -292,7 +296,7 @@ static void on_written_back(void *ctx, enum err err)
     conn_rollback(t->source);
     conn_close(TAKE(t->source));
     if (err == ERR_STOPPED || t->backend->closing || t->abandoned) {
-        end_request(t, ERR_STOPPED);
+        free_what_goes(t, ERR_STOPPED);
         return;
     }
     t->state = TAKEOVER_WAITING;
@@ -310,7 +314,7 @@ static void check_done(struct job *job)
         copy->status = backend_open_reader(&t->backend->config, &t->source, &copy->why);
     }
     if (copy->status != OK) {
-        end_request(t, copy->status);
+        free_what_goes(t, copy->status);
         return;
     }
     checkpoint_pin(&t->backend->checkpoint, t->source, &t->written_back, on_written_back, t);
@@ -340,7 +344,7 @@ void takeover_stop(struct takeover *t)
         return;
     }
     if (t->state == TAKEOVER_WAITING) {
-        end_request(t, ERR_STOPPED);
+        free_what_goes(t, ERR_STOPPED);
     } else if (env_timer_active(&t->retry_timer)) {
         env_timer_stop(t->backend->config.env, &t->retry_timer);
         do_switch(t);

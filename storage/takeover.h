@@ -14,7 +14,8 @@
  *   QUIET     loop: reader threads, checkpoints, the storage thread come to rest
  *   SWITCH    loop, within a turn: the old file is ended, the new one takes its name (takeplace.h),
  *             the layer above has the new index: some milliseconds, most of them two syncs
- *   AFTER     copy thread: the old file and the old index are freed
+ *   AFTER     copy thread: the old file and the old index are freed; or the new index, when it came
+ *             to nothing
  *
  * A crash before the rename leaves the old database, after it the new one. What the WAL of the old
  * one held is in its file by then, so that nothing is ever less than it was. Failures before SWITCH
@@ -22,7 +23,7 @@
 struct takeover {
     struct backend *backend;
     struct backend_takeover *request; /* NULL: idle */
-    enum { TAKEOVER_CHECK, TAKEOVER_WAITING, TAKEOVER_QUIET } state;
+    enum { TAKEOVER_CHECK, TAKEOVER_WAITING, TAKEOVER_QUIET, TAKEOVER_ENDING } state;
     bool abandoned;
     struct meta meta;       /* of the new file */
     struct garbage garbage; /* likewise */
@@ -30,6 +31,7 @@ struct takeover {
     struct meta written_back;
     unsigned attempts;
     struct job job;
+    enum err status; /* of what has ended */
     struct env_timer retry_timer;
     struct fs_file *old; /* the old file, kept until the copy thread lets it go; may be NULL */
     uint64_t began_ns;

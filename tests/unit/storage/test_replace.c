@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "storage/backend_private.h"
+#include "storage/store_private.h"
 #include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/fs_fault.h"
@@ -360,6 +362,31 @@ START_TEST(who_comes_as_far_by_himself_keeps_what_he_has)
     env_fake_advance(f.fake, 2000);
     ck_assert_uint_eq(store_durable_index(f.follower), NEWEST);
     reopen_follower();
+    same(f.follower, f.leader);
+}
+END_TEST
+
+/* To free the index of all that came takes long. */
+START_TEST(what_was_not_needed_is_freed_by_a_thread)
+{
+    const struct backend *backend = f.follower->backend;
+    start_replace();
+    for (uint64_t index = BEHIND + 1; index <= SENT; index++) {
+        apply(f.follower, index);
+    }
+    while (backend->checkpoint.state != CHECKPOINT_HELD) {
+        ck_assert(env_fake_turn(f.fake));
+        if (env_fake_job_count(f.fake) == 0) {
+            env_fake_advance(f.fake, 1);
+        }
+    }
+    while (backend->checkpoint.state == CHECKPOINT_HELD) {
+        ck_assert(env_fake_turn(f.fake));
+    }
+    ck_assert_uint_eq(f.replaced, 0);
+    ck_assert_ptr_nonnull(backend->takeover.request->index);
+    env_fake_run(f.fake);
+    replaced(ERR_EXISTS);
     same(f.follower, f.leader);
 }
 END_TEST
@@ -750,6 +777,7 @@ static Suite *replace_suite(void)
     tcase_add_test(tc, writes_go_on_behind_it);
     tcase_add_test(tc, what_is_applied_meanwhile_is_in_it_already);
     tcase_add_test(tc, who_comes_as_far_by_himself_keeps_what_he_has);
+    tcase_add_test(tc, what_was_not_needed_is_freed_by_a_thread);
     tcase_add_test(tc, reads_under_way_end_on_the_old_data);
     tcase_add_test(tc, reads_of_every_moment_are_answered);
     tcase_add_loop_test(tc, what_is_not_as_announced_is_refused, 0, (int)ARRAY_LEN(refused));
