@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "storage/backend_private.h"
 #include "storage/rowfeed.h"
 #include "storage/rows.h"
@@ -100,19 +101,44 @@ static enum err copy_rows(struct defrag *d, struct conn *source, unsigned behind
     return OK;
 }
 
+/* What is there and is no database: half a file, and its blocks take long to free. */
+static void remove_leftover(struct defrag *d)
+{
+    struct fs *fs = d->backend->config.fs;
+    struct fs_file *file = NULL;
+    if (fs_open(fs, d->path, FS_WRITE, &file, NULL) == OK) {
+        takeplace_let_go(file);
+    }
+    enum err err = fs_unlink(fs, d->path, NULL);
+    (void)err; /* not there, or it is found again when the next one begins */
+}
+
+static enum err open_both(struct defrag *d, struct why *why)
+{
+    const struct backend_config *config = &d->backend->config;
+    remove_leftover(d);
+    /* A file that fills the disk would keep clients from writing, and come to nothing. */
+    TRY(fs_check_room(config->fs, config->path, d->path, d->needed_bytes, SNAPSHOT_SPARE_BYTES,
+                      why));
+    TRY(backend_open_reader(config, &d->source, why));
+    TRY(conn_open(d->path, config->vfs, CONN_NEW, &d->target, why));
+    return conn_set_up(d->target, CONN_NEW, why);
+}
+
+static enum err rewrite(struct defrag *d, struct why *why)
+{
+    struct meta meta;
+    TRY(open_both(d, why));
+    TRY(schema_create(d->target, &d->backend->config.identity, &meta, why));
+    TRY(copy_rows(d, d->source, BEHIND_ROWS, why));
+    return conn_sync(d->target, why);
+}
+
 /* Thread: copy. */
 static void rewrite_work(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
-    struct meta meta;
-    struct why *why = &d->request->why;
-    d->status = schema_create(d->target, &d->backend->config.identity, &meta, why);
-    if (d->status == OK) {
-        d->status = copy_rows(d, d->source, BEHIND_ROWS, why);
-    }
-    if (d->status == OK) {
-        d->status = conn_sync(d->target, why);
-    }
+    d->status = rewrite(d, &d->request->why);
 }
 
 struct table_copy {
@@ -184,28 +210,57 @@ static void switch_work(struct job *job)
 
 /* ---- The loop ---- */
 
-static void remove_leftover(struct defrag *d)
-{
-    enum err err = fs_unlink(d->backend->config.fs, d->path, NULL);
-    (void)err; /* not there, or it is found again when the next one begins */
-}
-
-static void end_request(struct defrag *d, enum err err)
+static void end_request(struct defrag *d)
 {
     struct backend *backend = d->backend;
-    conn_close(TAKE(d->source));
-    conn_close(TAKE(d->target));
-    if (err != OK) {
-        remove_leftover(d);
+    struct backend_copy *request = TAKE(d->request);
+    uint64_t took_ns = env_now_ns(backend->config.env) - d->began_ns;
+    histogram_observe(d->seconds, (double)took_ns / 1e9);
+    request->size_bytes = backend_size_bytes(backend);
+    request->state = backend->latest.state;
+    if (d->status == OK) {
+        LOG_INFO(backend->config.log, "rewrote the database", LOG_STR("path", backend->path),
+                 LOG_U64("size-bytes", request->size_bytes), LOG_U64("took-ms", took_ns / 1000000));
+    } else if (!backend->closing) {
+        LOG_WARN(backend->config.log, "could not rewrite the database",
+                 LOG_STR("path", backend->path), LOG_STR("error", err_text(d->status)),
+                 LOG_STR("why", request->why.text));
     }
-    histogram_observe(d->seconds, (double)(env_now_ns(backend->config.env) - d->began_ns) / 1e9);
-    d->request->size_bytes = backend_size_bytes(backend);
-    d->request->state = backend->latest.state;
-    d->request = NULL;
     if (!backend->closing) {
         compaction_resume(&backend->compaction);
     }
-    copier_end(&backend->copier, err);
+    copier_end(&backend->copier, d->status);
+}
+
+/* Freeing the blocks of a file takes long, be it the old one or one that is not needed after all.
+ * Thread: copy. */
+static void clean_up_work(struct job *job)
+{
+    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
+    takeplace_let_go(TAKE(d->old));
+    conn_close(TAKE(d->source));
+    conn_close(TAKE(d->target));
+    if (d->status != OK) {
+        remove_leftover(d);
+    }
+}
+
+static void clean_up_done(struct job *job)
+{
+    end_request(CONTAINER_OF(job, struct defrag, job));
+}
+
+/* It has ended, with ERR. */
+static void clean_up(struct defrag *d, enum err err)
+{
+    d->status = err;
+    d->job = (struct job){.work = clean_up_work, .done = clean_up_done};
+    if (d->backend->closing) { /* and the copy thread may be gone */
+        clean_up_work(&d->job);
+        end_request(d);
+    } else {
+        worker_submit(d->backend->copier.worker, &d->job);
+    }
 }
 
 static void submit_switch(struct defrag *d);
@@ -213,30 +268,6 @@ static void submit_switch(struct defrag *d);
 static void on_retry(struct env_timer *timer)
 {
     submit_switch(CONTAINER_OF(timer, struct defrag, retry_timer));
-}
-
-/* Thread: copy. */
-static void close_old_work(struct job *job)
-{
-    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
-    takeplace_let_go(TAKE(d->old));
-}
-
-static void close_old_done(struct job *job)
-{
-    struct defrag *d = CONTAINER_OF(job, struct defrag, job);
-    end_request(d, d->status);
-}
-
-static void close_old(struct defrag *d)
-{
-    if (d->old == NULL || d->backend->closing) {
-        fs_close(TAKE(d->old));
-        end_request(d, d->status);
-        return;
-    }
-    d->job = (struct job){.work = close_old_work, .done = close_old_done};
-    worker_submit(d->backend->copier.worker, &d->job);
 }
 
 static void switch_done(struct job *job)
@@ -249,7 +280,7 @@ static void switch_done(struct job *job)
     }
     backend->latest = d->report;
     takeplace_reopen(backend, d->status == OK ? d->report.state.applied_index : 0);
-    close_old(d);
+    clean_up(d, d->status);
 }
 
 static void submit_switch(struct defrag *d)
@@ -262,7 +293,7 @@ static void on_held(void *ctx, enum err err)
 {
     struct defrag *d = ctx;
     if (err != OK) {
-        end_request(d, err);
+        clean_up(d, err);
         return;
     }
     submit_switch(d);
@@ -282,7 +313,7 @@ static void on_written_back(void *ctx, enum err err)
     conn_rollback(d->source);
     conn_close(TAKE(d->source));
     if (err == ERR_STOPPED || d->backend->closing) {
-        end_request(d, ERR_STOPPED);
+        clean_up(d, ERR_STOPPED);
         return;
     }
     readers_pause(&d->backend->readers, on_quiet, d);
@@ -292,19 +323,10 @@ static void rewrite_done(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
     if (d->status != OK || d->backend->closing) {
-        end_request(d, d->status != OK ? d->status : ERR_STOPPED);
+        clean_up(d, d->status != OK ? d->status : ERR_STOPPED);
         return;
     }
     checkpoint_pin(&d->backend->checkpoint, d->source, &d->written_back, on_written_back, d);
-}
-
-static enum err open_both(struct defrag *d, struct why *why)
-{
-    const struct backend_config *config = &d->backend->config;
-    remove_leftover(d);
-    TRY(backend_open_reader(config, &d->source, why));
-    TRY(conn_open(d->path, config->vfs, CONN_NEW, &d->target, why));
-    return conn_set_up(d->target, CONN_NEW, why);
 }
 
 static void begin_rewrite(struct defrag *d)
@@ -313,11 +335,7 @@ static void begin_rewrite(struct defrag *d)
     d->copied = (struct tally){0};
     d->left_out = (struct tally){0};
     d->attempts = 0;
-    enum err err = open_both(d, &d->request->why);
-    if (err != OK) {
-        end_request(d, err);
-        return;
-    }
+    d->needed_bytes = backend_size_in_use_bytes(d->backend);
     d->job = (struct job){.work = rewrite_work, .done = rewrite_done};
     worker_submit(d->backend->copier.worker, &d->job);
 }
@@ -333,7 +351,7 @@ static void settle_done(struct job *job)
 {
     struct defrag *d = CONTAINER_OF(job, struct defrag, job);
     if (d->status != OK || d->backend->closing) {
-        end_request(d, d->status != OK ? d->status : ERR_STOPPED);
+        clean_up(d, d->status != OK ? d->status : ERR_STOPPED);
     } else {
         begin_rewrite(d);
     }
@@ -375,7 +393,7 @@ void defrag_stop(struct defrag *defrag)
 {
     if (defrag->waits_for_compaction) {
         defrag->waits_for_compaction = false;
-        end_request(defrag, ERR_STOPPED);
+        clean_up(defrag, ERR_STOPPED);
     }
     if (env_timer_active(&defrag->retry_timer)) {
         env_timer_stop(defrag->backend->config.env, &defrag->retry_timer);

@@ -7,12 +7,14 @@
 /* The database rewritten without its free space and without what compactions have superseded,
  * beside the traffic.
  *
- *   REWRITE   copy thread: every row into a new file, in order, until only a few are behind;
- * synced. Compaction stands still: what was copied stays valid. QUIET     loop: readers and
- * checkpoints end; batches go on SWITCH    storage thread: the last rows, the small tables, the
- * state; synced. The old file is made complete without its WAL, and the WAL made empty, durably: it
- * must never meet the new file. Then the new one takes the old one's name. loop      connections to
- * the new file; all goes on
+ *   REWRITE   copy thread: is there room? Then every row into a new file, in order, until only a
+ *             few are behind; synced. Compaction stands still: what was copied stays valid
+ *   QUIET     loop: readers and checkpoints end; batches go on
+ *   SWITCH    storage thread: the last rows, the small tables, the state; synced. The old file is
+ *             made complete without its WAL, and the WAL made empty, durably: it must never meet
+ *             the new file. Then the new one takes the old one's name
+ *   AFTER     loop: connections to the new file; all goes on. Copy thread: the old file is freed,
+ *             or the new one, when it came to nothing
  *
  * A crash before the rename leaves the old database and a file that the next start removes; after
  * it, the new one. Failures before SWITCH has begun to close the old one leave everything as it
@@ -23,6 +25,7 @@ struct defrag {
     char *path;                   /* of the new file */
     struct conn *source;
     struct conn *target;
+    uint64_t needed_bytes; /* about what the new file will have */
     revision_t next;       /* the first row not copied */
     struct tally copied;   /* rows in the new file */
     struct tally left_out; /* that compactions have superseded */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/backend.h"
 
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fs_real.h"
 #include "storage/backend_private.h"
 #include "tests/lib/batches.h"
 #include "tests/lib/loop.h"
@@ -499,6 +501,53 @@ START_TEST(another_process_is_refused_when_another_file_took_its_place)
 }
 END_TEST
 
+static pthread_t loop_thread;
+static unsigned removed_by_threads;
+static unsigned removed_by_loop;
+
+static enum err note_unlink(struct fs *fs, const char *path, struct why *why)
+{
+    (void)(pthread_equal(pthread_self(), loop_thread) ? removed_by_loop++ : removed_by_threads++);
+    return fs_real()->ops->unlink(fs, path, why);
+}
+
+static enum err no_free_bytes(struct fs *fs, const char *path, uint64_t *ret, struct why *why)
+{
+    (void)fs;
+    (void)path;
+    (void)why;
+    *ret = 0;
+    return OK;
+}
+
+static void on_failed(struct backend_copy *copy)
+{
+    CONTAINER_OF(copy, struct copying, copy)->ended = true;
+}
+
+/* Half a new file may be as large as the database, and its blocks take long to free. */
+START_TEST(a_thread_removes_what_came_to_nothing)
+{
+    struct fs_ops ops = *fs_real()->ops;
+    ops.unlink = note_unlink;
+    ops.free_bytes = no_free_bytes;
+    struct fs fs = {.ops = &ops};
+    fixture.config.fs = &fs;
+    open_backend();
+    write_some(0, 10);
+    loop_thread = pthread_self();
+    removed_by_threads = 0;
+    removed_by_loop = 0;
+    struct copying defragment = {.ended = false};
+    backend_defragment(fixture.backend, &defragment.copy, on_failed);
+    RUN_UNTIL(&fixture.loop, defragment.ended);
+    ck_assert_int_eq(defragment.copy.status, ERR_NO_SPACE);
+    ck_assert_uint_eq(removed_by_loop, 0);
+    ck_assert_uint_gt(removed_by_threads, 0);
+    backend_close(TAKE(fixture.backend));
+}
+END_TEST
+
 /* Writes, reads, copies, compaction and defragmentation at the same time; under the sanitizers this
  * is where threads would be seen to touch the same thing. */
 START_TEST(everything_at_once)
@@ -650,6 +699,7 @@ static Suite *backend_suite(void)
     tcase_add_test(tc, a_scan_ends_when_told);
     tcase_add_test(tc, another_process_is_refused_when_nothing_took_its_place);
     tcase_add_test(tc, another_process_is_refused_when_another_file_took_its_place);
+    tcase_add_test(tc, a_thread_removes_what_came_to_nothing);
     tcase_add_test(tc, everything_at_once);
     tcase_add_test(tc, closing_waits_for_readers);
     tcase_add_test(tc, the_view_shows_live_keys);

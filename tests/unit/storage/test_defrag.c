@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/defrag.h"
 
+#include "base/cleanup.h"
+#include "base/limits.h"
 #include "storage/backend_private.h"
 #include "tests/lib/database.h"
 #include "tests/lib/effort.h"
@@ -115,23 +117,64 @@ START_TEST(no_crash_loses_what_is_durable)
 }
 END_TEST
 
-START_TEST(without_room_nothing_changes)
+static void check_all_is_there(void)
 {
-    write_some(0, 250);
-    env_fake_run(fixture.db.fake);
-    fs_fault_set_capacity(fixture.db.disk, database_file_size(&fixture.db, "/db") +
-                                               database_file_size(&fixture.db, "/db-wal") + 20000);
-    defragment();
-    env_fake_run(fixture.db.fake);
-    ck_assert_uint_eq(fixture.ended, 1);
-    ck_assert_int_eq(fixture.request.status, ERR_NO_SPACE);
-    fs_fault_set_capacity(fixture.db.disk, 0);
     write_some(250, BATCHES);
     database_close(&fixture.db);
     ck_assert_int_eq(database_open(&fixture.db), OK);
     ck_assert_uint_eq(fixture.db.state.applied_index, BATCHES);
     const char *wrong = database_compare(&fixture.db, fixture.batches);
     ck_assert_msg(wrong == NULL, "%s", wrong);
+}
+
+static uint64_t room_needed(void)
+{
+    return fs_fault_used_bytes(fixture.db.disk) + backend_size_in_use_bytes(fixture.db.backend) +
+           SNAPSHOT_SPARE_BYTES;
+}
+
+/* Nobody's disk is filled by a file that does not fit. */
+START_TEST(without_room_it_does_not_begin)
+{
+    write_some(0, 250);
+    env_fake_run(fixture.db.fake);
+    fs_fault_set_capacity(fixture.db.disk, room_needed() - 1);
+    unsigned made = fs_fault_made_count(fixture.db.disk);
+    defragment();
+    env_fake_run(fixture.db.fake);
+    ck_assert_uint_eq(fixture.ended, 1);
+    ck_assert_int_eq(fixture.request.status, ERR_NO_SPACE);
+    ck_assert_ptr_nonnull(strstr(fixture.request.why.text, "/db.defrag"));
+    ck_assert_uint_eq(fs_fault_made_count(fixture.db.disk), made);
+    fs_fault_set_capacity(fixture.db.disk, room_needed());
+    defragment();
+    env_fake_run(fixture.db.fake);
+    ck_assert_msg(fixture.request.status == OK, "%s", fixture.request.why.text);
+    fs_fault_set_capacity(fixture.db.disk, 0);
+    check_all_is_there();
+}
+END_TEST
+
+static bool there_is(const char *path)
+{
+    CLEANUP(fs_closep) struct fs_file *file = NULL;
+    return fs_open(fs_fault_fs(fixture.db.disk), path, FS_READ, &file, NULL) == OK;
+}
+
+/* The room that there was when it began is used up by others. */
+START_TEST(when_the_disk_becomes_full_nothing_changes)
+{
+    write_some(0, 250);
+    env_fake_run(fixture.db.fake);
+    fs_fault_arm(fixture.db.disk, FS_FAULT_WRITE, 30, ERR_NO_SPACE, true);
+    defragment();
+    env_fake_run(fixture.db.fake);
+    ck_assert(fs_fault_fired(fixture.db.disk));
+    fs_fault_disarm(fixture.db.disk);
+    ck_assert_uint_eq(fixture.ended, 1);
+    ck_assert_int_eq(fixture.request.status, ERR_NO_SPACE);
+    ck_assert(!there_is("/db.defrag"));
+    check_all_is_there();
 }
 END_TEST
 
@@ -246,7 +289,8 @@ static Suite *defrag_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, the_file_shrinks_and_nothing_is_lost);
     tcase_add_test(tc, no_crash_loses_what_is_durable);
-    tcase_add_test(tc, without_room_nothing_changes);
+    tcase_add_test(tc, without_room_it_does_not_begin);
+    tcase_add_test(tc, when_the_disk_becomes_full_nothing_changes);
     tcase_add_test(tc, who_reads_for_too_long_keeps_the_old_file);
     tcase_add_loop_test(tc, closing_ends_it, 0, 10);
     tcase_add_test(tc, a_large_file_goes_to_the_disk_piece_by_piece);
