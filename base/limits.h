@@ -103,8 +103,11 @@
 #define RING_BYTES_DEFAULT (16u * 1024 * 1024)  /* newest records kept in memory */
 #define VALUE_CACHE_BYTES  (16u * 1024 * 1024)  /* older records that were read, kept in memory */
 #define RING_BYTES_MAX     (256u * 1024 * 1024) /* not yet in SQLite: beyond, too many requests */
-#define KEY_BYTES_MAX      REQUEST_BYTES_MAX
-#define REVISION_SUB_BITS  20
+/* The same of a member whose disk is full while others lead, and do not hear of it: beyond, it
+ * ends. */
+#define RING_FULL_BYTES_MAX (1024u * 1024 * 1024)
+#define KEY_BYTES_MAX       REQUEST_BYTES_MAX
+#define REVISION_SUB_BITS   20
 
 /* Watchers. etcd holds up to 128 responses, of any size, for a stream that does not read. */
 #define WATCHERS_MAX            1048576 /* of a member */
@@ -116,6 +119,7 @@
 
 static_assert(WATCH_STREAM_BYTES_MAX < STREAM_SEND_BYTES_MAX, "a stream is full before it is read");
 static_assert(WATCHERS_PER_STREAM_MAX <= WATCHERS_MAX, "a stream is one of many");
+static_assert(RING_FULL_BYTES_MAX >= 2 * RING_BYTES_MAX, "who leads refuses, and does not end");
 static_assert(4 * WATCH_SLICE_BYTES <= WATCH_STREAM_BYTES_MAX,
               "who is behind together shares slices");
 static_assert(CONNECTION_SEND_BYTES_MAX > STREAM_SEND_BYTES_MAX, "a connection holds a stream");

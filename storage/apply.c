@@ -36,10 +36,23 @@ void store_entry_begin(struct store *store, uint64_t index, uint64_t term)
     store->state.applied_term = term;
 }
 
+/* Who leads takes no more writes long before; who follows is not asked. It may as well end as take
+ * all memory there is: what it has applied is in its log. */
+static void check_pending(const struct store *store)
+{
+    size_t pending_bytes = store_pending_bytes(store);
+    if (pending_bytes > store->config.full_bytes && backend_is_full(store->backend)) {
+        fatal("storage: the disk of '%s' is full, and %zu bytes wait for room: make some, and "
+              "start the member again",
+              backend_path(store->backend), pending_bytes);
+    }
+}
+
 void store_entry_end(struct store *store)
 {
     ASSERT(!store->operation.open);
     outbox_entry_end(&store->outbox, &store->state);
+    check_pending(store);
 }
 
 static_assert(STORE_EXPECT_MAX == KEYINDEX_EXPECT_MAX, "handed on as it comes");

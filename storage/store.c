@@ -201,6 +201,9 @@ enum err store_open(const struct store_config *config, struct store **ret, struc
         return ERR_NOMEM;
     }
     store->config = *config;
+    if (config->full_bytes == 0) {
+        store->config.full_bytes = RING_FULL_BYTES_MAX;
+    }
     store->env = config->env;
     store->slabs = slabs;
     queue_init(&store->readers);

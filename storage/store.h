@@ -35,6 +35,8 @@ struct store_config {
     struct store_identity identity;
     size_t
         ring_bytes; /* newest records kept in memory after SQLite has them; 0: RING_BYTES_DEFAULT */
+    size_t full_bytes;          /* that wait for a full disk: beyond, the process ends; 0:
+                                   RING_FULL_BYTES_MAX */
     unsigned reader_threads;    /* 0: 2 */
     bool remember_hashes;       /* of compactions, as etcd does: each reads everything once */
     uint32_t remove_permille;   /* as in backend_config; 0: its default */

@@ -7,7 +7,9 @@
 #include "storage/range.h"
 #include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
+#include "tests/lib/fs_fault.h"
 #include "tests/lib/runner.h"
+#include "tests/lib/simvfs.h"
 #include "tests/lib/tmpdir.h"
 
 static struct fixture {
@@ -725,6 +727,79 @@ START_TEST(what_is_pending_is_bounded_by_what_is_kept_afterwards)
 }
 END_TEST
 
+/* ---- a disk without room ---- */
+
+#define FATAL_STATUS 70 /* base/assert.h */
+#define FULL_BYTES   100000u
+
+static struct fs_fault *disk;
+static struct simvfs *sim;
+
+static void setup_disk(void)
+{
+    disk = fs_fault_new();
+    sim = simvfs_new(fs_fault_fs(disk), fs_fault_file_id);
+    f.fake = env_fake_new(1);
+    f.config = (struct store_config){.env = env_fake_env(f.fake),
+                                     .path = "/store.db",
+                                     .vfs = simvfs_name(sim),
+                                     .fs = fs_fault_fs(disk),
+                                     .full_bytes = FULL_BYTES,
+                                     .identity = {.cluster_id = 7, .member_id = 9}};
+    open_store();
+}
+
+static void teardown_disk(void)
+{
+    store_close(f.store);
+    env_fake_free(f.fake);
+    simvfs_free(sim);
+    fs_fault_free(disk);
+}
+
+static void put_bytes(size_t bytes)
+{
+    for (size_t before = store_pending_bytes(f.store);
+         store_pending_bytes(f.store) < before + bytes;) {
+        put("a key", "a value");
+    }
+    env_fake_advance(f.fake, 100);
+}
+
+static void let_the_disk_be_full(void)
+{
+    fs_fault_set_capacity(disk, fs_fault_used_bytes(disk));
+    put_bytes(FULL_BYTES / 2);
+    ck_assert_uint_gt(store_pending_bytes(f.store), FULL_BYTES / 3);
+}
+
+START_TEST(what_waits_for_room_is_written_when_there_is_some)
+{
+    let_the_disk_be_full();
+    fs_fault_set_capacity(disk, 0);
+    env_fake_advance(f.fake, 1000);
+    ck_assert_uint_eq(store_pending_bytes(f.store), 0);
+}
+END_TEST
+
+/* A follower is not asked whether there is room. */
+START_TEST(more_than_may_wait_for_room_is_the_end)
+{
+    let_the_disk_be_full();
+    put_bytes(FULL_BYTES);
+}
+END_TEST
+
+START_TEST(what_waits_for_a_slow_disk_is_not_the_end)
+{
+    env_fake_hold_jobs(f.fake, true);
+    put_bytes(2 * FULL_BYTES);
+    env_fake_hold_jobs(f.fake, false);
+    env_fake_advance(f.fake, 1000);
+    ck_assert_uint_eq(store_pending_bytes(f.store), 0);
+}
+END_TEST
+
 /* ---- hashes ---- */
 
 static void on_defragmented(struct store_copy_request *request)
@@ -911,6 +986,12 @@ static Suite *store_suite(void)
     tcase_add_test(tc, closing_ends_what_was_cancelled_while_records_are_read);
     tcase_add_test(tc, waits_are_called_when_their_time_has_come);
     tcase_add_test(tc, what_is_pending_is_bounded_by_what_is_kept_afterwards);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("full");
+    tcase_add_checked_fixture(tc, setup_disk, teardown_disk);
+    tcase_add_test(tc, what_waits_for_room_is_written_when_there_is_some);
+    tcase_add_exit_test(tc, more_than_may_wait_for_room_is_the_end, FATAL_STATUS);
+    tcase_add_test(tc, what_waits_for_a_slow_disk_is_not_the_end);
     suite_add_tcase(suite, tc);
     return suite;
 }
