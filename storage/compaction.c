@@ -8,11 +8,13 @@
 #include "base/plant.h"
 #include "storage/rows.h"
 
-/* A slice ends after so many rows: some milliseconds of the storage thread, for which a batch may
- * have to wait, but nobody who put it. */
-#define SLICE_REMOVED_MAX 1024u
-#define SLICE_LOOKED_MAX  8192u
-#define SLICE_CHOSEN_MAX  2048u
+/* A slice ends after so many rows, or bytes of rows that are removed, for each of their pages is
+ * visited: some milliseconds of the storage thread, for which a batch may have to wait, but nobody
+ * who put it. */
+#define SLICE_REMOVED_MAX   1024u
+#define SLICE_REMOVED_BYTES (4u * 1024 * 1024)
+#define SLICE_LOOKED_MAX    8192u
+#define SLICE_CHOSEN_MAX    2048u
 /* Then no more are chosen before they are removed, and what they pull along: 4 MB. */
 #define DOOMED_MAX   (256u * 1024)
 #define DOOMED_FIRST 1024u
@@ -253,7 +255,13 @@ static enum err choose(struct compaction *c, struct why *why)
 
 static size_t slice_end(const struct doomed *d)
 {
-    return d->count - d->removed > SLICE_REMOVED_MAX ? d->removed + SLICE_REMOVED_MAX : d->count;
+    size_t at = d->removed;
+    size_t most = d->count - at > SLICE_REMOVED_MAX ? at + SLICE_REMOVED_MAX : d->count;
+    uint64_t bytes = 0;
+    while (at < most && bytes < SLICE_REMOVED_BYTES) {
+        bytes += d->rows[at++].bytes;
+    }
+    return at;
 }
 
 static enum err remove_row(struct drain *drain, struct meta *meta, const struct doomed_row *row,

@@ -235,6 +235,29 @@ START_TEST(writes_go_between_slices)
 }
 END_TEST
 
+/* Each page of a large row is visited. */
+START_TEST(a_slice_removes_few_large_rows)
+{
+    fixture.batches = batches_new(
+        &(struct batches_config){.seed = 31, .count = 40, .keys = 1, .value_max = 1500000});
+    fixture.batches->items[39].state.compacted_revision = fixture.batches->items[39].state.revision;
+    for (size_t i = 0; i < 40; i++) {
+        batches_write(fixture.batches, i, fixture.db.backend);
+    }
+    uint64_t most = 0;
+    while (fixture.db.compacted < fixture.batches->items[39].state.compacted_revision) {
+        uint64_t before = fixture.db.backend->latest.row_bytes;
+        env_fake_turn(fixture.db.fake);
+        uint64_t after = fixture.db.backend->latest.row_bytes;
+        most = before > after && before - after > most ? before - after : most;
+    }
+    ck_assert_uint_gt(most, 1000000);
+    ck_assert_uint_lt(most, 6000000);
+    reopen();
+    check_many(&fixture.db);
+}
+END_TEST
+
 START_TEST(a_crash_between_slices_goes_on_there)
 {
     fixture.db.config.checkpoint_frames = 64;
@@ -581,6 +604,7 @@ static Suite *compaction_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, writes_go_between_slices);
+    tcase_add_test(tc, a_slice_removes_few_large_rows);
     tcase_add_loop_test(tc, a_crash_between_slices_goes_on_there, 0, 2);
     tcase_add_test(tc, a_full_disk_delays_it);
     tcase_add_test(tc, rows_go_in_the_order_of_the_table);
