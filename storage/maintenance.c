@@ -59,12 +59,17 @@ static void on_stop(struct store_reader *reader)
     }
 }
 
-/* There was no memory to begin with. */
 static void on_refused(struct store_wait *wait)
 {
     struct store_copy_request *request = CONTAINER_OF(wait, struct store_copy_request, refused);
-    request->status = ERR_NOMEM;
     request->cb(request);
+}
+
+/* It does not begin; who asked hears it in a later turn. */
+static void refuse(struct store *store, struct store_copy_request *request, enum err status)
+{
+    request->status = status;
+    upkeep_commit_wait(store, &request->refused, 0, on_refused);
 }
 
 static void start(struct store *store, struct store_copy_request *request,
@@ -74,7 +79,7 @@ static void start(struct store *store, struct store_copy_request *request,
     request->cb = cb;
     request->private_state = job;
     if (job == NULL) {
-        upkeep_commit_wait(store, &request->refused, 0, on_refused);
+        refuse(store, request, ERR_NOMEM);
         return;
     }
     job->store = store;
@@ -95,5 +100,11 @@ void store_copy_start(struct store *store, struct store_copy_request *request,
 void store_defragment_start(struct store *store, struct store_copy_request *request,
                             void (*cb)(struct store_copy_request *request))
 {
+    if (backend_is_full(store->backend)) { /* else it would wait until it is not */
+        request->cb = cb;
+        why_set(&request->why, "the disk of '%s' is full", backend_path(store->backend));
+        refuse(store, request, ERR_NO_SPACE);
+        return;
+    }
     start(store, request, cb, backend_defragment);
 }

@@ -782,6 +782,25 @@ START_TEST(what_waits_for_room_is_written_when_there_is_some)
 }
 END_TEST
 
+static void on_rewritten(struct store_copy_request *request)
+{
+    ck_assert_int_eq(request->status, ERR_NO_SPACE);
+    ck_assert_ptr_nonnull(strstr(request->why.text, "/store.db"));
+    waits_called++;
+}
+
+START_TEST(without_room_nothing_is_rewritten)
+{
+    struct store_copy_request request = {.path = NULL};
+    waits_called = 0;
+    let_the_disk_be_full();
+    store_defragment_start(f.store, &request, on_rewritten);
+    ck_assert_uint_eq(waits_called, 0);
+    env_fake_run(f.fake);
+    ck_assert_uint_eq(waits_called, 1);
+}
+END_TEST
+
 /* A follower is not asked whether there is room. */
 START_TEST(more_than_may_wait_for_room_is_the_end)
 {
@@ -990,6 +1009,7 @@ static Suite *store_suite(void)
     tc = tcase_create("full");
     tcase_add_checked_fixture(tc, setup_disk, teardown_disk);
     tcase_add_test(tc, what_waits_for_room_is_written_when_there_is_some);
+    tcase_add_test(tc, without_room_nothing_is_rewritten);
     tcase_add_exit_test(tc, more_than_may_wait_for_room_is_the_end, FATAL_STATUS);
     tcase_add_test(tc, what_waits_for_a_slow_disk_is_not_the_end);
     suite_add_tcase(suite, tc);
