@@ -109,7 +109,8 @@ enum err conn_error(struct conn *conn, int rc, const char *what, struct why *why
 static char *immutable_uri(const char *path)
 {
     CLEANUP(buf_fini) struct buf uri = {0};
-    buf_append_str(&uri, "file:");
+    /* What follows two slashes alone is the name of a host. */
+    buf_append_str(&uri, path[0] == '/' ? "file://" : "file:");
     for (const char *at = path; *at != '\0'; at++) {
         if (strchr("%?#", *at) != NULL) {
             buf_printf(&uri, "%%%02x", (unsigned char)*at);

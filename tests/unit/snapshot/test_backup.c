@@ -52,6 +52,18 @@ START_TEST(a_backup_is_whole_and_tells_where_it_stands)
 }
 END_TEST
 
+/* To SQLite some characters, and two slashes at the beginning, mean something else. */
+START_TEST(a_path_is_one_however_it_is_written)
+{
+    char before[sizeof path];
+    memcpy(before, path, sizeof before);
+    int len = snprintf(path, sizeof path, "/%.200s%%41 a?b#c", before);
+    ck_assert_int_lt(len, (int)sizeof path);
+    ck_assert_int_eq(rename(before, path), 0);
+    ck_assert_msg(verify(false) == OK, "%s", stored.why.text);
+}
+END_TEST
+
 static bool hashed;
 
 static void on_hash(struct store_hash_request *request)
@@ -315,6 +327,7 @@ static Suite *backup_suite(void)
     TCase *tc = tcase_create("content");
     tcase_add_checked_fixture(tc, setup, stored_teardown);
     tcase_add_test(tc, a_backup_is_whole_and_tells_where_it_stands);
+    tcase_add_test(tc, a_path_is_one_however_it_is_written);
     tcase_add_test(tc, its_hash_is_that_of_the_store);
     tcase_add_loop_test(tc, it_lists_what_the_store_would_at_every_revision, 0, ARRAY_LEN(ranges));
     tcase_add_test(tc, it_tells_what_happened_to_a_key);
