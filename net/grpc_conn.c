@@ -26,6 +26,14 @@ static void end_conn(struct grpc_conn *conn)
 
 /* What nghttp2 calls. */
 
+/* Answers take turns, frame by frame. Else one that has much to send would come before all that
+ * began after it (RFC 9218 10). */
+static void take_turns(struct grpc_conn *conn, int32_t stream_id)
+{
+    static const nghttp2_extpri turns = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+    (void)nghttp2_session_change_extpri_stream_priority(conn->h2.session, stream_id, &turns, 1);
+}
+
 static void open_call(struct grpc_conn *conn)
 {
     if (!opening_check(conn)) {
@@ -40,6 +48,7 @@ static void open_call(struct grpc_conn *conn)
     int status =
         nghttp2_session_set_stream_user_data(conn->h2.session, conn->opening.stream_id, call);
     ASSERT(status == 0); /* the stream whose headers nghttp2 has just handed over */
+    take_turns(conn, conn->opening.stream_id);
     if (call->slot->method->start != NULL) {
         call->slot->method->start(call);
     }
@@ -59,12 +68,35 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* nghttp2 passes over what is left of the input. */
+static void ban(struct grpc_conn *conn)
+{
+    if (!conn->banned) {
+        conn->banned = true;
+        (void)nghttp2_session_terminate_session(conn->h2.session, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+}
+
 /* A client that sends one now and then is told so, one that sends nothing else is let go. */
 static void count_invalid_frame(struct grpc_conn *conn)
 {
-    if (++conn->invalid_frames > INVALID_FRAMES_MAX && !conn->banned) {
-        conn->banned = true;
-        (void)nghttp2_session_terminate_session(conn->h2.session, NGHTTP2_ENHANCE_YOUR_CALM);
+    if (++conn->invalid_frames > INVALID_FRAMES_MAX) {
+        ban(conn);
+    }
+}
+
+/* Frames of a few bytes for which nghttp2 goes through all streams, a millisecond when they are
+ * many. A client sends some when it begins, and later when its windows grow. */
+static void count_sweep(struct grpc_conn *conn)
+{
+    uint64_t now_ms = env_now_ms(conn->server->config.env);
+    uint64_t forgiven = (now_ms - conn->forgiven_ms) / 1000 * SWEEPS_PER_CONNECTION_PER_SEC;
+    if (forgiven > 0) {
+        conn->sweeps = conn->sweeps > forgiven ? conn->sweeps - (unsigned)forgiven : 0;
+        conn->forgiven_ms = now_ms;
+    }
+    if (++conn->sweeps > SWEEPS_PER_CONNECTION_BURST) {
+        ban(conn);
     }
 }
 
@@ -117,7 +149,7 @@ static void on_ping(struct grpc_conn *conn)
                                     nghttp2_session_get_last_proc_stream_id(conn->h2.session),
                                     NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)text,
                                     sizeof text - 1);
-        conn->banned = true; /* closed once that is on its way */
+        ban(conn); /* closed once that is on its way */
     }
 }
 
@@ -169,8 +201,14 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             say_last(conn);
         }
         break;
+    case NGHTTP2_GOAWAY:
+        count_sweep(conn);
+        break;
     case NGHTTP2_SETTINGS:
         http2_forget_trailers(&conn->h2);
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
+            count_sweep(conn);
+        }
         if (conn->awaits == AWAIT_SETTINGS) {
             await(conn, AWAIT_INPUT, conn->server->config.ping_interval_ms);
         }
@@ -315,6 +353,8 @@ static int start_session(struct grpc_conn *conn)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conn->server->config.streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEADER_LIST_BYTES_MAX},
+        /* a frame of 14 bytes that changes the tree of priorities can cost a look at all streams */
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     nghttp2_mem mem = mempool_for_nghttp2(conn->h2.pool);
     int status = nghttp2_session_server_new3(&conn->h2.session, conn->server->callbacks, &conn->h2,

@@ -133,6 +133,8 @@ struct grpc_conn {
     bool banned;          /* to be closed at the flush */
     bool deaf;            /* it is not read: it does not read either */
     unsigned invalid_frames;
+    unsigned sweeps; /* those of the client, less what is forgiven with time */
+    uint64_t forgiven_ms;
     bool draining;
     bool said_last; /* the final GOAWAY */
 };

@@ -125,6 +125,21 @@ END_TEST
 
 static const size_t request_sizes[] = {1, 16379, 16384, 65531, 1000000, 2097152};
 
+/* No larger than the client's window, which would make it wait in any case. */
+START_TEST(a_short_answer_does_not_wait_for_a_long_one)
+{
+    struct reply longer;
+    reply_unary(&longer, "/test.Echo/Big", bytes_of_str("4000000"));
+    reply_unary(&reply, "/test.Echo/Big", bytes_of_str("100000"));
+    RUN_UNTIL(&fixture.loop, reply.ended);
+    ck_assert(!longer.ended);
+    RUN_UNTIL(&fixture.loop, longer.ended);
+    STATUS_IS(&longer, GRPC_OK, "");
+    ck_assert_uint_eq(longer.got.len, 4000000);
+    reply_fini(&longer);
+}
+END_TEST
+
 START_TEST(requests_of_any_size_pass_the_windows)
 {
     size_t size = request_sizes[_i];
@@ -365,6 +380,7 @@ static Suite *grpc_suite(void)
     tcase_add_loop_test(calls, status_and_text_arrive_unchanged, 0, (int)ARRAY_LEN(statuses));
     tcase_add_loop_test(calls, unknown_methods_are_unimplemented, 0, (int)ARRAY_LEN(unknown));
     tcase_add_loop_test(calls, answers_of_any_size_pass_the_windows, 0, (int)ARRAY_LEN(sizes));
+    tcase_add_test(calls, a_short_answer_does_not_wait_for_a_long_one);
     tcase_add_loop_test(calls, requests_of_any_size_pass_the_windows, 0,
                         (int)ARRAY_LEN(request_sizes));
     tcase_add_test(calls, a_message_above_the_maximum_is_refused_by_its_length_alone);

@@ -519,6 +519,72 @@ START_TEST(floods_that_want_answers_end_the_connection)
 }
 END_TEST
 
+/* For each of these nghttp2 looks at every stream, and a client may have tens of thousands. */
+static const struct {
+    uint8_t type;
+    const char *payload;
+    size_t len;
+} sweeps[] = {
+    {NGHTTP2_SETTINGS, "\0\4\0\1\0\0", 6},
+    {NGHTTP2_GOAWAY, "\0\0\0\0\0\0\0\0", 8},
+};
+
+START_TEST(frames_that_concern_all_streams_are_few)
+{
+    shake_hands();
+    h2_request(&out, 1, "/test.Echo/Bidi", 0);
+    for (unsigned i = 0; i < SWEEPS_PER_CONNECTION_BURST - 1; i++) {
+        h2_frame(&out, sweeps[_i].type, 0, 0, bytes_of(sweeps[_i].payload, sweeps[_i].len));
+    }
+    h2_message(&out, 1, 0, 0, 1, bytes_of_str("x"));
+    send_out();
+    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_DATA, 1, NULL) > 0 || peer.closed);
+    ck_assert(!peer.closed);
+    for (unsigned i = 0; i < 2 * SWEEPS_PER_CONNECTION_BURST; i++) {
+        h2_frame(&out, sweeps[_i].type, 0, 0, bytes_of(sweeps[_i].payload, sweeps[_i].len));
+    }
+    h2_message(&out, 1, 0, 0, 1, bytes_of_str("x"));
+    send_out();
+    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_DATA, 1, NULL) > 1 || peer.closed);
+    ck_assert(peer.closed);
+    expect_goaway(NGHTTP2_ENHANCE_YOUR_CALM);
+    ck_assert_uint_eq(grpc_server_stats(fixture.server)->refused, 1);
+}
+END_TEST
+
+static bool has_setting(struct bytes settings, uint16_t id, uint32_t value)
+{
+    for (size_t at = 0; at + 6 <= settings.len; at += 6) {
+        const uint8_t *entry = settings.data + at;
+        if ((entry[0] << 8 | entry[1]) == id && be32(entry + 2) == value) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A tree of priorities costs nghttp2 a look at thousands of streams for a frame of 14 bytes. */
+START_TEST(priorities_are_not_kept)
+{
+    buf_clear(&out);
+    buf_append_str(&out, NGHTTP2_CLIENT_MAGIC);
+    send_out();
+    struct bytes settings;
+    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_SETTINGS, 0, &settings) > 0);
+    ck_assert(has_setting(settings, NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1));
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of(NULL, 0));
+    h2_request(&out, 1, "/test.Echo/Bidi", 0);
+    h2_request(&out, 3, "/test.Echo/Bidi", 0);
+    for (unsigned i = 0; i < 100; i++) {
+        h2_frame(&out, NGHTTP2_PRIORITY, 0, i % 2 == 0 ? 1 : 3,
+                 bytes_of(i % 2 == 0 ? "\x80\0\0\3\xff" : "\x80\0\0\1\xff", 5));
+    }
+    h2_message(&out, 3, 0, 0, 1, bytes_of_str("x"));
+    send_out();
+    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_DATA, 3, NULL) > 0);
+}
+END_TEST
+
 START_TEST(too_many_pings_are_told_so)
 {
     send_out();
@@ -530,6 +596,19 @@ START_TEST(too_many_pings_are_told_so)
     }
     expect_goaway(NGHTTP2_ENHANCE_YOUR_CALM);
     ck_assert(peer_got(&peer, "too_many_pings"));
+}
+END_TEST
+
+START_TEST(what_follows_too_many_pings_is_passed_over)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        h2_frame(&out, NGHTTP2_PING, 0, 0, bytes_of("12345678", 8));
+    }
+    h2_request(&out, 1, "/test.Echo/Bidi", 0);
+    send_out();
+    expect_goaway(NGHTTP2_ENHANCE_YOUR_CALM);
+    ck_assert(peer_got(&peer, "too_many_pings"));
+    ck_assert_uint_eq(grpc_server_method_stats(fixture.server, 3)->started, 0);
 }
 END_TEST
 
@@ -970,7 +1049,10 @@ static Suite *grpc_conn_suite(void)
                         (int)effort_count(20, 2, "hundreds of mutations"));
     TCase *floods = add_case(suite, "floods");
     tcase_add_loop_test(floods, floods_that_want_answers_end_the_connection, 0, 2);
+    tcase_add_loop_test(floods, frames_that_concern_all_streams_are_few, 0, (int)ARRAY_LEN(sweeps));
+    tcase_add_test(floods, priorities_are_not_kept);
     tcase_add_test(floods, too_many_pings_are_told_so);
+    tcase_add_test(floods, what_follows_too_many_pings_is_passed_over);
     tcase_add_test(floods, pings_are_allowed_while_answers_come);
     tcase_add_test(floods, rapid_reset_ends_the_connection);
     tcase_add_test(floods, who_takes_no_refusals_is_not_read);
