@@ -81,9 +81,13 @@ static void on_shutdown(uv_shutdown_t *request, int status)
 }
 
 /* Everything has left: tell the peer, and wait for its end, so that no reset overtakes our last
- * bytes. */
+ * bytes. A write that ends and the flush of the same turn may both find it so. */
 static void say_end(struct stream *stream)
 {
+    if (stream->said_end) {
+        return;
+    }
+    stream->said_end = true;
     int status = uv_shutdown(&stream->shutdown, handle_of(stream), on_shutdown);
     if (status < 0) {
         end(stream, ERR_IO, "shut down", status);

@@ -21,6 +21,7 @@ struct stream {
     enum stream_state state;
     bool reading;
     bool flushing; /* on_flush runs: what it writes needs no other task */
+    bool said_end; /* LINGERING: everything has left */
     const struct stream_callbacks *callbacks;
     void *ctx;
     struct sendqueue out;

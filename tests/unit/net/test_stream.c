@@ -20,6 +20,7 @@ struct end {
     bool closed;
     enum err status;
     bool close_on_read;
+    bool finish_on_read; /* what is queued leaves first */
 };
 
 static struct {
@@ -40,6 +41,8 @@ static void on_read(void *ctx, struct bytes bytes)
     buf_append_bytes(&end->got, bytes);
     if (end->close_on_read) {
         stream_close(end->stream);
+    } else if (end->finish_on_read) {
+        stream_close_after_flush(end->stream, 20000);
     }
 }
 
@@ -296,6 +299,41 @@ START_TEST(close_after_flush_sends_everything_first)
 }
 END_TEST
 
+static uv_os_fd_t descriptor_of(const struct stream *stream)
+{
+    uv_os_fd_t fd;
+    ck_assert_int_eq(uv_fileno((const uv_handle_t *)&stream->tcp, &fd), 0);
+    return fd;
+}
+
+/* The peer has taken what waited, and said something: one poll tells of both, and what makes us
+ * close comes first. The end was said twice, the second time to be refused: an error, and a reset
+ * for the peer. */
+START_TEST(closing_in_the_turn_in_which_all_has_left_waits_for_the_peer)
+{
+    connect_both();
+    static uint8_t data[64 * 1024];
+    stream_pause(t.client.stream, true);
+    t.server.finish_on_read = true;
+    while (stream_queued_bytes(t.server.stream) == 0) {
+        ck_assert(stream_write(t.server.stream, bytes_of(data, sizeof data)));
+        loop_turns(&t.loop, 2);
+    }
+    uv_os_fd_t fd = descriptor_of(t.client.stream);
+    while (recv(fd, data, sizeof data, 0) > 0) {
+    }
+    ck_assert_int_eq(send(fd, "x", 1, 0), 1);
+    RUN_UNTIL(&t.loop, t.server.got.len > 0);
+    loop_turns(&t.loop, 3);
+    ck_assert(!t.server.closed);
+    ck_assert_uint_eq(stream_queued_bytes(t.server.stream), 0);
+    stream_pause(t.client.stream, false);
+    RUN_UNTIL(&t.loop, t.server.closed && t.client.closed);
+    ck_assert_int_eq(t.server.status, ERR_CLOSED);
+    ck_assert_int_eq(t.client.status, OK);
+}
+END_TEST
+
 START_TEST(grace_bounds_a_reader_that_never_reads)
 {
     connect_both();
@@ -489,6 +527,7 @@ static Suite *stream_suite(void)
     tcase_add_test(io, the_peers_end_is_an_orderly_close);
     tcase_add_test(io, closing_inside_a_read_is_allowed);
     tcase_add_test(io, close_after_flush_sends_everything_first);
+    tcase_add_test(io, closing_in_the_turn_in_which_all_has_left_waits_for_the_peer);
     tcase_add_test(io, grace_bounds_a_reader_that_never_reads);
     suite_add_tcase(suite, io);
     TCase *making = tcase_create("making");
