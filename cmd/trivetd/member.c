@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/env_real.h"
 #include "base/fs_real.h"
+#include "base/process.h"
 #include "base/trace.h"
 #include "cmd/trivetd/identity.h"
 #include "config.h"
@@ -110,6 +111,7 @@ static enum err open_basics(struct member *member, struct why *why)
     fatal_set_hook(on_fatal);
     TRY(logger_new(member->env, fd, settings->log_level, NULL, &member->log));
     member->metrics = metrics_new();
+    process_register(member->metrics, env_wall_ms(member->env));
     TRY(make_dirs(settings->member_dir, why));
     return make_dirs(settings->raft_dir, why);
 }
