@@ -36,10 +36,12 @@ static double metric_pending(void *ctx)
     return (double)server->pending.count;
 }
 
+/* As etcd counts them: also those that nobody has heard of again, so that an alert on this sees a
+ * cluster without a majority. */
 static double metric_failed(void *ctx)
 {
     struct server *server = ctx;
-    return (double)server->batch.failed_total;
+    return (double)(server->batch.failed_total + server->pending.timed_out_total);
 }
 
 static double metric_reads_failed(void *ctx)
@@ -78,8 +80,9 @@ void gauges_register(struct server *server)
     for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
         metrics_gauge_fn(metrics, gauges[i].name, gauges[i].help, NULL, gauges[i].fn, server);
     }
-    metrics_counter_fn(metrics, "etcd_server_proposals_failed_total", "Entries that failed.", NULL,
-                       metric_failed, server);
+    metrics_counter_fn(metrics, "etcd_server_proposals_failed_total",
+                       "Entries that failed, and commands that took too long.", NULL, metric_failed,
+                       server);
     metrics_counter_fn(metrics, "etcd_server_read_indexes_failed_total",
                        "Linearizable reads that failed.", NULL, metric_reads_failed, server);
     char labels[64];

@@ -56,6 +56,7 @@ static void on_timer(struct env_timer *timer)
             return;
         }
         enum err status = PLANTED(UNKNOWN_AS_FAILED) ? ERR_TOO_MANY_REQUESTS : ERR_TIMEOUT;
+        pending->timed_out_total += !oldest->refused;
         pending_finish(pending, oldest, oldest->refused ? ERR_QUOTA : status);
     }
 }

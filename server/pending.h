@@ -13,6 +13,7 @@ struct pending {
     struct queue waiting;  /* oldest first */
     struct queue finished; /* cb comes at the end of the turn */
     size_t count;
+    uint64_t timed_out_total; /* whose outcome nobody knows */
     uint64_t timeout_ms;
     uint64_t next_number;
     struct env_timer timer;

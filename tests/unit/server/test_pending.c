@@ -79,6 +79,7 @@ START_TEST(those_that_are_refused_end_together)
     env_fake_advance(fake, TIMEOUT_MS);
     ck_assert_int_eq(waiters[2].status, ERR_TIMEOUT);
     ck_assert_int_eq(waiters[3].status, ERR_QUOTA);
+    ck_assert_uint_eq(pending.timed_out_total, 1); /* what was refused is no unknown outcome */
 }
 END_TEST
 
