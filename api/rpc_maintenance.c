@@ -132,7 +132,7 @@ static void rpc_maintenance_status(struct call *call, const void *request)
     answer.version = (char *)(uintptr_t)call_version(call);
     answer.dbsize = (int64_t)store_size_bytes(store);
     answer.dbsizeinuse = (int64_t)store_size_in_use_bytes(store);
-    answer.dbsizequota = (int64_t)server_quota_bytes(server);
+    answer.dbsizequota = server_quota_bytes(server);
     answer.leader = server_leader(server);
     answer.raftindex = node_commit_index(node);
     answer.raftappliedindex = node_applied_index(node);

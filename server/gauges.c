@@ -52,8 +52,7 @@ static double metric_reads_failed(void *ctx)
 
 static double metric_quota(void *ctx)
 {
-    struct server *server = ctx;
-    return (double)server->config.quota_bytes;
+    return (double)server_quota_bytes(ctx); /* a 0 would be no bound, but one that is passed */
 }
 
 void gauges_register(struct server *server)

@@ -672,9 +672,9 @@ uint64_t server_leader(const struct server *server)
     return server->leader_id;
 }
 
-uint64_t server_quota_bytes(const struct server *server)
+int64_t server_quota_bytes(const struct server *server)
 {
-    return server->config.quota_bytes;
+    return server->config.quota_bytes == 0 ? -1 : (int64_t)server->config.quota_bytes;
 }
 
 uint32_t server_request_bytes_max(const struct server *server)

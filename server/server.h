@@ -40,7 +40,7 @@ struct server_config {
     uint64_t catchup_entries; /* of the log, for a member that is behind; 0: a default */
     uint32_t request_bytes_max;
     unsigned txn_ops_max;
-    uint64_t quota_bytes;
+    uint64_t quota_bytes; /* 0: none */
     enum compactor_mode compactor_mode;
     uint64_t compactor_retention; /* ms or revisions, by mode */
     bool loose_reconfig;          /* etcd's --strict-reconfig-check=false */
@@ -139,7 +139,7 @@ uint64_t server_member_id(const struct server *server);
 uint64_t server_term(const struct server *server);
 uint64_t server_leader(const struct server *server); /* 0: none known */
 bool server_is_leader(const struct server *server);
-uint64_t server_quota_bytes(const struct server *server);
+int64_t server_quota_bytes(const struct server *server); /* as clients are told it: -1: none */
 uint32_t server_request_bytes_max(const struct server *server);
 unsigned server_txn_ops_max(const struct server *server);
 

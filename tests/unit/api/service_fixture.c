@@ -37,7 +37,7 @@ static void start_server(void)
         .snapshot_entries = 10000,
         .request_bytes_max = REQUEST_BYTES_DEFAULT,
         .txn_ops_max = TXN_OPS_DEFAULT,
-        .quota_bytes = 2147483648,
+        .quota_bytes = served.no_quota ? 0 : 2147483648,
     };
     struct why why;
     ck_assert_int_eq(server_start(&config, &served.server, &why), OK);
@@ -98,6 +98,7 @@ void served_start(void)
 {
     served = (struct served){.metrics_only = served.metrics_only,
                              .learner = served.learner,
+                             .no_quota = served.no_quota,
                              .store_path = served.store_path,
                              .snapshot_stall_ms = served.snapshot_stall_ms};
     loop_init(&served.loop);
@@ -155,6 +156,7 @@ void served_stop(void)
     loop_fini(&served.loop);
     served.metrics_only = false;
     served.learner = false;
+    served.no_quota = false;
 }
 
 void served_pump(void)

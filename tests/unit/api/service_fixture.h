@@ -33,6 +33,7 @@ struct served {
     uint64_t snapshot_stall_ms; /* likewise */
     bool metrics_only;          /* the next port opened is one of --listen-metrics-urls */
     bool learner;               /* the member of the next server is one, beside one that votes */
+    bool no_quota;              /* of the next server */
     struct grpc_client *client;
     bool client_closed;
     bool server_stopped;

@@ -19,6 +19,12 @@ static void setup(void)
     served_start();
 }
 
+static void setup_without_quota(void)
+{
+    served.no_quota = true;
+    served_start();
+}
+
 static void teardown(void)
 {
     reply_fini(&reply);
@@ -252,6 +258,23 @@ START_TEST(status_tells_how_the_member_is)
 }
 END_TEST
 
+/* Alerts divide by it. */
+START_TEST(no_quota_is_none_that_is_passed)
+{
+    CLEANUP(buf_fini) struct buf text = {0};
+    Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
+    ask(&reply, STATUS, &request.base);
+    Etcdserverpb__StatusResponse *answer =
+        answer_of(&reply, &etcdserverpb__status_response__descriptor);
+    ck_assert_int_eq(answer->dbsizequota, -1);
+    etcdserverpb__status_response__free_unpacked(answer, NULL);
+    metrics_write(served.metrics, &text);
+    buf_append(&text, "", 1);
+    ck_assert(buf_ok(&text));
+    ck_assert_ptr_nonnull(strstr((char *)text.data, "\netcd_server_quota_backend_bytes -1\n"));
+}
+END_TEST
+
 START_TEST(hash_kv_tells_what_was_hashed)
 {
     put_key("k", "1");
@@ -391,6 +414,10 @@ static Suite *service_suite(void)
     tcase_add_test(tc, member_list_shows_the_members);
     tcase_add_test(tc, health_is_told_to_who_asks);
     tcase_add_test(tc, health_watchers_hear_of_the_stop_and_are_let_go);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("no_quota");
+    tcase_add_checked_fixture(tc, setup_without_quota, teardown);
+    tcase_add_test(tc, no_quota_is_none_that_is_passed);
     suite_add_tcase(suite, tc);
     return suite;
 }
