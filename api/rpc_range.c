@@ -35,10 +35,8 @@ static void rpc_kv_range(struct call *call, const void *message)
 {
     struct range_call *state = CONTAINER_OF(call, struct range_call, call);
     const Etcdserverpb__RangeRequest *request = message;
-    enum err err = convert_range(request, &state->query);
-    if (err == OK && !request->serializable && server_is_learner(call->server)) {
-        err = ERR_LEARNER;
-    }
+    bool refused = !request->serializable && server_is_learner(call->server);
+    enum err err = refused ? ERR_LEARNER : convert_range(request, &state->query);
     if (err != OK) {
         call_fail(call, err);
     } else if (request->serializable) {

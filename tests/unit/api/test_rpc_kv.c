@@ -16,6 +16,12 @@ static void setup(void)
     served_start();
 }
 
+static void setup_learner(void)
+{
+    served.learner = true;
+    served_start();
+}
+
 static void teardown(void)
 {
     reply_fini(&reply);
@@ -267,6 +273,29 @@ START_TEST(a_linearizable_read_waits_and_a_serializable_one_does_not)
     ck_bytes(answer->kvs[0]->value, "2");
     etcdserverpb__range_response__free_unpacked(answer, NULL);
     reply_fini(&waits);
+}
+END_TEST
+
+#define NOT_FOR_LEARNERS "etcdserver: rpc not supported for learner"
+
+/* What it may not be asked at all is not looked at. */
+START_TEST(a_learner_reads_what_it_has_and_nothing_else)
+{
+    Etcdserverpb__RangeRequest request = ETCDSERVERPB__RANGE_REQUEST__INIT;
+    Etcdserverpb__PutRequest put = ETCDSERVERPB__PUT_REQUEST__INIT;
+    Etcdserverpb__TxnRequest txn = ETCDSERVERPB__TXN_REQUEST__INIT;
+    ask(&reply, RANGE, &request.base); /* without a key */
+    ck_status(&reply, GRPC_FAILED_PRECONDITION, NOT_FOR_LEARNERS);
+    ask(&reply, PUT, &put.base);
+    ck_status(&reply, GRPC_FAILED_PRECONDITION, NOT_FOR_LEARNERS);
+    ask(&reply, TXN, &txn.base);
+    ck_status(&reply, GRPC_FAILED_PRECONDITION, NOT_FOR_LEARNERS);
+    request.serializable = true;
+    ask(&reply, RANGE, &request.base);
+    ck_status(&reply, GRPC_INVALID_ARGUMENT, "etcdserver: key is not provided");
+    request.key = BINARY("k");
+    ask(&reply, RANGE, &request.base);
+    ck_status(&reply, GRPC_OK, "");
 }
 END_TEST
 
@@ -562,6 +591,10 @@ static Suite *rpc_kv_suite(void)
     tcase_add_test(tc, a_linearizable_read_waits_and_a_serializable_one_does_not);
     tcase_add_test(tc, a_read_that_fails_says_so);
     tcase_add_loop_test(tc, an_answer_of_any_size_is_whole, 0, ARRAY_LEN(large));
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("learner");
+    tcase_add_checked_fixture(tc, setup_learner, teardown);
+    tcase_add_test(tc, a_learner_reads_what_it_has_and_nothing_else);
     suite_add_tcase(suite, tc);
     tc = tcase_create("txn");
     tcase_add_checked_fixture(tc, setup, teardown);
