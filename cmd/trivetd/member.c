@@ -58,6 +58,7 @@ struct member {
     size_t ports_open;
     uv_signal_t sigterm;
     uv_signal_t sigint;
+    bool lets_clients_in;
     bool stopping;
     bool removed;
     struct identity identity;
@@ -346,24 +347,43 @@ static enum err check_members(const struct member *member, struct why *why)
     return OK;
 }
 
-static void on_ready(void *ctx)
-{
-    struct member *member = ctx;
-    LOG_INFO(member->log, "ready to serve client requests");
-}
-
 /* Who the members are is in the database: without one nothing can be checked. */
 static enum err let_clients_in(struct member *member, struct why *why)
 {
+    if (member->lets_clients_in || member->stopping) {
+        return OK;
+    }
+    member->lets_clients_in = true;
     TRY(check_members(member, why));
     return open_client_ports(member, why);
+}
+
+/* Who has just been added has nothing yet: that there are no keys, and no members, would be all
+ * that it could tell, and to a watch from now on it would tell all that ever was. Its name is in
+ * the database when it has what was there when it came. */
+static bool has_a_past(const struct member *member)
+{
+    const struct cluster_member *self =
+        cluster_member(server_cluster(member->server), member->identity.member_id);
+    return member->identity.is_founder || (self != NULL && self->name[0] != '\0');
+}
+
+static void on_ready(void *ctx)
+{
+    struct member *member = ctx;
+    struct why why = {.text = ""};
+    enum err err = let_clients_in(member, &why);
+    if (err != OK) {
+        fatal("serve clients: %s: %s", err_text(err), why.text);
+    }
+    LOG_INFO(member->log, "ready to serve client requests");
 }
 
 static void on_filled(void *ctx)
 {
     struct member *member = ctx;
     struct why why = {.text = ""};
-    enum err err = member->stopping ? OK : let_clients_in(member, &why);
+    enum err err = has_a_past(member) ? let_clients_in(member, &why) : OK;
     if (err != OK) {
         fatal("serve with the database that came from the leader: %s: %s", err_text(err), why.text);
     }
@@ -445,7 +465,8 @@ static enum err start(struct member *member, struct why *why)
     TRY(watch_signal(member, &member->sigint, SIGINT, why));
     TRY(start_server(member, why));
     TRY(open_service(member, why));
-    return server_is_bare(member->server) ? OK : let_clients_in(member, why);
+    bool waits = server_is_bare(member->server) || !has_a_past(member);
+    return waits ? OK : let_clients_in(member, why);
 }
 
 /* As many descriptors as the system lets us have: each connection is one. */
