@@ -22,6 +22,23 @@ not_ok() {
     printf '%s\n' "$@" | sed 's/^/# /'
 }
 
+# skip NAME REASON: what this machine cannot tell.
+skip() {
+    test_count=$((test_count + 1))
+    echo "ok $test_count - $1 # SKIP $2"
+}
+
+# comes NAME COMMAND...: what the command waits for has come.
+comes() {
+    local name=$1
+    shift
+    if "$@"; then
+        ok "$name"
+    else
+        not_ok "$name" "it did not: $*"
+    fi
+}
+
 # is NAME GOT WANT: equal texts.
 is() {
     if [ "$2" = "$3" ]; then
@@ -90,6 +107,12 @@ cluster() {
 
 endpoint_of() {
     echo "127.0.0.1:$((client_port + ($1 - 1) * 2))"
+}
+
+# hashes ENDPOINTS: how many members have which HashKV, "3 1234567": one line when it is one. Who does not answer is not counted.
+hashes() {
+    etcdctl --command-timeout=30s --dial-timeout=20s --endpoints="$1" endpoint hashkv 2>/dev/null |
+        sed -n 's/^[^ ]*, \([0-9]*\)$/\1/p' | sort | uniq -c | sed 's/^ *//'
 }
 
 # A command has time: how long it may take on a busy machine is not what these tests are about.
