@@ -291,6 +291,8 @@ def main():
     began = time.monotonic()
     print(f"seed {options.seed}", flush=True)
     run = Run(options.endpoints.split(","), options.folder, options.seed)
+    # A thread that ends by mistake checks nothing any more.
+    threading.excepthook = lambda failed: run.violation(f"{failed.thread.name} ended: {failed.exc_value!r}")
     leases = [grant(run) for _ in run.endpoints]
     numbers = range(len(run.endpoints))
     active = [threading.Thread(target=run.write, args=(f"writer{i}",)) for i in range(2)]

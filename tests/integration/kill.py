@@ -221,6 +221,8 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     run = Run(options.endpoints.split(","), options.seed)
+    # A thread that ends by mistake checks nothing any more.
+    threading.excepthook = lambda failed: run.violation(f"{failed.thread.name} ended: {failed.exc_value!r}")
     print(f"seed {options.seed}", flush=True)
     counters = {}
     threads = [threading.Thread(target=run.write_keys, args=(str(i),)) for i in range(options.writers)]

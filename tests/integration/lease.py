@@ -40,6 +40,7 @@ class Run:
         self.ttls = {}
         self.answers = 0
         self.broken = 0
+        self.looks = 0
         self.violations = []
 
     def call(self, channel, method, request, answer_type, seconds=CALL_SECONDS):
@@ -106,6 +107,7 @@ class Run:
             try:
                 request = pb.RangeRequest(key=b"lease/", range_end=b"lease0", keys_only=True)
                 found = {kv.key for kv in self.call(channel, KV + "Range", request, pb.RangeResponse).kvs}
+                self.looks += 1
             except grpc.RpcError:
                 time.sleep(0.1)
                 continue
@@ -159,6 +161,8 @@ def main():
     print(f"seed {options.seed}", flush=True)
     endpoints = options.endpoints.split(",")
     run = Run(endpoints, options.seed)
+    # A thread that ends by mistake checks nothing any more.
+    threading.excepthook = lambda failed: run.violations.append(f"{failed.thread.name} ended: {failed.exc_value!r}")
     kept = [run.grant(options.ttl) for _ in range(options.leases)]
     left_alone = [run.grant(3600) for _ in range(options.leases)]
     threads = [threading.Thread(target=run.keep_alive, args=(kept[i::4], str(i))) for i in range(4)]
@@ -182,11 +186,11 @@ def main():
         run.violations.append(f"{len(there & set(kept))} leases that nobody keeps alive are still there")
     if not set(left_alone) <= there:
         run.violations.append("a lease of an hour has ended")
-    print(f"{kills} leaders killed; {run.answers} renewals, {run.broken} streams broken")
+    print(f"{kills} leaders killed; {run.answers} renewals, {run.broken} streams broken; {run.looks} looks at the keys")
     for text in run.violations:
         print(f"VIOLATION: {text}")
-    if run.answers < 10 * options.leases:
-        print("void: too few renewals")
+    if run.answers < 10 * options.leases or run.looks < 10 * len(endpoints):
+        print("void: too few renewals or looks")
         return 1
     return 1 if run.violations else 0
 

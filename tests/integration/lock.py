@@ -370,6 +370,8 @@ def main():
     print(f"seed {options.seed}", flush=True)
     endpoints = options.endpoints.split(",")
     run = Run(endpoints, options.seed)
+    # A thread that ends by mistake checks nothing any more.
+    threading.excepthook = lambda failed: run.violation(f"{failed.thread.name} ended: {failed.exc_value!r}")
     for number, member in enumerate(run.members):
         check_locks(member, run.members[(number + 1) % len(run.members)])
         check_elections(member, run.members[(number + 1) % len(run.members)])

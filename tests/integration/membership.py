@@ -55,6 +55,12 @@ class Run:
             self.gap = max(self.gap, now - self.last)
             self.last = now
 
+    def end(self):
+        """Also what has not come until now is a time without a write."""
+        with self.lock:
+            self.gap = max(self.gap, time.monotonic() - self.last)
+        self.stop.set()
+
     def write(self, name):
         number = 0
         while not self.stop.is_set():
@@ -99,7 +105,7 @@ def main():
     for writer in writers:
         writer.start()
     sys.stdin.read()
-    run.stop.set()
+    run.end()
     for writer in writers:
         writer.join()
     found = run.read_all()
