@@ -459,7 +459,8 @@ void flags_help(FILE *out)
             continue;
         }
         fprintf(out, "  --%s", flag->name);
-        if (flag->initial != NULL && flag->initial[0] != '\0' && flag->kind != FLAG_BOOL) {
+        bool is_off = flag->kind == FLAG_BOOL && strcmp(flag->initial, "false") == 0;
+        if (flag->initial != NULL && flag->initial[0] != '\0' && !is_off) {
             fprintf(out, " '%s'", flag->initial);
         }
         fprintf(out, "\n        %s\n", flag->help);

@@ -203,6 +203,21 @@ START_TEST(retention_is_read_by_mode)
 }
 END_TEST
 
+START_TEST(help_tells_defaults)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    flags_help(out);
+    fclose(out);
+    ck_assert_ptr_nonnull(strstr(text, "  --heartbeat-interval '100'\n"));
+    ck_assert_ptr_nonnull(strstr(text, "  --strict-reconfig-check 'true'\n"));
+    ck_assert_ptr_nonnull(strstr(text, "  --force-new-cluster\n"));
+    ck_assert_ptr_null(strstr(text, "cert-file"));
+    free(text);
+}
+END_TEST
+
 static Suite *flags_suite(void)
 {
     Suite *suite = suite_create("flags");
@@ -215,6 +230,7 @@ static Suite *flags_suite(void)
     tcase_add_test(tcase, a_flag_that_must_not_be_ignored_is_refused);
     tcase_add_loop_test(tcase, bad_settings_are_refused, 0, ARRAY_LEN(bad_settings));
     tcase_add_loop_test(tcase, retention_is_read_by_mode, 0, ARRAY_LEN(retentions));
+    tcase_add_test(tcase, help_tells_defaults);
     suite_add_tcase(suite, tcase);
     return suite;
 }
