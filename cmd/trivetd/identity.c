@@ -205,7 +205,9 @@ enum err identity_find(const struct settings *settings, struct env *env, uv_loop
     TRY(check_database(settings, why));
     struct asking asking = {.settings = settings, .env = env, .loop = loop};
     env_timer_init(&asking.pause, on_pause);
-    return settings->joins ? join(&asking, ret, why) : found_cluster(&asking, ret, why);
+    TRY(settings->joins ? join(&asking, ret, why) : found_cluster(&asking, ret, why));
+    ret->is_new = true;
+    return OK;
 }
 
 enum err identity_remember_removed(const struct settings *settings, struct why *why)

@@ -21,6 +21,7 @@ struct identity {
     uint64_t cluster_id;
     uint64_t member_id;
     bool is_founder; /* of a new cluster, with all members of --initial-cluster */
+    bool is_new;     /* there is no data yet */
 };
 
 /* May run LOOP for as long as the others take to answer. ERR_REMOVED, ERR_FOREIGN, ERR_INVALID ...

@@ -18,6 +18,7 @@
 #include "base/trace.h"
 #include "cmd/trivetd/identity.h"
 #include "config.h"
+#include "net/listener.h"
 #include "net/rpc_port.h"
 #include "raft/raftlog_files.h"
 #include "raft/transport_tcp.h"
@@ -141,6 +142,42 @@ static enum err force_new_cluster(struct member *member, struct why *why)
              LOG_U64("members-before", before.log.member_count),
              LOG_U64("last-index", before.log.last_index));
     rescue_standing_fini(&before);
+    return OK;
+}
+
+struct tried_ports {
+    struct listener *listeners[3 * LISTEN_URLS_MAX];
+    size_t count;
+};
+
+static enum err try_ports(struct member *member, struct tried_ports *tried,
+                          const struct addr *addrs, size_t count, struct why *why)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct listener_config config = {
+            .env = member->env, .loop = &member->loop, .addr = addrs[i]};
+        TRY(listener_open(&config, &tried->listeners[tried->count], why));
+        tried->count++;
+    }
+    return OK;
+}
+
+/* A port that is taken, or given twice, is told before there is any data: who corrects the flags
+ * then may correct what the ids are made of, and would be told that the data is another member's.
+ */
+static enum err try_all_ports(struct member *member, struct why *why)
+{
+    const struct settings *s = member->settings;
+    struct tried_ports tried = {.count = 0};
+    if (!member->identity.is_new) {
+        return OK;
+    }
+    TRY(try_ports(member, &tried, s->listen_peers, s->listen_peer_count, why));
+    TRY(try_ports(member, &tried, s->listen_clients, s->listen_client_count, why));
+    TRY(try_ports(member, &tried, s->listen_metrics, s->listen_metrics_count, why));
+    for (size_t i = 0; i < tried.count; i++) {
+        listener_close(tried.listeners[i], NULL, NULL); /* the ports are free at once */
+    }
     return OK;
 }
 
@@ -459,6 +496,7 @@ static enum err start(struct member *member, struct why *why)
              LOG_HEX("member-id", member->identity.member_id),
              LOG_HEX("cluster-id", member->identity.cluster_id));
     TRY(force_new_cluster(member, why));
+    TRY(try_all_ports(member, why));
     TRY(open_data(member, why));
     TRY(open_transport(member, why));
     TRY(watch_signal(member, &member->sigterm, SIGTERM, why)); /* what takes long is over */
