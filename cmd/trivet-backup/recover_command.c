@@ -103,6 +103,9 @@ static enum err look_at(struct recovery *recovery, const char *data_dir, struct 
     if (err == OK) {
         err = rescue_look(&survivor->rescue, &survivor->standing, why);
     }
+    if (err == ERR_LOCKED) {
+        why_prefix(why, "a process uses it, which must be stopped first");
+    }
     if (err != OK) {
         why_prefix(why, "%s", data_dir);
         return err;

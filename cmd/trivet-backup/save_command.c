@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -221,6 +222,12 @@ static enum err begin(struct saving *saving, struct why *why)
         saving->due_ms = env_now_ms(saving->loop.env);
         env_timer_start(saving->loop.env, &saving->timer, 0);
         return OK;
+    }
+    struct stat there;
+    if (stat(saving->target, &there) == 0 && S_ISDIR(there.st_mode)) {
+        why_set(why, "'%s' is a directory: name a file in it, or say how often (--every)",
+                saving->target);
+        return ERR_INVALID;
     }
     if (strlen(saving->target) >= sizeof saving->path) {
         why_set(why, "the path is too long");
