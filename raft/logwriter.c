@@ -77,7 +77,12 @@ static struct segment *take_segment(struct logwriter *w, uint64_t bytes)
     }
     struct segment *s = NULL;
     struct why why = {0};
-    must(segment_create(w->dir, size, false, &s, &why), &why);
+    enum err err = segment_create(w->dir, size, false, &s, &why);
+    if (err == ERR_NO_SPACE) {
+        fatal("raft log: %s; what it holds is whole, the member stops until there is room",
+              why.text);
+    }
+    must(err, &why);
     return s;
 }
 

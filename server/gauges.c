@@ -55,6 +55,13 @@ static double metric_quota(void *ctx)
     return (double)server_quota_bytes(ctx); /* a 0 would be no bound, but one that is passed */
 }
 
+static double metric_disk_full(void *ctx)
+{
+    struct server *server = ctx;
+    bool (*is_disk_full)(void *ctx) = server->config.is_disk_full;
+    return is_disk_full != NULL && is_disk_full(server->config.ctx);
+}
+
 void gauges_register(struct server *server)
 {
     struct metrics *metrics = server->config.metrics;
@@ -75,6 +82,8 @@ void gauges_register(struct server *server)
         {"etcd_server_proposals_applied_total", "Entries applied.", metric_applied},
         {"etcd_server_proposals_pending", "Commands waiting to be applied.", metric_pending},
         {"etcd_server_quota_backend_bytes", "Size limit of the database.", metric_quota},
+        {"trivet_disk_full", "1 while the Raft log has no room and writes are refused.",
+         metric_disk_full},
     };
     for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
         metrics_gauge_fn(metrics, gauges[i].name, gauges[i].help, NULL, gauges[i].fn, server);
