@@ -181,6 +181,22 @@ static enum err check_database(const struct settings *settings, struct why *why)
     return ERR_CORRUPT;
 }
 
+/* Who puts this program in etcd's place, flags and all, would find an empty cluster, and take its
+ * data for lost. */
+static enum err check_etcd(const struct settings *settings, struct why *why)
+{
+    char path[PATH_MAX];
+    TRY(fs_join(settings->member_dir, "snap/db", path, sizeof path, why));
+    if (access(path, F_OK) != 0) {
+        return OK;
+    }
+    why_set(why,
+            "'%s' is etcd's, whose data this program does not read: give it a --data-dir of its "
+            "own, and copy the keys",
+            path);
+    return ERR_FOREIGN;
+}
+
 enum err identity_find(const struct settings *settings, struct env *env, uv_loop_t *loop,
                        struct identity *ret, struct why *why)
 {
@@ -202,6 +218,7 @@ enum err identity_find(const struct settings *settings, struct env *env, uv_loop
     if (err != ERR_NOT_FOUND) {
         return err;
     }
+    TRY(check_etcd(settings, why));
     TRY(check_database(settings, why));
     struct asking asking = {.settings = settings, .env = env, .loop = loop};
     env_timer_init(&asking.pause, on_pause);
