@@ -157,7 +157,7 @@ static enum err check_flags(const struct settings *settings, struct identity *re
     why_set(why,
             "'%s' belongs to member %" PRIx64 " of cluster %" PRIx64 ", not to member %" PRIx64
             " of cluster %" PRIx64
-            " that the flags tell of; data of a member that joined is used with "
+            " that the flags tell of; data of a member that joined, or has moved, is used with "
             "--initial-cluster-state existing",
             settings->raft_dir, ret->member_id, ret->cluster_id, settings->self->id,
             settings->cluster.cluster_id);
