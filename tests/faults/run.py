@@ -133,7 +133,14 @@ class Run:
         self.cluster.wait_until("a write is acknowledged", self.write_end)
         self.recovery_seconds = time.monotonic() - began
         self.cluster.settle()
-        alarms = nemesis.alarms(self)
+        told = []   # None: nobody has answered
+
+        def ask():
+            told.append(nemesis.alarms(self))
+            return told[-1] is not None
+
+        self.cluster.wait_until("the alarms are told", ask)
+        alarms = told[-1]
         if alarms:
             self.violation(f"alarms: {alarms}")
         slow = [(s, kinds) for s, kinds in self.nemesis.healing + [(self.recovery_seconds, "the end")] if s > self.options.heal_max]
