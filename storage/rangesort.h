@@ -31,8 +31,8 @@ struct rangesort {
 /* ITEMS with room for COUNT more behind them in SPARE; by VALUE only when records are loaded. */
 void rangesort_begin(struct rangesort *sort, struct range_item *items, struct range_item *spare,
                      size_t count, enum range_target target, bool descend);
-/* About BUDGET items' worth of work, which is taken from it; long values cost more. True: sorted, the result is in
- * sort->items (which may be what SPARE was). */
+/* About BUDGET items' worth of work, which is taken from it; long values cost more. True: sorted,
+ * the result is in sort->items (which may be what SPARE was). */
 bool rangesort_some(struct rangesort *sort, size_t *budget);
 
 #endif
