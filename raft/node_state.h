@@ -78,6 +78,7 @@ struct node {
     bool change_added;
     struct pending transfer;
     uint64_t transfer_until_ms;
+    uint64_t leave_again_ms; /* not handed over before for a disk that stands still */
 
     bool closing;
     void (*closed)(void *ctx);

@@ -7,6 +7,9 @@
 #include "base/plant.h"
 #include "raft/node_state.h"
 
+/* Whose disk has finished nothing for so many election timeouts leads no more. */
+#define STILL_ELECTIONS 10
+
 /* Changes of the configuration, one at a time, and leadership handed over. Every outcome comes at
  * the end of a turn. */
 
@@ -121,8 +124,31 @@ void nodechange_on_transferred(void *ctx)
     }
 }
 
+/* Nothing is committed that is not on the leader's own disk, and its heartbeats, which keep it the
+ * leader, do not wait for that: a disk that does not answer would stop the cluster. */
+static void leave_still_disk(struct node *node)
+{
+    const struct raft *r = core_of(node);
+    uint64_t limit_ms = STILL_ELECTIONS * (uint64_t)r->election_timeout;
+    uint64_t now_ms = env_now_ms(node->env);
+    uint64_t still_ms = raftio_still_ms(node->io);
+    if (node_role(node) != NODE_LEADER || still_ms < limit_ms || now_ms < node->leave_again_ms ||
+        r->transfer != NULL) {
+        return;
+    }
+    uint64_t successor = best_successor(node);
+    node->leave_again_ms = now_ms + limit_ms;
+    if (successor != 0) {
+        LOG_WARN(node->log, "the log's disk does not answer: leadership is handed over",
+                 LOG_HEX("to", successor), LOG_U64("still-ms", still_ms));
+        enum err err = raftio_transfer(node->io, successor);
+        (void)err; /* it is tried again */
+    }
+}
+
 void nodechange_tick(struct node *node)
 {
+    leave_still_disk(node);
     if (node->transfer.cb != NULL && env_now_ms(node->env) >= node->transfer_until_ms) {
         nodechange_resolve(node, &node->transfer, ERR_TIMEOUT);
     }

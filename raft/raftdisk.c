@@ -46,6 +46,7 @@ static void on_appended(struct raftlog_request *request)
     if (append->core != NULL) {
         raftio_enter(io);
         io->guard.appends--;
+        io->append_moved_ms = env_now_ms(io->env);
         guard_before_stored(&io->guard, append->last_index);
         append->core->cb(append->core, 0);
         raftio_leave(io);
@@ -80,10 +81,17 @@ static int method_append(struct raft_io *base, struct raft_io_append *req,
             confhist_add(&io->history, first + i, data);
         }
     }
-    io->guard.appends++;
+    if (io->guard.appends++ == 0) {
+        io->append_moved_ms = env_now_ms(io->env);
+    }
     TRACE(io->env, "raft: append", first, count);
     submit(append, first, count);
     return 0;
+}
+
+uint64_t raftio_still_ms(const struct raftio *io)
+{
+    return io->guard.appends == 0 ? 0 : env_now_ms(io->env) - io->append_moved_ms;
 }
 
 static int method_truncate(struct raft_io *base, raft_index index)

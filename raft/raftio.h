@@ -107,4 +107,8 @@ const struct raft *raftio_core(const struct raftio *io);
 bool raftio_leads(const struct raftio *io);
 bool raftio_inside(const struct raftio *io); /* within a call of the core */
 
+/* For how long the log has been asked to append and has finished nothing, in ms; 0: it has nothing
+ * to do. */
+uint64_t raftio_still_ms(const struct raftio *io);
+
 #endif

@@ -60,6 +60,7 @@ struct raftio {
     bool works_for_snapshot; /* since the core was entered, from then on: */
     uint64_t snapshot_work_ns;
     uint64_t replicated_index; /* as the leader said last */
+    uint64_t append_moved_ms;  /* while appends are on their way: when one was begun or done */
     uint64_t installing_index;
     uint64_t wants[MEMBERS_MAX]; /* members that need the state: to be told */
     size_t wants_count;

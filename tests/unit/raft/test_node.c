@@ -549,6 +549,32 @@ START_TEST(a_successor_that_does_not_come_is_told)
 }
 END_TEST
 
+/* Nothing is committed that is not on the leader's own disk, and its heartbeats do not wait for it.
+ */
+START_TEST(who_leads_and_whose_disk_stands_still_hands_over)
+{
+    solo_open(solo_three, 3);
+    solo_lead(true);
+    put(0);
+    struct frame frame;
+    for (unsigned elections = 1; elections <= 11; elections++) {
+        for (unsigned i = 0; i < SOLO_ELECTION_MS / SOLO_HEARTBEAT_MS; i++) {
+            env_fake_advance(solo.env, SOLO_HEARTBEAT_MS);
+            talk_result(solo.net, 2, node_term(solo.node), 0, node_last_index(solo.node));
+            talk_result(solo.net, 3, node_term(solo.node), 0, node_last_index(solo.node));
+            env_fake_run(solo.env);
+        }
+        bool hands_over = net_fake_take_message(solo.net, 2, RAFT_IO_TIMEOUT_NOW, &frame) ||
+                          net_fake_take_message(solo.net, 3, RAFT_IO_TIMEOUT_NOW, &frame);
+        ck_assert(hands_over == (elections >= 10));
+        if (hands_over) {
+            return;
+        }
+        net_fake_skip(solo.net);
+    }
+}
+END_TEST
+
 START_TEST(only_the_leader_hands_over)
 {
     solo_open(solo_three, 3);
@@ -618,6 +644,7 @@ static Suite *node_suite(void)
         a_change_ends_with_the_leadership,
         leadership_is_handed_over,
         a_successor_that_does_not_come_is_told,
+        who_leads_and_whose_disk_stands_still_hands_over,
         only_the_leader_hands_over,
         frames_of_the_layers_above_pass_through,
         malformed_messages_are_dropped,
