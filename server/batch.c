@@ -76,11 +76,17 @@ static bool added(struct batch *batch, size_t len_before, size_t count)
     return true;
 }
 
-bool batch_add(struct batch *batch, struct command_origin origin, const struct command *command)
+/* A request within its limit may be larger as a command: a transaction of hundreds of thousands of
+ * small operations. */
+enum err batch_add(struct batch *batch, struct command_origin origin, const struct command *command)
 {
     size_t before = batch->open.len;
     command_encode(&batch->open, origin, command);
-    return added(batch, before, 1);
+    if (buf_ok(&batch->open) && batch->open.len - before > ENTRY_BYTES_MAX - ENTRY_HEAD_MAX) {
+        batch->open.len = before;
+        return ERR_TOO_LARGE;
+    }
+    return added(batch, before, 1) ? OK : ERR_NOMEM;
 }
 
 bool batch_add_encoded(struct batch *batch, struct bytes commands, size_t count)

@@ -39,9 +39,10 @@ void batch_fini(struct batch *batch);
 /* Room for one more command? False: too many requests. */
 bool batch_has_room(const struct batch *batch, size_t size);
 
-/* Add one command; false: no memory, nothing added. */
-bool batch_add(struct batch *batch, struct command_origin origin, const struct command *command);
-/* Add commands that are encoded already. */
+/* Add one command, or nothing: ERR_NOMEM; ERR_TOO_LARGE: it fits into no entry. */
+MUST_CHECK enum err batch_add(struct batch *batch, struct command_origin origin,
+                              const struct command *command);
+/* Add commands that are encoded already; false: no memory, nothing added. */
 bool batch_add_encoded(struct batch *batch, struct bytes commands, size_t count);
 
 /* Add back those of COMMANDS that this member's clients still wait for, and return the others to

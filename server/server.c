@@ -478,9 +478,7 @@ void server_propose(struct server *server, struct op *op, const struct command *
     }
     if (err == OK) {
         struct command_origin origin = {.member_id = server->config.member_id, .op = op->number};
-        if (!batch_add(&server->batch, origin, command)) {
-            err = ERR_NOMEM;
-        }
+        err = batch_add(&server->batch, origin, command);
     }
     if (err != OK) {
         pending_finish(&server->pending, op, err);

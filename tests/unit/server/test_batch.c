@@ -53,13 +53,34 @@ static void add_put(uint64_t member_id, uint64_t op, size_t size)
         .kind = COMMAND_PUT,
         .put = {.key = bytes_of(&op, sizeof op), .value = bytes_of(value, size)}};
     struct command_origin origin = {.member_id = member_id, .op = op};
-    ck_assert(batch_add(&batch, origin, &command));
+    ck_assert_int_eq(batch_add(&batch, origin, &command), OK);
 }
 
 static void add(uint64_t member_id, uint64_t op)
 {
     add_put(member_id, op, 10);
 }
+
+/* The largest request that may be configured can be more than an entry when it is a command. */
+START_TEST(what_fits_into_no_entry_is_refused)
+{
+    CLEANUP(freep) uint8_t *value = calloc(1, ENTRY_BYTES_MAX);
+    ck_assert_ptr_nonnull(value);
+    struct command command = {
+        .kind = COMMAND_PUT,
+        .put = {.key = bytes_of_str("k"), .value = bytes_of(value, ENTRY_BYTES_MAX)}};
+    struct command_origin origin = {.member_id = SELF, .op = 1};
+    ck_assert_int_eq(batch_add(&batch, origin, &command), ERR_TOO_LARGE);
+    ck_assert_uint_eq(batch.open_count, 0);
+    command.put.value.len = ENTRY_BYTES_MAX - 64;
+    ck_assert_int_eq(batch_add(&batch, origin, &command), OK);
+    node_fake_set_leader(node, 2, SELF);
+    batch_kick(&batch);
+    env_fake_run(fake);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 1);
+    ck_assert_uint_le(node_fake_entry(node, 0).len, ENTRY_BYTES_MAX);
+}
+END_TEST
 
 /* The commands in BYTES are those with these numbers, in this order. */
 static void expect_commands(struct bytes bytes, const uint64_t *ops, size_t count)
@@ -402,6 +423,7 @@ static Suite *batch_suite(void)
     tcase_add_test(tc, a_batch_is_split_at_its_bytes);
     tcase_add_test(tc, a_batch_is_split_at_its_count);
     tcase_add_test(tc, a_command_that_is_larger_than_a_batch_goes_alone);
+    tcase_add_test(tc, what_fits_into_no_entry_is_refused);
     tcase_add_test(tc, a_long_queue_keeps_its_order_and_gives_its_memory_back);
     tcase_add_test(tc, a_follower_sends_all_of_it_to_the_leader);
     tcase_add_test(tc, what_nobody_leads_waits);
