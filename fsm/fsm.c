@@ -16,6 +16,7 @@ struct fsm {
     uint64_t term;      /* of the entry at hand */
     struct arena arena; /* of the command at hand */
     uint64_t member_id;
+    bool (*is_wanted)(void *ctx, uint64_t op); /* NULL: all are */
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
     enum err (*on_applied)(void *ctx, const struct command *command, const struct result *result);
     void *ctx;
@@ -30,6 +31,7 @@ enum err fsm_new(const struct fsm_config *config, struct fsm **ret, struct why *
     fsm->store = config->store;
     fsm->log = config->log;
     fsm->member_id = config->member_id;
+    fsm->is_wanted = config->is_wanted;
     fsm->on_result = config->on_result;
     fsm->on_applied = config->on_applied;
     fsm->ctx = config->ctx;
@@ -194,10 +196,16 @@ static enum err apply_command(struct fsm *fsm, const struct command *command, bo
     fatal("apply a command: kind %d", (int)command->kind);
 }
 
+static bool is_wanted(const struct fsm *fsm, struct command_origin origin)
+{
+    return origin.member_id == fsm->member_id &&
+           (fsm->is_wanted == NULL || fsm->is_wanted(fsm->ctx, origin.op));
+}
+
 static void apply_one(struct fsm *fsm, uint64_t index, struct command_origin origin,
                       const struct command *command)
 {
-    bool want = origin.member_id == fsm->member_id;
+    bool want = is_wanted(fsm, origin);
     struct result result = {.kind = command->kind, .index = index};
     store_txn_begin(fsm->store);
     result.status = alarm_admit(fsm->alarms, command);

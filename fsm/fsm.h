@@ -15,13 +15,17 @@ struct fsm;
 struct fsm_config {
     struct store *store; /* not owned */
     struct logger *log;
-    uint64_t member_id; /* results are built for commands of this origin only */
+    uint64_t member_id; /* results are built for commands of this origin only ... */
+    /* ... that somebody waits for still: not when a start applies the log again, nor when the
+     * client has given up. NULL: for all of them. */
+    bool (*is_wanted)(void *ctx, uint64_t op);
     /* The members that a new cluster begins with: what is shown until COMMAND_MEMBER_INIT says it
      * to all of them, also to those that join later. None: this member joins. */
     const struct cluster_member *bootstrap;
     size_t bootstrap_count;
     struct hash_seed hash_seed; /* of tables in memory; nothing that can be seen depends on it */
-    /* The result of a command that came from this member; once per command, inside fsm_apply. */
+    /* The result of a command that came from this member and is wanted; once per command, inside
+     * fsm_apply. */
     void (*on_result)(void *ctx, uint64_t op, const struct result *result);
     /* COMMAND, whosever it is, was applied: what its client is told, OK or ERR_QUOTA. The state is
      * what it is. May be NULL. */

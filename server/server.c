@@ -256,6 +256,7 @@ static enum err open_fsm(struct server *server, struct why *why)
         .bootstrap = config->members,
         .bootstrap_count = config->member_count,
         .hash_seed = env_hash_seed(config->env),
+        .is_wanted = is_wanted,
         .on_result = on_result,
         .on_applied = on_applied,
         .ctx = server,

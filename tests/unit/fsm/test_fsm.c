@@ -61,12 +61,21 @@ static enum err on_applied(void *ctx, const struct command *command, const struc
     return applied_answer;
 }
 
+static uint64_t unwanted_op;
+
+static bool is_wanted(void *ctx, uint64_t op)
+{
+    ck_assert_ptr_eq(ctx, &results);
+    return op != unwanted_op;
+}
+
 static struct fsm *open_fsm(struct store *upon, const struct cluster_member *members, size_t count)
 {
     struct fsm_config config = {.store = upon,
                                 .member_id = SELF,
                                 .bootstrap = members,
                                 .bootstrap_count = count,
+                                .is_wanted = is_wanted,
                                 .on_result = on_result,
                                 .on_applied = on_applied,
                                 .ctx = &results};
@@ -84,6 +93,7 @@ static void setup(void)
     result_count = 0;
     applied_count = 0;
     applied_answer = OK;
+    unwanted_op = UINT64_MAX;
     entry_encode_head(&entry, 1789000000000);
 }
 
@@ -305,6 +315,29 @@ START_TEST(members_do_not_differ)
 END_TEST
 
 /* ---- entries that must not be ---- */
+
+/* As for all that a start applies again: it changes the store, and reads nothing for an answer. */
+START_TEST(what_nobody_waits_for_is_not_answered)
+{
+    unwanted_op = 7;
+    struct txn_op ops[] = {
+        {.kind = OP_PUT, .put = {.key = bytes_of_str("k"), .value = bytes_of_str("1")}},
+        {.kind = OP_RANGE, .range = {.key = bytes_of_str("k")}}};
+    struct command command = {.kind = COMMAND_TXN,
+                              .txn = {.success = ops, .success_count = ARRAY_LEN(ops)}};
+    store_model_fail_range(store, ERR_CORRUPT); /* fatal, were it read */
+    add(SELF, 7, &command);
+    apply();
+    ck_assert_uint_eq(result_count, 0);
+    ck_assert_uint_eq(applied_count, 1);
+    store_model_fail_range(store, OK);
+    ck_assert_int_eq(count_of("k"), 1);
+    add(SELF, 8, &command);
+    apply();
+    ck_assert_uint_eq(result_count, 1);
+    ck_assert_uint_eq(results[0].op, 8);
+}
+END_TEST
 
 START_TEST(an_entry_of_another_version_is_fatal)
 {
@@ -537,6 +570,7 @@ static Suite *fsm_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, each_command_is_a_revision_of_its_own);
     tcase_add_test(tc, results_go_to_the_member_that_waits);
+    tcase_add_test(tc, what_nobody_waits_for_is_not_answered);
     tcase_add_test(tc, an_applied_index_is_skipped);
     tcase_add_test(tc, a_refused_command_does_not_hold_up_the_others);
     tcase_add_test(tc, a_delete_tells_what_it_deleted);
