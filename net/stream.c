@@ -16,6 +16,7 @@
 #define PIECE_BYTES       4096u
 #define TCP_KEEPALIVE_SEC 30
 #define LOCAL_SEND_BYTES  (128 * 1024)
+#define LINGER_BYTES_MIN  (64u * 1024) /* so much a grace at least, of who is closed */
 
 /* One for all connections of a loop: what was read is used up before the next read. */
 static _Thread_local uint8_t read_buffer[READ_BYTES];
@@ -67,9 +68,30 @@ void stream_close(struct stream *stream)
     end(stream, ERR_CLOSED, "closed by us", 0);
 }
 
+/* libuv may have written a part of what it was given, and not say so before the rest has left. */
+static size_t left_bytes(const struct stream *stream)
+{
+    return stream->out.bytes - stream->write_bytes +
+           uv_stream_get_write_queue_size((const uv_stream_t *)&stream->tcp);
+}
+
+static void start_grace(struct stream *stream)
+{
+    stream->grace_left_bytes = left_bytes(stream);
+    env_timer_start(stream->env, &stream->grace, stream->grace_ms);
+}
+
+/* A peer that reads slowly gets all, if it takes a piece of some size each time. */
 static void on_grace_over(struct env_timer *timer)
 {
-    end(CONTAINER_OF(timer, struct stream, grace), ERR_CLOSED, "closed by us", 0);
+    struct stream *stream = CONTAINER_OF(timer, struct stream, grace);
+    size_t left = left_bytes(stream);
+    if (left + LINGER_BYTES_MIN <= stream->grace_left_bytes ||
+        (left == 0 && stream->grace_left_bytes > 0)) {
+        start_grace(stream);
+    } else {
+        end(stream, ERR_CLOSED, "closed by us", 0);
+    }
 }
 
 static void on_shutdown(uv_shutdown_t *request, int status)
@@ -107,7 +129,8 @@ void stream_close_after_flush(struct stream *stream, uint64_t grace_ms)
         return;
     }
     stream->state = STREAM_LINGERING;
-    env_timer_start(stream->env, &stream->grace, grace_ms);
+    stream->grace_ms = grace_ms;
+    start_grace(stream);
     if (!stream->flushing) {
         env_defer(stream->env, &stream->flush);
     }

@@ -30,6 +30,8 @@ struct stream {
     uv_shutdown_t shutdown;
     struct env_task flush;
     struct env_timer grace;
+    uint64_t grace_ms;
+    size_t grace_left_bytes; /* when it began */
     void (*on_gone)(void *gone_ctx); /* the listener counts; NULL: nobody does */
     void *gone_ctx;
     enum err close_status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/runner.h"
 
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -348,6 +349,60 @@ START_TEST(grace_bounds_a_reader_that_never_reads)
 }
 END_TEST
 
+static bool ticked;
+
+static void on_tick(struct env_timer *timer)
+{
+    (void)timer;
+    ticked = true;
+}
+
+static void wait_ms(uint64_t ms)
+{
+    struct env_timer timer;
+    env_timer_init(&timer, on_tick);
+    ticked = false;
+    env_timer_start(t.loop.env, &timer, ms);
+    RUN_UNTIL(&t.loop, ticked);
+}
+
+/* Read SIZE bytes of what the kernel holds; false: there is an end before. */
+static bool take(uv_os_fd_t fd, size_t size)
+{
+    uint8_t data[4096];
+    while (size > 0) {
+        ssize_t n = recv(fd, data, size < sizeof data ? size : sizeof data, 0);
+        if (n == 0 || (n < 0 && errno != EAGAIN)) {
+            return false;
+        }
+        size -= n > 0 ? (size_t)n : 0;
+        loop_turns(&t.loop, 1);
+    }
+    return true;
+}
+
+/* All together takes longer than the grace: what the kernel had not taken by then was lost. */
+START_TEST(grace_is_for_a_reader_that_stops_not_for_a_slow_one)
+{
+    enum { GRACE_MS = 200, SIZE = 4 * 1024 * 1024, STEPS = 10, STEP = SIZE / 20 };
+    connect_both();
+    uint8_t *data = calloc(1, SIZE);
+    ck_assert_ptr_nonnull(data);
+    stream_pause(t.client.stream, true);
+    ck_assert(stream_write(t.server.stream, bytes_of(data, SIZE)));
+    free(data);
+    stream_close_after_flush(t.server.stream, GRACE_MS);
+    for (unsigned i = 0; i < STEPS; i++) {
+        wait_ms(GRACE_MS / 4);
+        ck_assert(take(descriptor_of(t.client.stream), STEP));
+    }
+    stream_pause(t.client.stream, false);
+    RUN_UNTIL(&t.loop, t.server.closed && t.client.closed);
+    ck_assert_uint_eq(t.client.got.len, SIZE - STEPS * STEP);
+    ck_assert_int_eq(t.client.status, OK);
+}
+END_TEST
+
 START_TEST(peer_tells_the_other_ends_address)
 {
     connect_both();
@@ -529,6 +584,7 @@ static Suite *stream_suite(void)
     tcase_add_test(io, close_after_flush_sends_everything_first);
     tcase_add_test(io, closing_in_the_turn_in_which_all_has_left_waits_for_the_peer);
     tcase_add_test(io, grace_bounds_a_reader_that_never_reads);
+    tcase_add_test(io, grace_is_for_a_reader_that_stops_not_for_a_slow_one);
     suite_add_tcase(suite, io);
     TCase *making = tcase_create("making");
     tcase_add_checked_fixture(making, setup, teardown);
