@@ -39,7 +39,7 @@ struct http1_conn {
     struct buf pending; /* input that came while answering */
     struct http1_request request;
     struct env_timer timer;
-    struct env_task resume; /* after a late answer: the next request may be here already */
+    struct env_timer next; /* the next request may be here already: in the next turn */
 };
 
 static void parse_pending(struct http1_conn *conn);
@@ -168,9 +168,9 @@ static void on_timeout(struct env_timer *timer)
     stream_close(conn->stream);
 }
 
-static void on_resume(struct env_task *task)
+static void on_next(struct env_timer *timer)
 {
-    parse_pending(CONTAINER_OF(task, struct http1_conn, resume));
+    parse_pending(CONTAINER_OF(timer, struct http1_conn, next));
 }
 
 struct http1_conn *http1_conn_new(const struct http1_server *server, struct stream *stream)
@@ -184,7 +184,7 @@ struct http1_conn *http1_conn_new(const struct http1_server *server, struct stre
     http_parser_init(&conn->parser, HTTP_REQUEST);
     conn->parser.data = conn;
     env_timer_init(&conn->timer, on_timeout);
-    env_task_init(&conn->resume, PHASE_APPLY, on_resume);
+    env_timer_init(&conn->next, on_next);
     env_timer_start(server->env, &conn->timer, server->request_timeout_ms);
     return conn;
 }
@@ -198,7 +198,7 @@ void http1_conn_free(struct http1_conn *conn)
         conn->request.on_gone(&conn->request);
     }
     env_timer_stop(conn->server->env, &conn->timer);
-    env_task_cancel(&conn->resume);
+    env_timer_stop(conn->server->env, &conn->next);
     buf_fini(&conn->text);
     buf_fini(&conn->pending);
     free(conn);
@@ -313,20 +313,21 @@ static bool is_full(const struct http1_conn *conn)
     return stream_queued_bytes(conn->stream) >= STREAM_TURN_BYTES;
 }
 
-/* Go through what waits, one request at a time, until one is answered later, or the answers pile
- * up. Then nothing more is read until http1_conn_drained. */
+/* The next request, when it is here and the one before has been answered. One a turn: some cost a
+ * millisecond, and the answer to HEAD is short. When answers pile up nothing more is read until
+ * http1_conn_drained. */
 static void parse_pending(struct http1_conn *conn)
 {
-    while (!conn->answering && !conn->draining && conn->pending.len > 0) {
-        if (is_full(conn)) {
-            stream_pause(conn->stream, true);
-            return;
-        }
-        CLEANUP(buf_fini) struct buf input = conn->pending;
-        conn->pending = (struct buf){0};
-        if (!parse(conn, buf_bytes(&input)) || !conn->answering) {
-            return;
-        }
+    if (conn->answering || conn->draining || conn->pending.len == 0) {
+        return;
+    }
+    if (is_full(conn)) {
+        stream_pause(conn->stream, true);
+        return;
+    }
+    CLEANUP(buf_fini) struct buf input = conn->pending;
+    conn->pending = (struct buf){0};
+    if (parse(conn, buf_bytes(&input)) && conn->answering) {
         conn->server->on_request(conn->server->ctx, &conn->request);
     }
 }
@@ -410,6 +411,6 @@ void http1_respond(struct http1_request *request, unsigned status, const char *c
     http_parser_pause(&conn->parser, 0);
     env_timer_start(conn->server->env, &conn->timer, conn->server->idle_timeout_ms);
     if (conn->pending.len > 0) {
-        env_defer(conn->server->env, &conn->resume);
+        env_timer_start(conn->server->env, &conn->next, 0);
     }
 }

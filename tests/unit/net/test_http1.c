@@ -11,6 +11,7 @@
 static struct peer peer;
 static struct http1_request *late; /* a request to /late waits here */
 static unsigned gone;
+static unsigned answered;
 static struct buf seen;
 
 static void on_gone(struct http1_request *request)
@@ -24,6 +25,7 @@ static void on_request(void *ctx, struct http1_request *request)
 {
     (void)ctx;
     struct bytes value;
+    answered++;
     buf_clear(&seen);
     buf_printf(&seen, "%.*s|%.*s|%.*s|%.*s", (int)request->method.len,
                (const char *)request->method.data, (int)request->path.len,
@@ -137,6 +139,24 @@ START_TEST(pipelined_requests_are_answered_in_order)
     RUN_UNTIL(&fixture.loop, peer_got(&peer, "GET|/3||"));
     ck_assert(peer_got(&peer, "HTTP/1.1 503 Service Unavailable\r\n"));
     ck_assert(peer_got(&peer, "second"));
+}
+END_TEST
+
+START_TEST(one_request_is_answered_in_a_turn)
+{
+    enum { COUNT = 50 };
+    struct buf many = {0};
+    for (unsigned i = 0; i < COUNT; i++) {
+        buf_append_str(&many, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    answered = 0;
+    peer_send(&peer, buf_bytes(&many));
+    buf_fini(&many);
+    while (answered < COUNT) {
+        unsigned before = answered;
+        RUN_UNTIL(&fixture.loop, answered != before); /* looks behind each turn */
+        ck_assert_uint_eq(answered, before + 1);
+    }
 }
 END_TEST
 
@@ -318,6 +338,7 @@ static Suite *http1_suite(void)
     tcase_add_test(good, an_answer_has_its_headers);
     tcase_add_test(good, head_has_no_body);
     tcase_add_test(good, pipelined_requests_are_answered_in_order);
+    tcase_add_test(good, one_request_is_answered_in_a_turn);
     tcase_add_loop_test(good, connection_close_is_obeyed, 0, 2);
     tcase_add_test(good, a_client_that_goes_before_the_answer_is_told_of);
     tcase_add_test(good, a_reader_that_waits_stops_its_own_requests);
