@@ -10,6 +10,7 @@
 #include "api/call.h"
 #include "api/convert.h"
 #include "base/cleanup.h"
+#include "base/limits.h"
 
 #define FIRST_PIECE_KEYS 10
 
@@ -25,10 +26,17 @@ static void on_found(struct call *call)
     call_answer_range(call, &call->range.result);
 }
 
+/* A long one waits until the client has taken most of those before it: answers that nobody has room
+ * for would have been made for nothing. */
 static void find(struct call *call)
 {
     struct range_call *state = CONTAINER_OF(call, struct range_call, call);
-    call_range(call, &state->query, on_found);
+    if (store_range_is_cheap(server_store(call->server), &state->query) ||
+        grpc_call_has_room(call_grpc(call), STREAM_SEND_BYTES_MAX)) {
+        call_range(call, &state->query, on_found);
+    } else {
+        call_writable(call, find);
+    }
 }
 
 static void rpc_kv_range(struct call *call, const void *message)

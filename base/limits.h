@@ -32,10 +32,14 @@
 #define STREAM_SEND_BYTES_MAX \
     (4u * 1024 * 1024) /* unsent answer bytes before a stream is asked to wait */
 #define CONNECTION_SEND_BYTES_MAX (64u * 1024 * 1024)
-#define STREAM_TURN_BYTES         (256u * 1024) /* more to one socket goes in the next turn */
-#define FRAME_BYTES_MAX           (64u * 1024)  /* of HTTP/2, to who takes more than 16 KiB */
-#define SERVER_SEND_BYTES_MAX \
-    (512u * 1024 * 1024) /* unsent answers, all connections; beyond, an equal part each */
+/* From here on the answer to a unary call is a large one. Large ones are bounded by themselves, so
+ * that a client that lists all it has does not lose the answers to what else it asks meanwhile. */
+#define LARGE_ANSWER_BYTES_MIN (1024u * 1024)
+#define STREAM_TURN_BYTES      (256u * 1024) /* more to one socket goes in the next turn */
+#define FRAME_BYTES_MAX        (64u * 1024)  /* of HTTP/2, to who takes more than 16 KiB */
+#define SERVER_SEND_BYTES_MAX                                                                      \
+    (512u * 1024 * 1024) /* unsent answers, all connections; beyond, an equal part each; the large \
+                            ones likewise */
 #define CONNECTION_HELD_BYTES_MAX \
     (128u * 1024 * 1024) /* calls, requests, what is decoded of them */
 #define SERVER_HELD_BYTES_MAX \
@@ -125,6 +129,7 @@ static_assert(RING_FULL_BYTES_MAX >= 2 * RING_BYTES_MAX, "who leads refuses, and
 static_assert(4 * WATCH_SLICE_BYTES <= WATCH_STREAM_BYTES_MAX,
               "who is behind together shares slices");
 static_assert(CONNECTION_SEND_BYTES_MAX > STREAM_SEND_BYTES_MAX, "a connection holds a stream");
+static_assert(CONNECTION_SEND_BYTES_MAX > LARGE_ANSWER_BYTES_MIN, "a connection holds many others");
 static_assert(CONNECTION_HELD_BYTES_MAX > GRPC_MESSAGE_BYTES_MAX, "a connection holds a request");
 static_assert(GRPC_MESSAGE_BYTES_MAX > REQUEST_BYTES_MAX, "a message holds the largest request");
 static_assert(ENTRY_BYTES_MAX > BATCH_BYTES_MAX + REQUEST_BYTES_MAX,

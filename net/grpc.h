@@ -101,6 +101,7 @@ struct grpc_server_stats {
     uint64_t calls;       /* now */
     uint64_t refused;     /* connections ended for a flood, a bad preface, a missed time */
     size_t pending_bytes; /* now: answers that wait for their clients */
+    size_t large_bytes;   /* now: those of LARGE_ANSWER_BYTES_MIN and more among them */
     size_t held_bytes;    /* now: of calls and their requests, whole or not, until they have left */
 };
 const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server);

@@ -441,13 +441,35 @@ void grpc_call_half_close(struct grpc_call *call)
 
 /* Sending. */
 
+size_t grpc_conn_pending(const struct grpc_conn *conn, bool large)
+{
+    return large ? conn->large_bytes : conn->h2.pending_bytes - conn->large_bytes;
+}
+
 /* Has the connection more waiting than its equal part of MAX, while all together have MAX? Only
  * those who have can be what fills it, so that who reads is served however many do not, and all
- * together never have more than twice MAX and a message each. */
-static bool is_above_share(const struct grpc_call *call, size_t max)
+ * together never have more than twice MAX and a message each. Of large answers and of all else,
+ * each for itself. */
+static bool is_above_share(const struct grpc_call *call, size_t max, bool large)
 {
     const struct grpc_server_stats *stats = &call->server->stats;
-    return stats->pending_bytes >= max && call->conn->h2.pending_bytes >= max / stats->connections;
+    size_t all = large ? stats->large_bytes : stats->pending_bytes - stats->large_bytes;
+    return all >= max && grpc_conn_pending(call->conn, large) >= max / stats->connections;
+}
+
+static bool is_too_much(const struct grpc_call *call, bool large)
+{
+    return grpc_conn_pending(call->conn, large) >= CONNECTION_SEND_BYTES_MAX ||
+           is_above_share(call, SERVER_SEND_BYTES_MAX, large);
+}
+
+static size_t parts_bytes(const struct grpc_part *parts, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += parts[i].bytes.len;
+    }
+    return bytes;
 }
 
 void grpc_call_send_parts(struct grpc_call *call, const struct grpc_part *parts, size_t count)
@@ -456,11 +478,15 @@ void grpc_call_send_parts(struct grpc_call *call, const struct grpc_part *parts,
         return;
     }
     struct grpc_server *server = call->server;
-    if (call->conn->h2.pending_bytes >= CONNECTION_SEND_BYTES_MAX ||
-        is_above_share(call, SERVER_SEND_BYTES_MAX)) {
+    bool large =
+        !method_of(call)->server_stream && parts_bytes(parts, count) >= LARGE_ANSWER_BYTES_MIN;
+    if (is_too_much(call, large)) {
         call->overflow = true;
         wait_for_flush(call);
         return;
+    }
+    if (large) {
+        http2_out_be_large(&call->out, &call->conn->large_bytes, &server->stats.large_bytes);
     }
     size_t before = call->out.queue.bytes;
     if (!http2_out_add(&call->out, parts, count)) {
@@ -517,12 +543,14 @@ void grpc_call_want_writable(struct grpc_call *call)
     want_writable(call, STREAM_SEND_BYTES_MAX / 2);
 }
 
-/* Half of what may wait: the other half is for answers, which cannot be asked to wait. */
+/* Half of what may wait: the other half is for answers, which cannot be asked to wait. Who asks
+ * before the answer to a unary call has a large one. */
 static bool has_room(const struct grpc_call *call, size_t max)
 {
+    bool large = !method_of(call)->server_stream;
     return call->out.queue.bytes < max &&
-           call->conn->h2.pending_bytes < CONNECTION_SEND_BYTES_MAX / 2 &&
-           !is_above_share(call, SERVER_SEND_BYTES_MAX / 2);
+           grpc_conn_pending(call->conn, large) < CONNECTION_SEND_BYTES_MAX / 2 &&
+           !is_above_share(call, SERVER_SEND_BYTES_MAX / 2, large);
 }
 
 bool grpc_call_has_room(struct grpc_call *call, size_t max)

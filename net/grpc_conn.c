@@ -482,6 +482,7 @@ void grpc_conn_free(struct grpc_conn *conn)
     opening_end(&conn->opening);
     ASSERT(conn->held_bytes == 0);
     ASSERT(conn->h2.pending_bytes == 0);
+    ASSERT(conn->large_bytes == 0);
     nghttp2_session_del(conn->h2.session);
     conn->server->stats.connections--;
     free(conn);

@@ -251,7 +251,7 @@ bool opening_check(struct grpc_conn *conn)
     } else if (opening->timeout_ns == 0) {
         refuse(conn, "200", GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
     } else if (grpc_conn_holds_too_much(conn, opening->metadata_bytes) ||
-               conn->h2.pending_bytes > CONNECTION_SEND_BYTES_MAX) {
+               grpc_conn_pending(conn, false) > CONNECTION_SEND_BYTES_MAX) {
         refuse(conn, "200", GRPC_RESOURCE_EXHAUSTED,
                "grpc: too much waits on this connection already");
     } else {

@@ -121,6 +121,7 @@ struct grpc_conn {
     struct queue calls;   /* all whose streams exist */
     struct queue waiting; /* those to be looked at in the flush */
     size_t held_bytes;
+    size_t large_bytes; /* of h2.pending_bytes, those of large answers */
     struct opening opening;
     struct grpc_slot *recent_slots[8]; /* by their paths */
     struct env_timer timer;
@@ -157,6 +158,8 @@ void grpc_conn_input(struct grpc_conn *conn, struct bytes bytes);
 void grpc_conn_flush(struct grpc_conn *conn);
 /* The stream is over: end the calls. */
 void grpc_conn_free(struct grpc_conn *conn);
+/* What waits on it, of large answers or of everything else. */
+size_t grpc_conn_pending(const struct grpc_conn *conn, bool large);
 /* Do its calls hold so much that MORE is refused: more than a connection may, or more than its
  * equal part while all together have too much? */
 bool grpc_conn_holds_too_much(const struct grpc_conn *conn, size_t more);

@@ -114,13 +114,27 @@ void http2_out_init(struct http2_out *out, struct http2 *h2, size_t *total)
     sendqueue_init(&out->queue, h2->pool, 0);
 }
 
+static void count_in(size_t *count, size_t before, size_t now)
+{
+    if (count != NULL) {
+        *count = *count - before + now;
+    }
+}
+
 static void count_pending(struct http2_out *out, size_t before)
 {
     size_t now = out->queue.bytes;
-    out->h2->pending_bytes = out->h2->pending_bytes - before + now;
-    if (out->total != NULL) {
-        *out->total = *out->total - before + now;
-    }
+    count_in(&out->h2->pending_bytes, before, now);
+    count_in(out->total, before, now);
+    count_in(out->large[0], before, now);
+    count_in(out->large[1], before, now);
+}
+
+void http2_out_be_large(struct http2_out *out, size_t *of_connection, size_t *of_server)
+{
+    ASSERT(out->queue.bytes == 0);
+    out->large[0] = of_connection;
+    out->large[1] = of_server;
 }
 
 void http2_out_fini(struct http2_out *out)

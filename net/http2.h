@@ -51,6 +51,7 @@ struct http2_out {
     struct sendqueue queue;
     struct http2 *h2;
     size_t *total;    /* one more count of pending bytes: the server's, or NULL */
+    size_t *large[2]; /* of a large answer: its connection's count of such, and the server's */
     bool waiting;     /* nghttp2 was told that there is nothing: resume it */
     bool ended;       /* nothing will be added */
     uint8_t trailers; /* to be sent behind the last of it (http2_usual_trailers); 0: none */
@@ -58,6 +59,9 @@ struct http2_out {
 
 void http2_out_init(struct http2_out *out, struct http2 *h2, size_t *total);
 void http2_out_fini(struct http2_out *out);
+
+/* Before anything is added: it is counted here, too. */
+void http2_out_be_large(struct http2_out *out, size_t *of_connection, size_t *of_server);
 
 /* Add one message of LEN bytes made of parts. False: no memory. */
 struct grpc_part;

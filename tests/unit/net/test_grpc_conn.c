@@ -787,8 +787,50 @@ START_TEST(answers_that_nobody_reads_are_bounded)
     others_are_served();
     stream_pause(peer.stream, false);
     if (_i == 0) {
-        expect_status(199, "200", "8", "grpc: too much waits on this connection already");
+        expect_status(199, "200", "8", "grpc: too many answers wait for this client to read them");
     }
+}
+END_TEST
+
+/* All that is small, and more of it than a connection may have waiting: new calls are not begun. */
+START_TEST(small_answers_that_nobody_reads_are_bounded)
+{
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of("\0\4\0\0\0\0", 6));
+    for (uint32_t i = 0; i < 200; i++) {
+        h2_request(&out, 2 * i + 1, "/test.Echo/Big", 0);
+        h2_message(&out, 2 * i + 1, NGHTTP2_FLAG_END_STREAM, 0, 6, bytes_of_str("900000"));
+    }
+    send_out();
+    expect_status(399, "200", "8", "grpc: too much waits on this connection already");
+    size_t pending = grpc_server_stats(fixture.server)->pending_bytes;
+    ck_assert_uint_ge(pending, CONNECTION_SEND_BYTES_MAX);
+    ck_assert_uint_lt(pending, CONNECTION_SEND_BYTES_MAX + LARGE_ANSWER_BYTES_MIN);
+    others_are_served();
+}
+END_TEST
+
+/* One list of all there is: what the same client asks meanwhile is answered, and has its place. */
+START_TEST(a_large_answer_on_its_way_costs_the_others_nothing)
+{
+    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of("\0\4\0\0\0\0", 6));
+    h2_request(&out, 1, "/test.Echo/Big", 0);
+    h2_message(&out, 1, NGHTTP2_FLAG_END_STREAM, 0, 9, bytes_of_str("100000000"));
+    send_out();
+    RUN_UNTIL(&fixture.loop, grpc_server_stats(fixture.server)->pending_bytes >
+                                 CONNECTION_SEND_BYTES_MAX + LARGE_ANSWER_BYTES_MIN);
+    h2_request(&out, 3, "/test.Echo/Unary", 0);
+    h2_message(&out, 3, NGHTTP2_FLAG_END_STREAM, 0, 1, bytes_of_str("x"));
+    h2_frame(&out, NGHTTP2_WINDOW_UPDATE, 0, 3, bytes_of("\0\0\1\0", 4));
+    h2_request(&out, 5, "/test.Echo/Big", 0);
+    h2_message(&out, 5, NGHTTP2_FLAG_END_STREAM, 0, 7, bytes_of_str("2000000"));
+    send_out();
+    expect_status(3, "200", "0", NULL);
+    expect_status(5, "200", "8", "grpc: too many answers wait for this client to read them");
+    h2_frame(&out, NGHTTP2_RST_STREAM, 0, 1, bytes_of("\0\0\0\10", 4));
+    h2_request(&out, 7, "/test.Echo/Big", 0);
+    h2_message(&out, 7, NGHTTP2_FLAG_END_STREAM, 0, 7, bytes_of_str("2000000"));
+    send_out();
+    RUN_UNTIL(&fixture.loop, grpc_server_stats(fixture.server)->large_bytes == 2000005);
 }
 END_TEST
 
@@ -810,7 +852,7 @@ START_TEST(who_reads_is_served_beside_those_who_do_not)
     others_are_served();
     /* but who has its part waiting gets no more */
     buf_clear(&out);
-    h2_request(&out, 3, "/test.Echo/Unary", 0);
+    h2_request(&out, 3, "/test.Echo/Shared", 0);
     h2_message(&out, 3, NGHTTP2_FLAG_END_STREAM, 0, 1, bytes_of_str("x"));
     peer_send(&slow[0], buf_bytes(&out));
     char status[8] = "";
@@ -1065,6 +1107,8 @@ static Suite *grpc_conn_suite(void)
     tcase_add_test(slow, headers_that_stop_are_ended);
     tcase_add_test(slow, a_peer_that_does_not_answer_pings_is_ended);
     tcase_add_loop_test(slow, answers_that_nobody_reads_are_bounded, 0, 2);
+    tcase_add_test(slow, small_answers_that_nobody_reads_are_bounded);
+    tcase_add_test(slow, a_large_answer_on_its_way_costs_the_others_nothing);
     tcase_add_test(slow, who_reads_is_served_beside_those_who_do_not);
     tcase_add_test(slow, requests_that_never_end_are_bounded);
     tcase_add_test(slow, requests_whose_answers_are_not_taken_are_bounded);
