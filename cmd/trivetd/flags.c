@@ -20,7 +20,9 @@ enum flag_kind {
     FLAG_DURATION, /* Go's: 300ms, 5s, 1h30m; stored as milliseconds */
     FLAG_IGNORED,  /* etcd's, without meaning here: a warning when it is set */
     FLAG_IGNORED_BOOL,
-    FLAG_REFUSED, /* etcd's, and going on without it would be wrong */
+    FLAG_REFUSED, /* etcd's, and going on without it would be wrong; empty or false asks for nothing
+                   */
+    FLAG_REFUSED_BOOL,
 };
 
 struct flag {
@@ -44,8 +46,6 @@ static const struct flag flags[] = {
     {"snapshot-catchup-entries", FLAG_NUMBER, "250000",
      "entries of the Raft log that are kept for a member that is behind",
      TO(snapshot_catchup_entries)},
-    {"experimental-snapshot-catchup-entries", FLAG_NUMBER, NULL, NULL,
-     TO(snapshot_catchup_entries)},
     {"heartbeat-interval", FLAG_NUMBER, "100", "milliseconds between heartbeats", TO(heartbeat_ms)},
     {"election-timeout", FLAG_NUMBER, "1000", "milliseconds without a leader before an election",
      TO(election_ms)},
@@ -67,7 +67,6 @@ static const struct flag flags[] = {
     {"strict-reconfig-check", FLAG_BOOL, "true",
      "refuse changes of the members that could lose the quorum", TO(strict_reconfig)},
     {"max-learners", FLAG_NUMBER, "1", "most members that are learners", TO(learners_max)},
-    {"experimental-max-learners", FLAG_NUMBER, NULL, NULL, TO(learners_max)},
     {"quota-backend-bytes", FLAG_SIGNED, "0",
      "size limit of the database; 0: 2 GiB, negative: none", TO(quota_bytes)},
     {"auto-compaction-mode", FLAG_TEXT, "periodic",
@@ -88,11 +87,8 @@ static const struct flag flags[] = {
      TO(keepalive_timeout_ms)},
     {"watch-progress-notify-interval", FLAG_DURATION, "10m",
      "interval of notices to watchers that asked for them and had no event", TO(watch_progress_ms)},
-    {"experimental-watch-progress-notify-interval", FLAG_DURATION, NULL, NULL,
-     TO(watch_progress_ms)},
     {"corrupt-check-time", FLAG_DURATION, "0",
      "interval of comparing members' hashes; 0: 5s, never off", TO(corrupt_check_ms)},
-    {"experimental-corrupt-check-time", FLAG_DURATION, NULL, NULL, TO(corrupt_check_ms)},
     {"scrub-time", FLAG_DURATION, "24h",
      "interval of reading and checking the whole database; 0: never", TO(scrub_ms)},
     {"log-level", FLAG_TEXT, "info", "debug, info, warn, error, panic or fatal", TO(log_level)},
@@ -111,15 +107,19 @@ static const struct flag flags[] = {
     {"cert-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"key-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"trusted-ca-file", FLAG_REFUSED, NULL, NO_TLS, 0},
-    {"client-cert-auth", FLAG_REFUSED, NULL, NO_TLS, 0},
+    {"client-cert-auth", FLAG_REFUSED_BOOL, NULL, NO_TLS, 0},
+    {"client-cert-file", FLAG_REFUSED, NULL, NO_TLS, 0},
+    {"client-key-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"client-crl-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"client-cert-allowed-hostname", FLAG_REFUSED, NULL, NO_TLS, 0},
-    {"auto-tls", FLAG_REFUSED, NULL, NO_TLS, 0},
+    {"auto-tls", FLAG_REFUSED_BOOL, NULL, NO_TLS, 0},
     {"peer-cert-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"peer-key-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"peer-trusted-ca-file", FLAG_REFUSED, NULL, NO_TLS, 0},
-    {"peer-client-cert-auth", FLAG_REFUSED, NULL, NO_TLS, 0},
-    {"peer-auto-tls", FLAG_REFUSED, NULL, NO_TLS, 0},
+    {"peer-client-cert-auth", FLAG_REFUSED_BOOL, NULL, NO_TLS, 0},
+    {"peer-auto-tls", FLAG_REFUSED_BOOL, NULL, NO_TLS, 0},
+    {"peer-client-cert-file", FLAG_REFUSED, NULL, NO_TLS, 0},
+    {"peer-client-key-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"peer-crl-file", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"peer-cert-allowed-cn", FLAG_REFUSED, NULL, NO_TLS, 0},
     {"peer-cert-allowed-hostname", FLAG_REFUSED, NULL, NO_TLS, 0},
@@ -129,7 +129,7 @@ static const struct flag flags[] = {
     {"discovery-endpoints", FLAG_REFUSED, NULL, "discovery is not supported", 0},
     {"listen-client-http-urls", FLAG_REFUSED, NULL,
      "separate HTTP listeners are not supported in this version", 0},
-    {"unsafe-no-fsync", FLAG_REFUSED, NULL, "losing acknowledged writes is not on offer", 0},
+    {"unsafe-no-fsync", FLAG_REFUSED_BOOL, NULL, "losing acknowledged writes is not on offer", 0},
 
     {"pre-vote", FLAG_IGNORED_BOOL, NULL, NULL, 0},
     {"initial-election-tick-advance", FLAG_IGNORED_BOOL, NULL, NULL, 0},
@@ -138,6 +138,7 @@ static const struct flag flags[] = {
     {"backend-bbolt-freelist-type", FLAG_IGNORED, NULL, NULL, 0},
     {"backend-batch-interval", FLAG_IGNORED, NULL, NULL, 0},
     {"backend-batch-limit", FLAG_IGNORED, NULL, NULL, 0},
+    {"peer-skip-client-san-verification", FLAG_IGNORED_BOOL, NULL, NULL, 0},
     {"cipher-suites", FLAG_IGNORED, NULL, NULL, 0},
     {"tls-min-version", FLAG_IGNORED, NULL, NULL, 0},
     {"tls-max-version", FLAG_IGNORED, NULL, NULL, 0},
@@ -167,6 +168,13 @@ static const struct flag flags[] = {
     {"discovery-keepalive-time", FLAG_IGNORED, NULL, NULL, 0},
     {"discovery-keepalive-timeout", FLAG_IGNORED, NULL, NULL, 0},
     {"discovery-fallback", FLAG_IGNORED, NULL, NULL, 0},
+    {"discovery-insecure-transport", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"discovery-insecure-skip-tls-verify", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"discovery-cert", FLAG_IGNORED, NULL, NULL, 0},
+    {"discovery-key", FLAG_IGNORED, NULL, NULL, 0},
+    {"discovery-cacert", FLAG_IGNORED, NULL, NULL, 0},
+    {"discovery-user", FLAG_IGNORED, NULL, NULL, 0},
+    {"discovery-password", FLAG_IGNORED, NULL, NULL, 0},
     {"enable-distributed-tracing", FLAG_IGNORED_BOOL, NULL, NULL, 0},
     {"distributed-tracing-address", FLAG_IGNORED, NULL, NULL, 0},
     {"distributed-tracing-service-name", FLAG_IGNORED, NULL, NULL, 0},
@@ -182,23 +190,32 @@ static const struct flag flags[] = {
     {"v2-deprecation", FLAG_IGNORED, NULL, NULL, 0},
     {"experimental-initial-corrupt-check", FLAG_IGNORED_BOOL, NULL, NULL, 0},
     {"experimental-compact-hash-check-enabled", FLAG_IGNORED_BOOL, NULL, NULL, 0},
-    {"experimental-warning-apply-duration", FLAG_IGNORED, NULL, NULL, 0},
-    {"experimental-peer-skip-client-san-verification", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"experimental-enable-lease-checkpoint", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"experimental-enable-lease-checkpoint-persist", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"experimental-txn-mode-write-with-shared-buffer", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"experimental-stop-grpc-service-on-defrag", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"experimental-set-member-localaddr", FLAG_IGNORED_BOOL, NULL, NULL, 0},
+    {"experimental-wait-cluster-ready-timeout", FLAG_IGNORED, NULL, NULL, 0},
 };
 
+/* Before etcd 3.6 many flags had that in front; scripts of that time go on. */
 static const struct flag *find_flag(const char *name, size_t len)
 {
+    static const char experimental[] = "experimental-";
+    const size_t skipped = sizeof experimental - 1;
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         if (strncmp(flags[i].name, name, len) == 0 && flags[i].name[len] == '\0') {
             return &flags[i];
         }
     }
-    return NULL;
+    bool is_old = len > skipped && strncmp(name, experimental, skipped) == 0;
+    return is_old ? find_flag(name + skipped, len - skipped) : NULL;
 }
 
 static bool is_bool(const struct flag *flag)
 {
-    return flag->kind == FLAG_BOOL || flag->kind == FLAG_IGNORED_BOOL;
+    return flag->kind == FLAG_BOOL || flag->kind == FLAG_IGNORED_BOOL ||
+           flag->kind == FLAG_REFUSED_BOOL;
 }
 
 static enum err parse_bool(const char *text, bool *ret)
@@ -299,11 +316,24 @@ static enum err store_value(const struct flag *flag, const char *text, struct co
     }
 }
 
+/* As scripts write it whose variable is not set, and those who say that they do without. */
+static bool asks_for_nothing(const struct flag *flag, const char *text)
+{
+    bool on = true;
+    if (flag->kind == FLAG_REFUSED_BOOL && parse_bool(text, &on) == OK) {
+        return !on;
+    }
+    return flag->kind == FLAG_REFUSED && text[0] == '\0';
+}
+
 /* Set one flag from the command line or the environment; SOURCE is how people wrote it. */
 static enum err set_flag(const struct flag *flag, const char *source, const char *text,
                          struct config *config, void (*warn)(const char *text), struct why *why)
 {
-    if (flag->kind == FLAG_REFUSED) {
+    if (asks_for_nothing(flag, text)) {
+        return OK;
+    }
+    if (flag->kind == FLAG_REFUSED || flag->kind == FLAG_REFUSED_BOOL) {
         why_set(why, "%s: %s", source, flag->help);
         return ERR_UNSUPPORTED;
     }
@@ -400,7 +430,7 @@ static enum err read_variable(const char *variable, const bool *seen, struct con
     const struct flag *flag = find_flag(name, strlen(name));
     char source[FLAG_NAME_MAX + 8];
     snprintf(source, sizeof source, "%.*s", (int)(strchr(variable, '=') - variable), variable);
-    if (flag == NULL || strcmp(name, "version") == 0 || strcmp(name, "help") == 0) {
+    if (flag == NULL || flag->offset == TO(version) || flag->offset == TO(help)) {
         char line[256];
         snprintf(line, sizeof line, "unrecognized environment variable %s", source);
         warn(line);
@@ -413,7 +443,8 @@ static enum err read_variable(const char *variable, const bool *seen, struct con
                 source);
         return ERR_INVALID;
     }
-    return set_flag(flag, source, value, config, warn, why);
+    /* To etcd, too, an empty variable is none: files of variables have them. */
+    return value[0] == '\0' ? OK : set_flag(flag, source, value, config, warn, why);
 }
 
 enum flags_outcome flags_parse(int argc, const char *const *argv, const char *const *environ_vars,
@@ -455,7 +486,7 @@ void flags_help(FILE *out)
                  "ETCD_DATA_DIR.\n\nFlags:\n");
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         const struct flag *flag = &flags[i];
-        if (flag->help == NULL || flag->kind == FLAG_REFUSED) {
+        if (flag->help == NULL || flag->kind == FLAG_REFUSED || flag->kind == FLAG_REFUSED_BOOL) {
             continue;
         }
         fprintf(out, "  --%s", flag->name);

@@ -64,6 +64,11 @@ static enum err check_limits(const struct config *config, struct why *why)
                 config->log_format);
         return ERR_INVALID;
     }
+    if (strchr(config->log_outputs, ',') != NULL) {
+        why_set(why, "--log-outputs: '%s': only one output is supported in this version",
+                config->log_outputs);
+        return ERR_UNSUPPORTED;
+    }
     return OK;
 }
 
@@ -275,8 +280,9 @@ static enum err join(char *to, size_t size, const char *dir, const char *name, s
 static enum err make_paths(const struct config *config, struct settings *settings, struct why *why)
 {
     char data_dir[PATH_MAX];
-    int n = config->data_dir != NULL ? snprintf(data_dir, sizeof data_dir, "%s", config->data_dir)
-                                     : snprintf(data_dir, sizeof data_dir, "%s.etcd", config->name);
+    bool given = config->data_dir != NULL && config->data_dir[0] != '\0'; /* else it were in "/" */
+    int n = given ? snprintf(data_dir, sizeof data_dir, "%s", config->data_dir)
+                  : snprintf(data_dir, sizeof data_dir, "%s.etcd", config->name);
     if (n < 0 || (size_t)n >= sizeof data_dir) {
         why_set(why, "--data-dir: path too long");
         return ERR_INVALID;
@@ -287,7 +293,11 @@ static enum err make_paths(const struct config *config, struct settings *setting
     TRY(join(settings->store_path, sizeof settings->store_path, settings->member_dir, "store.db",
              why));
     if (config->wal_dir != NULL && config->wal_dir[0] != '\0') {
-        snprintf(settings->raft_dir, sizeof settings->raft_dir, "%s", config->wal_dir);
+        n = snprintf(settings->raft_dir, sizeof settings->raft_dir, "%s", config->wal_dir);
+        if (n < 0 || (size_t)n >= sizeof settings->raft_dir) {
+            why_set(why, "--wal-dir: path too long");
+            return ERR_INVALID;
+        }
         return OK;
     }
     return join(settings->raft_dir, sizeof settings->raft_dir, settings->member_dir, "raft", why);

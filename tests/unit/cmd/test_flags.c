@@ -106,11 +106,95 @@ START_TEST(bad_flags_are_refused)
 }
 END_TEST
 
+/* Files of variables have what is not set as an empty text. */
+START_TEST(an_empty_variable_is_none)
+{
+    const char *argv[] = {"trivetd", "--name", "a", NULL};
+    const char *environ_vars[] = {
+        "ETCD_HEARTBEAT_INTERVAL=", "ETCD_CERT_FILE=", "ETCD_INITIAL_CLUSTER_STATE=",
+        "ETCD_LISTEN_CLIENT_URLS=", "ETCD_AUTO_TLS=",  NULL};
+    ck_assert_int_eq(parse(argv, environ_vars), FLAGS_OK);
+    ck_assert_uint_eq(config.heartbeat_ms, 100);
+    ck_assert_str_eq(config.initial_cluster_state, "new");
+    ck_assert(!config.client_urls_given);
+    const char *shadowed[] = {"ETCD_NAME=", NULL};
+    ck_assert_int_eq(parse(argv, shadowed), FLAGS_BAD); /* etcd says so, too */
+}
+END_TEST
+
+START_TEST(variables_do_not_ask_for_help)
+{
+    const char *argv[] = {"trivetd", NULL};
+    const char *environ_vars[] = {"ETCD_H=x", "ETCD_HELP=x", "ETCD_VERSION=x", NULL};
+    ck_assert_int_eq(parse(argv, environ_vars), FLAGS_OK);
+    ck_assert_int_eq(warnings, 3);
+}
+END_TEST
+
+START_TEST(flags_of_before_3_6_are_what_they_became)
+{
+    const char *argv[] = {"trivetd",
+                          "--experimental-max-learners=2",
+                          "--experimental-snapshot-catchup-entries=7",
+                          "--experimental-corrupt-check-time=7s",
+                          "--experimental-enable-distributed-tracing",
+                          "--experimental-initial-corrupt-check=true",
+                          NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_OK);
+    ck_assert_uint_eq(config.learners_max, 2);
+    ck_assert_uint_eq(config.snapshot_catchup_entries, 7);
+    ck_assert_uint_eq(config.corrupt_check_ms, 7000);
+    ck_assert_int_eq(warnings, 2);
+}
+END_TEST
+
+START_TEST(without_a_data_directory_it_is_called_after_the_member)
+{
+    const char *argv[] = {"trivetd", "--data-dir=", "--wal-dir=", NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_OK);
+    struct settings settings;
+    ck_assert_int_eq(settings_make(&config, &settings, &why), OK);
+    ck_assert_str_eq(settings.member_dir, "default.etcd/member");
+    ck_assert_str_eq(settings.raft_dir, "default.etcd/member/raft");
+    settings_fini(&settings);
+}
+END_TEST
+
+static const struct {
+    const char *arg;
+    const char *value;
+    const char *says;
+} refused_flags[] = {
+    {"--cert-file", "x", "--cert-file: TLS is not supported"},
+    {"--client-cert-auth", NULL, "--client-cert-auth: TLS is not supported"},
+    {"--auto-tls=true", NULL, "--auto-tls: TLS is not supported"},
+    {"--auto-tls=soon", NULL, "--auto-tls: TLS is not supported"},
+    {"--peer-client-key-file", "x", "--peer-client-key-file: TLS is not supported"},
+    {"--unsafe-no-fsync", NULL, "losing acknowledged writes"},
+    {"--config-file", "x", "configuration files are not supported"},
+};
+
 START_TEST(a_flag_that_must_not_be_ignored_is_refused)
 {
-    const char *argv[] = {"trivetd", "--cert-file", "x", NULL};
+    const char *argv[] = {"trivetd", refused_flags[_i].arg, refused_flags[_i].value, NULL};
     ck_assert_int_eq(parse(argv, no_environ), FLAGS_REFUSED);
-    ck_assert_ptr_nonnull(strstr(why.text, "--cert-file: TLS is not supported"));
+    ck_assert_msg(strstr(why.text, refused_flags[_i].says) != NULL, "%s: %s", refused_flags[_i].arg,
+                  why.text);
+}
+END_TEST
+
+START_TEST(a_flag_that_says_to_do_without_is_not)
+{
+    const char *argv[] = {"trivetd",
+                          "--cert-file=",
+                          "--client-cert-auth=false",
+                          "--peer-auto-tls=0",
+                          "--discovery-srv",
+                          "",
+                          "--unsafe-no-fsync=false",
+                          NULL};
+    ck_assert_int_eq(parse(argv, no_environ), FLAGS_OK);
+    ck_assert_int_eq(warnings, 0);
 }
 END_TEST
 
@@ -134,6 +218,7 @@ static const struct {
     {{"--max-request-bytes=0"}, "--max-request-bytes"},
     {{"--max-txn-ops=1000000"}, "--max-txn-ops"},
     {{"--log-level=loud"}, "unknown level"},
+    {{"--log-outputs=stderr,/var/log/member.log"}, "only one output"},
     {{"--watch-progress-notify-interval=99ms"}, "must be at least 100ms"},
     {{"--experimental-watch-progress-notify-interval=1ms"}, "must be at least 100ms"},
 };
@@ -227,7 +312,13 @@ static Suite *flags_suite(void)
     tcase_add_test(tcase, variables_set_what_flags_leave);
     tcase_add_test(tcase, a_shadowed_variable_is_refused);
     tcase_add_loop_test(tcase, bad_flags_are_refused, 0, ARRAY_LEN(bad_flags));
-    tcase_add_test(tcase, a_flag_that_must_not_be_ignored_is_refused);
+    tcase_add_test(tcase, an_empty_variable_is_none);
+    tcase_add_test(tcase, variables_do_not_ask_for_help);
+    tcase_add_test(tcase, flags_of_before_3_6_are_what_they_became);
+    tcase_add_test(tcase, without_a_data_directory_it_is_called_after_the_member);
+    tcase_add_loop_test(tcase, a_flag_that_must_not_be_ignored_is_refused, 0,
+                        ARRAY_LEN(refused_flags));
+    tcase_add_test(tcase, a_flag_that_says_to_do_without_is_not);
     tcase_add_loop_test(tcase, bad_settings_are_refused, 0, ARRAY_LEN(bad_settings));
     tcase_add_loop_test(tcase, retention_is_read_by_mode, 0, ARRAY_LEN(retentions));
     tcase_add_test(tcase, help_tells_defaults);
