@@ -24,6 +24,7 @@ struct restoring {
     const struct restore_config *config;
     struct fs *fs;
     struct fs_file *lock;
+    bool log_is_ours; /* what is in the WAL directory: another restore may have been faster */
     char staging[FS_PATH_MAX];
     char member[FS_PATH_MAX]; /* in it */
     char store[FS_PATH_MAX];
@@ -53,6 +54,19 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 static int remove_tree(const char *path)
 {
     return nftw(path, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* The directory stays, which may be a mount point, or lie behind a symbolic link. */
+static void empty_directory(struct fs *fs, const char *dir)
+{
+    struct fs_names names = {0};
+    char path[FS_PATH_MAX];
+    enum err err = fs_list(fs, dir, &names, NULL);
+    for (size_t i = 0; i < names.count && err == OK; i++) {
+        err = fs_join(dir, names.names[i], path, sizeof path, NULL);
+        (void)(err == OK && remove_tree(path) == 0);
+    }
+    fs_names_fini(&names);
 }
 
 /* Missing, or without a name other than EXCEPT. */
@@ -258,7 +272,9 @@ static enum err begin_log(struct restoring *r, struct bytes manifest, struct why
         .member_count = config->member_count,
         .manifest = manifest,
     };
-    return logbegin(&begin, why);
+    enum err err = logbegin(&begin, why);
+    r->log_is_ours = err != ERR_LOCKED && err != ERR_EXISTS;
+    return err;
 }
 
 static enum err stage(struct restoring *r, struct why *why)
@@ -278,8 +294,8 @@ static enum err put_in_place(struct restoring *r, struct why *why)
     if (err == OK) {
         err = fs_rename(r->fs, r->member, r->target, why);
     }
-    if (err != OK && r->config->wal_dir != NULL) {
-        (void)remove_tree(r->config->wal_dir);
+    if (err != OK && r->config->wal_dir != NULL && r->log_is_ours) {
+        empty_directory(r->fs, r->config->wal_dir);
     }
     TRY(err);
     return fs_sync_dir(r->fs, r->config->data_dir, why);

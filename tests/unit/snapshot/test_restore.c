@@ -355,6 +355,69 @@ START_TEST(what_fails_late_leaves_no_member)
 }
 END_TEST
 
+/* Something that happens when the database is in its place, and before the log is begun: when the
+ * store starts a thread to be read once. */
+static const struct env_ops *real_ops;
+static void (*on_staged)(void);
+
+static enum err worker_new(struct env *env, const struct worker_config *worker, struct worker **ret,
+                           struct why *why)
+{
+    env->ops = real_ops;
+    on_staged();
+    return env->ops->worker_new(env, worker, ret, why);
+}
+
+static enum err run_with(void (*fn)(void))
+{
+    struct env *env = stored.loop.env;
+    struct env_ops ops = *env->ops;
+    real_ops = env->ops;
+    on_staged = fn;
+    ops.worker_new = worker_new;
+    env->ops = &ops;
+    enum err err = run();
+    ck_assert(env->ops == real_ops); /* it has happened */
+    return err;
+}
+
+static void restore_beside(void)
+{
+    struct restore_config other = config;
+    other.data_dir = tmpdir_path("beside");
+    ck_assert_int_eq(restore(&other, &result, &stored.why), OK);
+}
+
+START_TEST(a_wal_directory_that_another_one_has_taken_is_left_alone)
+{
+    config.wal_dir = wal_dir;
+    ck_assert_int_eq(run_with(restore_beside), ERR_EXISTS);
+    ck_assert(!exists(in_data_dir("member")));
+    check_log(wal_dir);
+}
+END_TEST
+
+static void be_in_the_way(void)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s", in_data_dir("member/in the way"));
+    ck_assert_int_eq(fs_make_dirs(fs_real(), path, NULL), OK);
+}
+
+START_TEST(a_wal_directory_that_was_there_is_emptied_and_stays)
+{
+    char link[300];
+    (void)snprintf(link, sizeof link, "%s", tmpdir_path("link"));
+    ck_assert_int_eq(fs_make_dirs(fs_real(), wal_dir, NULL), OK);
+    ck_assert_int_eq(symlink(wal_dir, link), 0);
+    config.wal_dir = link;
+    ck_assert_int_ne(run_with(be_in_the_way), OK);
+    struct stat st;
+    ck_assert(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+    ck_assert_int_eq(rmdir(wal_dir), 0); /* it is empty */
+}
+END_TEST
+
 static Suite *restore_suite(void)
 {
     Suite *suite = suite_create("restore");
@@ -378,6 +441,8 @@ static Suite *restore_suite(void)
     tcase_add_test(tc, two_do_not_restore_into_the_same_directory);
     tcase_add_test(tc, who_comes_second_leaves_alone_what_the_first_has_made);
     tcase_add_test(tc, what_fails_late_leaves_no_member);
+    tcase_add_test(tc, a_wal_directory_that_another_one_has_taken_is_left_alone);
+    tcase_add_test(tc, a_wal_directory_that_was_there_is_emptied_and_stays);
     suite_add_tcase(suite, tc);
     return suite;
 }
