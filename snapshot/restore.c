@@ -12,7 +12,6 @@
 #include "raft/logbegin.h"
 #include "snapshot/backup.h"
 
-#define STAGING    "restoring"
 #define COPY_BYTES (8u * 1024 * 1024)
 #define WALK_FDS   16
 /* Revisions stay so far from their end that a cluster does not reach it. */
@@ -95,14 +94,14 @@ static enum err check_empty(struct fs *fs, const char *flag, const char *dir, co
 static enum err check_targets(const struct restoring *r, struct why *why)
 {
     const struct restore_config *config = r->config;
-    TRY(check_empty(r->fs, "data-dir", config->data_dir, STAGING, why));
+    TRY(check_empty(r->fs, "data-dir", config->data_dir, RESTORE_STAGING, why));
     return config->wal_dir == NULL ? OK : check_empty(r->fs, "wal-dir", config->wal_dir, NULL, why);
 }
 
 static enum err join_paths(struct restoring *r, struct why *why)
 {
     const struct restore_config *config = r->config;
-    TRY(fs_join(config->data_dir, STAGING, r->staging, sizeof r->staging, why));
+    TRY(fs_join(config->data_dir, RESTORE_STAGING, r->staging, sizeof r->staging, why));
     TRY(fs_join(r->staging, "member", r->member, sizeof r->member, why));
     TRY(fs_join(r->member, "store.db", r->store, sizeof r->store, why));
     TRY(fs_join(config->data_dir, "member", r->target, sizeof r->target, why));

@@ -8,6 +8,8 @@
 #include "storage/dbfile.h"
 #include "storage/dbrewrite.h"
 
+#define RESTORE_STAGING "restoring"
+
 /* A backup becomes the data directory of a member of a new cluster:
  *
  *   DATA_DIR/restoring/member/store.db   the database: checked, copied, made the new member's,

@@ -197,6 +197,19 @@ static enum err check_etcd(const struct settings *settings, struct why *why)
     return ERR_FOREIGN;
 }
 
+/* Without a log of ours a member would begin empty: what is restored is not all there. */
+static enum err check_restoring(const struct settings *settings, struct why *why)
+{
+    if (access(settings->restoring_path, F_OK) != 0) {
+        return OK;
+    }
+    why_set(why,
+            "a restore into this data directory is under way, or was not finished ('%s' says so): "
+            "restore again, or remove that",
+            settings->restoring_path);
+    return ERR_EXISTS;
+}
+
 enum err identity_find(const struct settings *settings, struct env *env, uv_loop_t *loop,
                        struct identity *ret, struct why *why)
 {
@@ -219,6 +232,7 @@ enum err identity_find(const struct settings *settings, struct env *env, uv_loop
         return err;
     }
     TRY(check_etcd(settings, why));
+    TRY(check_restoring(settings, why));
     TRY(check_database(settings, why));
     struct asking asking = {.settings = settings, .env = env, .loop = loop};
     env_timer_init(&asking.pause, on_pause);

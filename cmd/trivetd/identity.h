@@ -10,6 +10,9 @@
 /* Which member of which cluster this process is:
  *
  *   data of a removed member: nobody; it does not start
+ *
+ *   etcd's data, or a restore that was not finished, and no log: nobody
+ *
  *   data: who it says; flags that contradict it are an error, unless the state is 'existing', or
  *   other members came or went
  *

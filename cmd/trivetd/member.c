@@ -114,8 +114,14 @@ static enum err open_basics(struct member *member, struct why *why)
     TRY(logger_new(member->env, fd, settings->log_level, NULL, &member->log));
     member->metrics = metrics_new();
     process_register(member->metrics, env_wall_ms(member->env));
-    TRY(make_dirs(settings->member_dir, why));
-    return make_dirs(settings->raft_dir, why);
+    return OK;
+}
+
+/* Once it is known that they are this member's: where it does not start it makes nothing. */
+static enum err open_dirs(struct member *member, struct why *why)
+{
+    TRY(make_dirs(member->settings->member_dir, why));
+    return make_dirs(member->settings->raft_dir, why);
 }
 
 /* --force-new-cluster, as etcd's: the data stays, the other members are no more. */
@@ -491,6 +497,7 @@ static enum err start(struct member *member, struct why *why)
 {
     TRY(open_basics(member, why));
     TRY(identity_find(member->settings, member->env, &member->loop, &member->identity, why));
+    TRY(open_dirs(member, why));
     LOG_INFO(member->log, "starting", LOG_STR("version", TRIVET_VERSION),
              LOG_STR("name", member->settings->config->name),
              LOG_HEX("member-id", member->identity.member_id),

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/codec.h"
 #include "base/limits.h"
+#include "snapshot/restore.h"
 
 #define ELECTION_MS_MAX       50000
 #define RETENTION_DIGITS_MAX  12 /* so that nothing overflows */
@@ -291,6 +292,8 @@ static enum err make_paths(const struct config *config, struct settings *setting
     TRY(join(settings->removed_path, sizeof settings->removed_path, settings->member_dir, "removed",
              why));
     TRY(join(settings->store_path, sizeof settings->store_path, settings->member_dir, "store.db",
+             why));
+    TRY(join(settings->restoring_path, sizeof settings->restoring_path, data_dir, RESTORE_STAGING,
              why));
     if (config->wal_dir != NULL && config->wal_dir[0] != '\0') {
         n = snprintf(settings->raft_dir, sizeof settings->raft_dir, "%s", config->wal_dir);

@@ -14,11 +14,12 @@
 /* Flags, checked and taken apart: what a member is started with. */
 struct settings {
     const struct config *config;
-    char member_dir[PATH_MAX];   /* <data-dir>/member */
-    char raft_dir[PATH_MAX];     /* <data-dir>/member/raft, or --wal-dir */
-    char store_path[PATH_MAX];   /* <data-dir>/member/store.db */
-    char removed_path[PATH_MAX]; /* <data-dir>/member/removed */
-    bool joins;                  /* --initial-cluster-state existing */
+    char member_dir[PATH_MAX];     /* <data-dir>/member */
+    char raft_dir[PATH_MAX];       /* <data-dir>/member/raft, or --wal-dir */
+    char store_path[PATH_MAX];     /* <data-dir>/member/store.db */
+    char removed_path[PATH_MAX];   /* <data-dir>/member/removed */
+    char restoring_path[PATH_MAX]; /* <data-dir>/restoring: of a restore that is not finished */
+    bool joins;                    /* --initial-cluster-state existing */
     struct initial_cluster cluster;
     const struct initial_member *self;
     struct addr listen_peers[LISTEN_URLS_MAX];
