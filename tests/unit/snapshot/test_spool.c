@@ -177,6 +177,40 @@ START_TEST(a_disk_is_not_filled_up)
 }
 END_TEST
 
+static enum err room_for_one_and_a_half(struct fs *fs, const char *path, uint64_t *ret,
+                                        struct why *why)
+{
+    (void)fs;
+    (void)path;
+    (void)why;
+    *ret = store_size_bytes(stored.store) * 3 / 2;
+    return OK;
+}
+
+/* What the first one will take is not there for the second, though the disk does not say so yet. */
+START_TEST(two_at_once_do_not_fill_it_up)
+{
+    struct fs_ops ops = *fs_real()->ops;
+    struct fs fs = {.ops = &ops};
+    struct spool_config config = {.env = stored.loop.env,
+                                  .fs = &fs,
+                                  .store = stored.store,
+                                  .path = stored.path,
+                                  .copies_max = 2};
+    struct spool *spool;
+    ops.free_bytes = room_for_one_and_a_half;
+    ck_assert_int_eq(spool_new(&config, &spool), OK);
+    ck_assert_int_eq(spool_start(spool, &takers[0].copy, on_called), OK);
+    ck_assert_int_eq(spool_start(spool, &takers[1].copy, on_called), ERR_NO_SPACE);
+    wait_for(&takers[0]);
+    ck_assert_int_eq(spool_start(spool, &takers[1].copy, on_called), OK);
+    wait_for(&takers[1]);
+    spool_end(&takers[0].copy);
+    spool_end(&takers[1].copy);
+    spool_free(spool);
+}
+END_TEST
+
 /* The member ends while a copy is made, and while one is read. */
 START_TEST(a_store_that_closes_ends_it)
 {
@@ -213,6 +247,7 @@ static Suite *spool_suite(void)
     tcase_add_test(tc, copies_that_a_crash_left_are_removed);
     tcase_add_test(tc, only_so_many_are_taken_at_once);
     tcase_add_test(tc, a_disk_is_not_filled_up);
+    tcase_add_test(tc, two_at_once_do_not_fill_it_up);
     tcase_add_test(tc, a_store_that_closes_ends_it);
     tcase_add_test(tc, a_copy_outlives_its_store);
     suite_add_tcase(suite, tc);
