@@ -60,7 +60,12 @@ enum err backupwriter_new(struct fs *fs, const char *path, struct backupwriter *
         writer->part_path = NULL;
         return ERR_NOMEM;
     }
-    TRY(fs_lock(fs, writer->part_path, &writer->file, why));
+    enum err err = fs_lock(fs, writer->part_path, &writer->file, why);
+    if (err == ERR_LOCKED) {
+        why_set(why, "somebody else is saving to '%s' just now ('%s' is locked)", path,
+                writer->part_path);
+    }
+    TRY(err);
     TRY(fs_truncate(writer->file, 0, why));
     *ret = TAKE(writer);
     return OK;

@@ -153,6 +153,7 @@ START_TEST(two_do_not_save_to_the_same_file)
     begin();
     add(0, 100);
     ck_assert_int_eq(backupwriter_new(fs_real(), path, &second, &stored.why), ERR_LOCKED);
+    ck_assert_ptr_nonnull(strstr(stored.why.text, "somebody else is saving to"));
     ck_assert_ptr_null(second);
     add(100, source.len);
     ck_assert_int_eq(backupwriter_finish(writer, false, NULL, &stored.why), OK);
