@@ -39,20 +39,41 @@ bool schedule_is_name(const char *name)
     return true;
 }
 
-static enum err remove_oldest(struct fs *fs, const char *dir, const struct fs_names *names,
-                              size_t excess, const char *just_saved, unsigned *removed,
-                              struct why *why)
+struct retaining {
+    struct fs *fs;
+    const char *dir;
+    struct fs_names names; /* sorted */
+    uint64_t keep;
+    const char *just_saved;
+    unsigned removed;
+};
+
+/* Of those behind the one just saved, or of the others? */
+static bool is_of(const struct retaining *r, const char *name, bool behind)
 {
-    for (size_t i = 0; i < names->count && excess > 0; i++) { /* sorted */
-        const char *name = names->names[i];
-        if (!schedule_is_name(name) || strcmp(name, just_saved) == 0) {
-            continue;
+    return schedule_is_name(name) && (strcmp(name, r->just_saved) > 0) == behind;
+}
+
+static enum err remove_one(struct retaining *r, const char *name, struct why *why)
+{
+    char path[FS_PATH_MAX];
+    TRY(fs_join(r->dir, name, path, sizeof path, why));
+    enum err err = fs_unlink(r->fs, path, why);
+    r->removed += err == OK;
+    return err == ERR_NOT_FOUND ? OK : err; /* somebody who saves here, too, was faster */
+}
+
+static enum err keep_newest(struct retaining *r, bool behind, struct why *why)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < r->names.count; i++) {
+        count += is_of(r, r->names.names[i], behind);
+    }
+    for (size_t i = 0; i < r->names.count && count > r->keep; i++) {
+        if (is_of(r, r->names.names[i], behind)) {
+            TRY(remove_one(r, r->names.names[i], why));
+            count--;
         }
-        char path[FS_PATH_MAX];
-        TRY(fs_join(dir, name, path, sizeof path, why));
-        TRY(fs_unlink(fs, path, why));
-        (*removed)++;
-        excess--;
     }
     return OK;
 }
@@ -60,16 +81,14 @@ static enum err remove_oldest(struct fs *fs, const char *dir, const struct fs_na
 enum err schedule_retain(struct fs *fs, const char *dir, uint64_t keep, const char *just_saved,
                          unsigned *removed, struct why *why)
 {
-    struct fs_names names = {0};
-    *removed = 0;
-    TRY(fs_list(fs, dir, &names, why));
-    size_t count = 0;
-    for (size_t i = 0; i < names.count; i++) {
-        count += schedule_is_name(names.names[i]);
+    struct retaining r = {.fs = fs, .dir = dir, .keep = keep, .just_saved = just_saved};
+    TRY(fs_list(fs, dir, &r.names, why));
+    enum err err = keep_newest(&r, false, why);
+    if (err == OK) {
+        err = keep_newest(&r, true, why);
     }
-    size_t excess = count > keep ? (size_t)(count - keep) : 0;
-    enum err err = remove_oldest(fs, dir, &names, excess, just_saved, removed, why);
-    fs_names_fini(&names);
+    fs_names_fini(&r.names);
+    *removed = r.removed;
     return err;
 }
 
@@ -123,5 +142,6 @@ uint64_t schedule_next_ms(uint64_t due_ms, uint64_t now_ms, uint64_t every_ms, u
         uint64_t wait_ms = (uint64_t)RETRY_FIRST_MS << doublings;
         return now_ms + (wait_ms < every_ms ? wait_ms : every_ms);
     }
-    return due_ms + every_ms > now_ms ? due_ms + every_ms : now_ms;
+    uint64_t missed = now_ms > due_ms ? (now_ms - due_ms) / every_ms : 0;
+    return due_ms + (missed + 1) * every_ms;
 }

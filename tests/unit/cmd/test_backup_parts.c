@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fs_real.h"
@@ -53,24 +55,37 @@ START_TEST(files_of_others_stay)
 }
 END_TEST
 
-START_TEST(the_newest_stay_and_the_one_just_saved)
+/* Of ten, an hour apart. */
+static const struct {
+    unsigned saved; /* the one just saved */
+    const char *stay;
+} retained[] = {
+    {9, "789"},
+    {0, "0789"},   /* the clock was set back, and is wrong or was wrong for all of the others */
+    {6, "456789"}, /* as many are behind it as shall stay: none of its own time goes for them */
+    {4, "234789"}, /* more are */
+    {8, "6789"},   /* fewer are */
+};
+
+START_TEST(the_newest_stay_by_the_clock_of_before_and_of_now)
 {
     char name[SCHEDULE_NAME_SIZE];
+    char stay[11] = "";
+    unsigned removed;
     for (unsigned i = 0; i < 10; i++) {
         schedule_name(1700000000000 + i * 3600000, name);
         tmpdir_write(name, "x", 1);
     }
-    char first[SCHEDULE_NAME_SIZE]; /* just saved, after the clock was set back */
-    schedule_name(1700000000000, first);
-    unsigned removed;
-    ck_assert_int_eq(schedule_retain(fs_real(), tmpdir_path(NULL), 3, first, &removed, NULL), OK);
-    ck_assert_uint_eq(removed, 7);
-    struct fs_names names = {0};
-    ck_assert_int_eq(fs_list(fs_real(), tmpdir_path(NULL), &names, NULL), OK);
-    ck_assert_uint_eq(names.count, 3);
-    ck_assert_str_eq(names.names[0], first);
-    ck_assert_str_eq(names.names[2], name);
-    fs_names_fini(&names);
+    schedule_name(1700000000000 + retained[_i].saved * 3600000, name);
+    ck_assert_int_eq(schedule_retain(fs_real(), tmpdir_path(NULL), 3, name, &removed, NULL), OK);
+    ck_assert_uint_eq(removed, 10 - strlen(retained[_i].stay));
+    for (unsigned i = 0; i < 10; i++) {
+        schedule_name(1700000000000 + i * 3600000, name);
+        if (access(tmpdir_path(name), F_OK) == 0) {
+            stay[strlen(stay)] = (char)('0' + i);
+        }
+    }
+    ck_assert_str_eq(stay, retained[_i].stay);
 }
 END_TEST
 
@@ -103,10 +118,11 @@ START_TEST(the_next_one_is_due_by_the_clock_or_soon_after_a_failure)
         uint64_t want;
     } cases[] = {
         {1000, 1200, 5000, 0, 6000},  /* how long it took does not add up */
-        {1000, 9000, 5000, 0, 9000},  /* it took longer than the interval */
-        {1000, 1200, 5000, 1, 2200},  /* failed: in a second */
-        {1000, 1200, 60000, 3, 5200}, /* then in two, in four */
-        {1000, 1200, 2000, 9, 3200},  /* but never later than the interval */
+        {1000, 9000, 5000, 0, 11000}, /* it took longer than the interval */
+        {1000, 6000, 5000, 0, 11000}, /* as long as that */
+        {1000, 900, 5000, 0, 6000},       {1000, 1200, 5000, 1, 2200}, /* failed: in a second */
+        {1000, 1200, 60000, 3, 5200},                                  /* then in two, in four */
+        {1000, 1200, 2000, 9, 3200}, /* but never later than the interval */
         {1000, 1200, 3600000, 99, 65200},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -186,7 +202,8 @@ static Suite *backup_parts_suite(void)
     tcase_add_checked_fixture(tc, tmpdir_setup, tmpdir_teardown);
     tcase_add_test(tc, names_are_moments_in_order);
     tcase_add_test(tc, files_of_others_stay);
-    tcase_add_test(tc, the_newest_stay_and_the_one_just_saved);
+    tcase_add_loop_test(tc, the_newest_stay_by_the_clock_of_before_and_of_now, 0,
+                        ARRAY_LEN(retained));
     tcase_add_test(tc, what_is_half_saved_is_removed_unless_it_is_being_saved);
     tcase_add_test(tc, the_next_one_is_due_by_the_clock_or_soon_after_a_failure);
     suite_add_tcase(suite, tc);
