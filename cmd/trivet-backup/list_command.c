@@ -200,6 +200,10 @@ static int run_list(const struct backup_command *command, int argc, const char *
         fprintf(stderr, "Error: --rev is too large, or --prefix and --from-key are both given\n");
         return EXIT_COMMAND;
     }
+    if (count > 2 && (options.prefix || options.from_key)) {
+        fprintf(stderr, "Error: too many arguments, there is no END with --prefix or --from-key\n");
+        return EXIT_COMMAND;
+    }
     struct why why = {{0}};
     enum err err = list(args, count, &run, &why);
     return err == OK ? EXIT_SUCCESS : command_fail(err, &why);

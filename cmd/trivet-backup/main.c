@@ -39,12 +39,15 @@ static void print_command_help(const struct backup_command *command)
     options_help(stdout, command->rows, command->row_count);
 }
 
-/* -w is all that etcd's tools have of short options. */
+/* -w is all that etcd's tools have of short options. Behind "--" are arguments, keys perhaps. */
 static int expand(int argc, const char *const *argv, const char **words)
 {
     int count = 0;
+    bool options_over = false;
     for (int i = 0; i < argc && count < WORDS_MAX - 1; i++) {
-        words[count++] = strcmp(argv[i], "-w") == 0   ? "--write-out"
+        options_over |= strcmp(argv[i], "--") == 0;
+        words[count++] = options_over                 ? argv[i]
+                         : strcmp(argv[i], "-w") == 0 ? "--write-out"
                          : strcmp(argv[i], "-h") == 0 ? "--help"
                                                       : argv[i];
     }

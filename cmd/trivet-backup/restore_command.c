@@ -53,9 +53,10 @@ static const struct option_row rows[] = {
 
 /* ---- what trivetd would make of the flags ---- */
 
+/* An empty one is none, to etcdutl as well. */
 static void add_flag(const char **words, int *count, const char *flag, const char *value)
 {
-    if (value != NULL) {
+    if (value != NULL && value[0] != '\0') {
         words[(*count)++] = flag;
         words[(*count)++] = value;
     }
@@ -153,7 +154,7 @@ static enum err restore_as(const char *file, const struct restore_options *optio
         .env = loop.env,
         .file = file,
         .data_dir = data_dir,
-        .wal_dir = options->wal_dir,
+        .wal_dir = settings->config->wal_dir,
         .identity = {.cluster_id = settings->cluster.cluster_id, .member_id = settings->self->id},
         .members = all.members,
         .member_count = all.count,
