@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fs_real.h"
@@ -83,6 +85,19 @@ static enum err check_not_removed(const char *member_dir, struct why *why)
     return err == ERR_NOT_FOUND ? OK : err;
 }
 
+/* A member can only open files of its own user: of another, even looking could leave some. */
+static enum err check_owner(const char *member_dir, struct why *why)
+{
+    struct stat st;
+    if (stat(member_dir, &st) == 0 && st.st_uid != geteuid()) {
+        why_set(why,
+                "it belongs to user %u, not to %u: run this as the user that its member runs as",
+                (unsigned)st.st_uid, (unsigned)geteuid());
+        return ERR_FOREIGN;
+    }
+    return OK;
+}
+
 static enum err look_at(struct recovery *recovery, const char *data_dir, struct why *why)
 {
     struct survivor *survivor = &recovery->survivors[recovery->count];
@@ -99,7 +114,10 @@ static enum err look_at(struct recovery *recovery, const char *data_dir, struct 
         .raft_dir = survivor->raft_dir,
         .store_path = survivor->store_path,
     };
-    enum err err = check_not_removed(member_dir, why);
+    enum err err = check_owner(member_dir, why);
+    if (err == OK) {
+        err = check_not_removed(member_dir, why);
+    }
     if (err == OK) {
         err = rescue_look(&survivor->rescue, &survivor->standing, why);
     }
@@ -171,7 +189,10 @@ static bool is_here(const struct recovery *recovery, uint64_t id)
     return false;
 }
 
-/* What was acknowledged is with a majority of the voters: is one of them here in any case? */
+/* What was acknowledged is with a majority of the voters: is one of them here in any case? Those
+ * that are not here may have changed the members since, all but one together with a new one: with
+ * half of them here (of 2, say, of which one was removed) no majority of the voters of then need be
+ * here. */
 static void tell_missing(const struct recovery *recovery)
 {
     const struct log_standing *log = &recovery->survivors[recovery->best].standing.log;
@@ -187,9 +208,13 @@ static void tell_missing(const struct recovery *recovery)
                    node_address_host(log->members[i].address));
         }
     }
-    if (missing < voters / 2 + 1) {
+    if (2 * missing < voters) {
         printf("Nothing that was acknowledged is lost: %zu of %zu voters are here.\n",
                voters - missing, voters);
+    } else if (2 * missing == voters) {
+        printf("Nothing that was acknowledged is lost, unless members were added or removed after "
+               "term %" PRIu64 ", index %" PRIu64 ": %zu of %zu voters are here.\n",
+               log->last_term, log->last_index, voters - missing, voters);
     } else {
         printf("Lost is what was acknowledged by the %zu of %zu voters that are not here, and had "
                "not reached this one: after term %" PRIu64 ", index %" PRIu64 ".\n",
