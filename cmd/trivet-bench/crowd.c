@@ -281,11 +281,21 @@ static void on_message(struct grpc_request *request, struct bytes message)
     }
 }
 
-static void record_error(struct crowd *crowd, enum grpc_status status, struct bytes text)
+/* What was asked while it was measured counts when its end comes later, too: a server that hangs is
+ * not one without errors. */
+static bool was_measured(const struct member *member)
 {
-    struct report *report = crowd->config.report;
-    crowd->recent_errors++;
-    if (crowd->measuring) {
+    const struct crowd *crowd = member->crowd;
+    const struct report *report = crowd->config.report;
+    return crowd->measuring || (crowd->stopping && member->start_ns >= report->begin_ns &&
+                                member->start_ns < report->end_ns);
+}
+
+static void record_error(struct member *member, enum grpc_status status, struct bytes text)
+{
+    struct report *report = member->crowd->config.report;
+    member->crowd->recent_errors++;
+    if (was_measured(member)) {
         report->errors[status]++;
         snprintf(report->error_text, sizeof report->error_text, "%.*s", (int)text.len,
                  (const char *)text.data);
@@ -301,7 +311,7 @@ static void on_end(struct grpc_request *request, enum grpc_status status, struct
     }
     if (status != GRPC_OK || !member->answered || member->ask.stream) {
         workload_failed(crowd->config.workload, &member->ask);
-        record_error(crowd, status == GRPC_OK ? GRPC_INTERNAL : status, text);
+        record_error(member, status == GRPC_OK ? GRPC_INTERNAL : status, text);
         env_timer_start(crowd->config.env, &member->pause, PAUSE_AFTER_ERROR_MS);
         return;
     }
