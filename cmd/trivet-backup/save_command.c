@@ -15,6 +15,7 @@
 #include "cmd/trivet-backup/schedule.h"
 
 #define EVERY_MS_MIN 1000u
+#define ONCE         UINT64_MAX /* no --every */
 
 struct save_options {
     struct common_options common;
@@ -65,7 +66,7 @@ struct saving {
 
 static bool is_scheduled(const struct saving *saving)
 {
-    return saving->options.every_ms != 0;
+    return saving->options.every_ms != ONCE;
 }
 
 /* ---- one backup ---- */
@@ -253,9 +254,9 @@ static enum err save(struct saving *saving, struct why *why)
 static bool check_options(const struct save_options *options)
 {
     const char *wrong = NULL;
-    if (options->every_ms != 0 && options->every_ms < EVERY_MS_MIN) {
+    if (options->every_ms < EVERY_MS_MIN) {
         wrong = "--every must be at least 1s";
-    } else if (options->keep != 0 && options->every_ms == 0) {
+    } else if (options->keep != 0 && options->every_ms == ONCE) {
         wrong = "--keep goes with --every";
     } else if (options->stall_ms == 0) {
         wrong = "--timeout must not be 0";
@@ -268,7 +269,7 @@ static bool check_options(const struct save_options *options)
 
 static int run(const struct backup_command *command, int argc, const char *const *argv)
 {
-    struct saving saving = {.options = {.stall_ms = 300000}};
+    struct saving saving = {.options = {.stall_ms = 300000, .every_ms = ONCE}};
     const char *args[COMMAND_ARGS_MAX];
     size_t count;
     int status;
@@ -280,7 +281,8 @@ static int run(const struct backup_command *command, int argc, const char *const
     }
     if (saving.options.endpoints == NULL) {
         const char *variable = getenv("ETCDCTL_ENDPOINTS");
-        saving.options.endpoints = variable != NULL ? variable : "127.0.0.1:2379";
+        bool is_set = variable != NULL && variable[0] != '\0'; /* as etcdctl has it */
+        saving.options.endpoints = is_set ? variable : "127.0.0.1:2379";
     }
     saving.target = args[0];
     struct why why = {{0}};
