@@ -174,7 +174,8 @@ MUST_CHECK static inline enum err fs_list(struct fs *fs, const char *path, struc
     return fs->ops->list(fs, path, ret, why);
 }
 
-/* Bytes that this process may still write to the file system that holds PATH. */
+/* Bytes that this process may still write to the file system that holds PATH; UINT64_MAX when that
+ * does not say. */
 MUST_CHECK static inline enum err fs_free_bytes(struct fs *fs, const char *path, uint64_t *ret,
                                                 struct why *why)
 {

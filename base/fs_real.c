@@ -310,7 +310,8 @@ static enum err real_free_bytes(struct fs *fs, const char *path, uint64_t *ret, 
     if (statvfs(path, &st) != 0) {
         return failed(why, "get the free space of", path, errno);
     }
-    *ret = (uint64_t)st.f_bavail * st.f_frsize;
+    /* One that lies beyond a network, or in a program, may count none. */
+    *ret = st.f_blocks == 0 ? UINT64_MAX : (uint64_t)st.f_bavail * st.f_frsize;
     return OK;
 }
 

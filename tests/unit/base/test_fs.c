@@ -436,6 +436,14 @@ START_TEST(a_path_that_is_too_long_is_refused)
 }
 END_TEST
 
+START_TEST(a_file_system_that_does_not_count_has_room)
+{
+    uint64_t bytes = 0;
+    MUST(fs_free_bytes(fs_real(), "/proc", &bytes, &fixture.why));
+    ck_assert_uint_eq(bytes, UINT64_MAX);
+}
+END_TEST
+
 static Suite *fs_suite(void)
 {
     Suite *suite = suite_create("fs");
@@ -453,6 +461,7 @@ static Suite *fs_suite(void)
     tcase_add_loop_test(tc, replace_file_leaves_no_trace_of_the_old, 0, FS_COUNT);
     tcase_add_loop_test(tc, read_file_has_a_cap, 0, FS_COUNT);
     tcase_add_loop_test(tc, free_space_is_told, 0, FS_COUNT);
+    tcase_add_test(tc, a_file_system_that_does_not_count_has_room);
     tcase_add_test(tc, files_are_their_owners_alone);
     tcase_add_test(tc, a_full_disk_is_told);
     tcase_add_test(tc, a_short_write_goes_on_where_it_stopped);
