@@ -71,6 +71,22 @@ enum err backupwriter_new(struct fs *fs, const char *path, struct backupwriter *
     return OK;
 }
 
+enum err backupwriter_check_room(struct fs *fs, const char *where, uint64_t bytes, struct why *why)
+{
+    uint64_t room;
+    if (fs_free_bytes(fs, where, &room, NULL) != OK || room >= bytes) {
+        return OK;
+    }
+    why_set(why, "there is no room for the backup: %llu bytes, and '%s' has room for %llu",
+            (unsigned long long)bytes, where, (unsigned long long)room);
+    return ERR_NO_SPACE;
+}
+
+enum err backupwriter_expect(struct backupwriter *writer, uint64_t left_bytes, struct why *why)
+{
+    return backupwriter_check_room(writer->fs, writer->part_path, left_bytes, why);
+}
+
 /* BYTES are behind the tail: hash all but the last DIGEST_BYTES of both together. */
 static void hash(struct backupwriter *writer, struct bytes bytes)
 {

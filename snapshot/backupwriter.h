@@ -16,6 +16,14 @@ struct backupwriter;
 MUST_CHECK enum err backupwriter_new(struct fs *fs, const char *path, struct backupwriter **ret,
                                      struct why *why);
 
+/* So many bytes are still to come. ERR_NO_SPACE when the disk has no room for them: better now than
+ * when it is full, with a member's log on it perhaps. */
+MUST_CHECK enum err backupwriter_expect(struct backupwriter *writer, uint64_t left_bytes,
+                                        struct why *why);
+/* The same of a directory, before. A disk that does not say has room. */
+MUST_CHECK enum err backupwriter_check_room(struct fs *fs, const char *where, uint64_t bytes,
+                                            struct why *why);
+
 /* The next bytes: those of the database and then of its digest, cut anyhow. */
 MUST_CHECK enum err backupwriter_add(struct backupwriter *writer, struct bytes bytes,
                                      struct why *why);

@@ -37,6 +37,11 @@ uint64_t fetch_bytes(const struct fetch *fetch)
     return fetch->done_bytes;
 }
 
+uint64_t fetch_expected_bytes(const struct fetch *fetch)
+{
+    return fetch->total_bytes;
+}
+
 uint64_t fetch_ms(const struct fetch *fetch)
 {
     return env_now_ms(fetch->config.env) - fetch->began_ms;
@@ -110,6 +115,11 @@ static enum err take_piece(struct fetch *fetch, struct bytes message)
     if (piece.version.len < VERSION_BYTES) {
         memcpy(fetch->version, piece.version.data, piece.version.len);
         fetch->version[piece.version.len] = '\0';
+    }
+    if (fetch->done_bytes == 0) {
+        uint64_t left_bytes = piece.blob.len + piece.remaining;
+        fetch->total_bytes = left_bytes;
+        TRY(backupwriter_expect(fetch->writer, left_bytes, &fetch->why));
     }
     TRY(backupwriter_add(fetch->writer, piece.blob, &fetch->why));
     fetch->done_bytes += piece.blob.len;

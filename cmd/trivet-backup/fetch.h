@@ -32,6 +32,10 @@ uint64_t fetch_ms(const struct fetch *fetch);
 const char *fetch_endpoint(const struct fetch *fetch);
 const char *fetch_version(const struct fetch *fetch); /* of the member's storage; "" before 3.6 */
 
+/* Inside on_done, whatever it says: how large it was to be by the last member that began to send;
+ * 0: none did. */
+uint64_t fetch_expected_bytes(const struct fetch *fetch);
+
 /* End it now: on_done comes with ERR_CANCELLED, and nothing of it stays on the disk. */
 void fetch_cancel(struct fetch *fetch);
 

@@ -13,6 +13,7 @@
 #include "cmd/trivet-backup/backup_command.h"
 #include "cmd/trivet-backup/fetch.h"
 #include "cmd/trivet-backup/schedule.h"
+#include "snapshot/backupwriter.h"
 
 #define EVERY_MS_MIN 1000u
 #define ONCE         UINT64_MAX /* no --every */
@@ -57,7 +58,8 @@ struct saving {
     struct env_timer timer;
     uv_signal_t signals[2];
     uint64_t due_ms;
-    unsigned failures; /* since the last one that was saved */
+    unsigned failures;      /* since the last one that was saved */
+    uint64_t lacking_bytes; /* the disk had no room for so many; 0: it had */
     bool stopping;
     bool over;
     enum err status;
@@ -108,10 +110,24 @@ static enum err retain(struct saving *saving, struct why *why)
                            why);
 }
 
+/* With the next one, after one that ended with STATUS. */
+static void go_on(struct saving *saving, enum err status, struct why *why)
+{
+    saving->failures = status == OK ? 0 : saving->failures + 1;
+    if (status == OK) {
+        status = retain(saving, why);
+    }
+    if (status != OK) {
+        (void)command_fail(status, why);
+    }
+    plan_next(saving);
+}
+
 static void on_fetched(void *ctx, enum err status, const struct why *why)
 {
     struct saving *saving = ctx;
     struct why cause = *why;
+    saving->lacking_bytes = status == ERR_NO_SPACE ? fetch_expected_bytes(saving->fetch) : 0;
     command_progress_end(&saving->progress);
     command_progress_end(&saving->verifying);
     if (status == OK) {
@@ -124,14 +140,7 @@ static void on_fetched(void *ctx, enum err status, const struct why *why)
         saving->over = true;
         return;
     }
-    saving->failures = status == OK ? 0 : saving->failures + 1;
-    if (status == OK) {
-        status = retain(saving, &cause);
-    }
-    if (status != OK) {
-        (void)command_fail(status, &cause);
-    }
-    plan_next(saving);
+    go_on(saving, status, &cause);
 }
 
 static void start_one(struct saving *saving)
@@ -166,6 +175,16 @@ static void plan_next(struct saving *saving)
     env_timer_start(saving->loop.env, &saving->timer, next_ms - now_ms);
 }
 
+/* To be asked costs a member a copy of all it has: not every minute, for a disk that stays full. */
+static enum err check_room(const struct saving *saving, struct why *why)
+{
+    enum err err = backupwriter_check_room(fs_real(), saving->target, saving->lacking_bytes, why);
+    if (err != OK) {
+        why_prefix(why, "no member is asked");
+    }
+    return err;
+}
+
 static void on_timer(struct env_timer *timer)
 {
     struct saving *saving = CONTAINER_OF(timer, struct saving, timer);
@@ -175,6 +194,11 @@ static void on_timer(struct env_timer *timer)
     if (err != OK) {
         saving->status = err;
         saving->over = true;
+        return;
+    }
+    err = check_room(saving, &saving->why);
+    if (err != OK) {
+        go_on(saving, err, &saving->why);
         return;
     }
     start_one(saving);

@@ -175,6 +175,39 @@ START_TEST(what_a_crash_left_is_used_again)
 }
 END_TEST
 
+static uint64_t room;
+
+static enum err free_bytes(struct fs *fs, const char *where, uint64_t *ret, struct why *why)
+{
+    (void)fs;
+    ck_assert(exists(where));
+    if (room == UINT64_MAX) {
+        why_set(why, "get the free space of '%s': not implemented", where);
+        return ERR_IO;
+    }
+    *ret = room;
+    return OK;
+}
+
+START_TEST(what_has_no_room_is_refused_before_the_disk_is_full)
+{
+    static const struct {
+        uint64_t room;
+        enum err want;
+    } cases[] = {{999, ERR_NO_SPACE}, {1000, OK}, {0, ERR_NO_SPACE}, {UINT64_MAX, OK}};
+    struct fs_ops ops = *fs_real()->ops;
+    struct fs fs = {.ops = &ops};
+    ops.free_bytes = free_bytes;
+    ck_assert_int_eq(backupwriter_new(&fs, path, &writer, &stored.why), OK);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        room = cases[i].room;
+        ck_assert_int_eq(backupwriter_expect(writer, 1000, &stored.why), cases[i].want);
+    }
+    end();
+    ck_assert(!exists(part));
+}
+END_TEST
+
 static Suite *backupwriter_suite(void)
 {
     Suite *suite = suite_create("backupwriter");
@@ -186,6 +219,7 @@ static Suite *backupwriter_suite(void)
     tcase_add_test(tc, what_is_whole_is_saved_when_all_of_it_was_read);
     tcase_add_test(tc, what_is_no_database_of_ours_is_refused);
     tcase_add_test(tc, two_do_not_save_to_the_same_file);
+    tcase_add_test(tc, what_has_no_room_is_refused_before_the_disk_is_full);
     tcase_add_test(tc, what_a_crash_left_is_used_again);
     suite_add_tcase(suite, tc);
     return suite;
