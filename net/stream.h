@@ -61,8 +61,8 @@ size_t stream_queued_bytes(const struct stream *stream); /* not yet given to the
 void stream_pause(struct stream *stream, bool paused);   /* stop or go on reading */
 
 /* Close: at once, or after what is queued has left and the peer has closed too (what arrives
- * meanwhile is dropped). In each GRACE_MS the peer has to take 64 KiB, or what is left, or to close.
- * on_close comes in a later turn. */
+ * meanwhile is dropped). In each GRACE_MS the peer has to take 64 KiB, or what is left, or to
+ * close. on_close comes in a later turn. */
 void stream_close(struct stream *stream);
 void stream_close_after_flush(struct stream *stream, uint64_t grace_ms);
 

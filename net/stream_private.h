@@ -31,7 +31,7 @@ struct stream {
     struct env_task flush;
     struct env_timer grace;
     uint64_t grace_ms;
-    size_t grace_left_bytes; /* when it began */
+    size_t grace_left_bytes;         /* when it began */
     void (*on_gone)(void *gone_ctx); /* the listener counts; NULL: nobody does */
     void *gone_ctx;
     enum err close_status;
