@@ -109,8 +109,9 @@ static void remove_leftover(struct statecopies *copies)
 /* A copy that fills the disk is made for nobody, and keeps clients from writing meanwhile. */
 static enum err check_room(const struct statecopies *copies, struct why *why)
 {
-    return fs_check_room(copies->fs, store_path(copies->store), copies->path,
-                         store_size_bytes(copies->store), SNAPSHOT_SPARE_BYTES, why);
+    uint64_t bytes = store_size_bytes(copies->store) + store_promised_bytes(copies->store);
+    return fs_check_room(copies->fs, store_path(copies->store), copies->path, bytes,
+                         SNAPSHOT_SPARE_BYTES, why);
 }
 
 static enum err prepare(struct statecopies *copies, struct why *why)

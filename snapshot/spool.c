@@ -18,8 +18,7 @@ struct spool {
     char dir[FS_PATH_MAX]; /* that it is in */
     struct worker *worker; /* made with the first copy */
     unsigned active;
-    uint64_t promised_bytes; /* of copies on their way: free on the disk, but not for others */
-    uint64_t next_number;    /* of names */
+    uint64_t next_number; /* of names */
     bool closing;
 };
 
@@ -32,7 +31,6 @@ struct spool_file {
     struct job job;
     struct fs_file *file;
     struct digest *digest;
-    uint64_t promised_bytes;
     uint64_t size;
     uint64_t at;
     struct blob *piece;
@@ -135,7 +133,6 @@ static void on_copied(struct store_copy_request *request)
 {
     struct spool_file *file = CONTAINER_OF(request, struct spool_file, request);
     file->status = request->status;
-    file->spool->promised_bytes -= file->promised_bytes;
     if (file->status != OK) {
         finish_call(file); /* the store has removed what there was of it */
         return;
@@ -153,22 +150,21 @@ static enum err start_worker(struct spool *spool)
     return env_worker_new(spool->config.env, &config, &spool->worker, NULL);
 }
 
-static enum err check_room(const struct spool *spool, uint64_t size_bytes)
+static enum err check_room(const struct spool *spool)
 {
     const struct spool_config *config = &spool->config;
     if (spool->active >= config->copies_max) {
         return ERR_TOO_MANY_REQUESTS;
     }
-    return fs_check_room(config->fs, spool->dir, spool->path, size_bytes + spool->promised_bytes,
-                         config->spare_bytes, NULL);
+    uint64_t bytes = store_size_bytes(config->store) + store_promised_bytes(config->store);
+    return fs_check_room(config->fs, spool->dir, spool->path, bytes, config->spare_bytes, NULL);
 }
 
 enum err spool_start(struct spool *spool, struct spool_copy *copy,
                      void (*cb)(struct spool_copy *copy, enum err status))
 {
     ASSERT(!spool->closing);
-    uint64_t size_bytes = store_size_bytes(spool->config.store);
-    TRY(check_room(spool, size_bytes));
+    TRY(check_room(spool));
     TRY(start_worker(spool));
     struct spool_file *file = calloc(1, sizeof *file);
     if (file == NULL) {
@@ -184,8 +180,6 @@ enum err spool_start(struct spool *spool, struct spool_copy *copy,
         return ERR_NOMEM;
     }
     spool->active++;
-    spool->promised_bytes += size_bytes;
-    file->promised_bytes = size_bytes;
     file->spool = spool;
     file->copy = copy;
     file->request = (struct store_copy_request){.path = file->path, .is_temporary = true};

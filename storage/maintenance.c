@@ -31,6 +31,7 @@ static void finish(struct copy_job *job)
     request->status = copy->status;
     request->why = copy->why;
     request->private_state = NULL;
+    job->store->files_on_their_way--;
     queue_remove(&job->reader.link);
     free(job);
     request->cb(request);
@@ -87,6 +88,7 @@ static void start(struct store *store, struct store_copy_request *request,
     job->begin = begin;
     job->copy.path = request->path;
     job->copy.is_temporary = request->is_temporary;
+    store->files_on_their_way++;
     store_reader_add(store, &job->reader, on_stop);
     upkeep_commit_wait(store, &job->wait, store->state.revision, on_committed);
 }

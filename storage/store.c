@@ -376,6 +376,11 @@ uint64_t store_size_bytes(const struct store *store)
     return backend_size_bytes(store->backend);
 }
 
+uint64_t store_promised_bytes(const struct store *store)
+{
+    return store->files_on_their_way * store_size_bytes(store);
+}
+
 uint64_t store_size_in_use_bytes(const struct store *store)
 {
     return backend_size_in_use_bytes(store->backend);

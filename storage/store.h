@@ -310,6 +310,9 @@ uint64_t store_durable_index(const struct store *store);
 size_t store_pending_bytes(const struct store *store); /* applied, not yet in SQLite: over
                                                           RING_BYTES_MAX writes must be refused */
 uint64_t store_size_bytes(const struct store *store);  /* of the database file */
+/* Room on its disk that copies and defragmentations on their way take, or will: the disk does not
+ * say so yet. */
+uint64_t store_promised_bytes(const struct store *store);
 uint64_t store_size_in_use_bytes(const struct store *store);
 uint64_t store_key_count(const struct store *store);
 /* Over every record that was ever applied, whatever was compacted since: equal on members at the

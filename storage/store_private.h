@@ -75,7 +75,8 @@ struct store {
     struct turn turn;
     struct scrub scrub;
 
-    struct replace *replace; /* another database is about to take the place of ours; or NULL */
+    struct replace *replace;     /* another database is about to take the place of ours; or NULL */
+    unsigned files_on_their_way; /* as large as the database: copies, and a new one of it */
     struct queue readers; /* struct store_reader.link: what is being read in slices or by threads */
     bool closing;
 };

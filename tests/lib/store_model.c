@@ -945,6 +945,12 @@ uint64_t store_size_bytes(const struct store *store)
     return store->size;
 }
 
+uint64_t store_promised_bytes(const struct store *store)
+{
+    (void)store;
+    return 0;
+}
+
 uint64_t store_size_in_use_bytes(const struct store *store)
 {
     return store->size / 2;

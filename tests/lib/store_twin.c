@@ -37,6 +37,7 @@
 #define store_durable_index(...)         twin_durable_index(__VA_ARGS__)
 #define store_pending_bytes(...)         twin_pending_bytes(__VA_ARGS__)
 #define store_size_bytes(...)            twin_size_bytes(__VA_ARGS__)
+#define store_promised_bytes(...)        twin_promised_bytes(__VA_ARGS__)
 #define store_size_in_use_bytes(...)     twin_size_in_use_bytes(__VA_ARGS__)
 #define store_key_count(...)             twin_key_count(__VA_ARGS__)
 #define store_tables_hash(...)           twin_tables_hash(__VA_ARGS__)

@@ -187,6 +187,16 @@ static enum err room_for_one_and_a_half(struct fs *fs, const char *path, uint64_
     return OK;
 }
 
+struct other {
+    struct store_copy_request request;
+    bool called;
+};
+
+static void on_other(struct store_copy_request *request)
+{
+    CONTAINER_OF(request, struct other, request)->called = true;
+}
+
 /* What the first one will take is not there for the second, though the disk does not say so yet. */
 START_TEST(two_at_once_do_not_fill_it_up)
 {
@@ -203,6 +213,15 @@ START_TEST(two_at_once_do_not_fill_it_up)
     ck_assert_int_eq(spool_start(spool, &takers[0].copy, on_called), OK);
     ck_assert_int_eq(spool_start(spool, &takers[1].copy, on_called), ERR_NO_SPACE);
     wait_for(&takers[0]);
+    /* Nor does one beside one that is made for a member, or beside a defragmentation. */
+    for (unsigned i = 0; i < 2; i++) {
+        struct other other = {.request = {.path = tmpdir_path("another")}};
+        (i == 0 ? store_copy_start : store_defragment_start)(stored.store, &other.request,
+                                                             on_other);
+        ck_assert_int_eq(spool_start(spool, &takers[1].copy, on_called), ERR_NO_SPACE);
+        RUN_UNTIL(&stored.loop, other.called);
+        ck_assert_int_eq(other.request.status, OK);
+    }
     ck_assert_int_eq(spool_start(spool, &takers[1].copy, on_called), OK);
     wait_for(&takers[1]);
     spool_end(&takers[0].copy);
