@@ -325,6 +325,9 @@ static const char *add_watcher(struct watch_call *watch,
     if (spec.start_revision < 0) {
         return status_of(ERR_COMPACTED).text;
     }
+    if (watch_spec_is_empty(&spec)) {
+        return "mvcc: watcher range is empty";
+    }
     watcher->id = request->watch_id;
     if (watch->by_id.count >= WATCHERS_PER_STREAM_MAX) {
         return status_of(ERR_TOO_MANY_REQUESTS).text;
@@ -344,8 +347,7 @@ static const char *add_watcher(struct watch_call *watch,
     enum err err = hub_watch(&watch->stream, &watcher->watcher, &spec);
     if (err != OK) {
         map_remove(&watch->by_id, &watcher->by_id);
-        return err == ERR_INVALID ? "mvcc: watcher range is empty"
-                                  : status_of(err == ERR_LIMIT ? ERR_TOO_MANY_REQUESTS : err).text;
+        return status_of(err == ERR_LIMIT ? ERR_TOO_MANY_REQUESTS : err).text;
     }
     watch->next_id += request->watch_id == 0;
     queue_push_back(&watch->watchers, &watcher->link);

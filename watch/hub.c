@@ -260,11 +260,16 @@ void hub_stream_ready(struct watch_stream *stream)
     }
 }
 
+bool watch_spec_is_empty(const struct watch_spec *spec)
+{
+    bool no_end = spec->range_end.len == 1 && spec->range_end.data[0] == 0;
+    return spec->range_end.len > 0 && !no_end && bytes_compare(spec->key, spec->range_end) >= 0;
+}
+
 static enum err check_spec(const struct hub *hub, const struct watch_spec *spec)
 {
     ASSERT(spec->key.len > 0);
-    bool no_end = spec->range_end.len == 1 && spec->range_end.data[0] == 0;
-    if (spec->range_end.len > 0 && !no_end && bytes_compare(spec->key, spec->range_end) >= 0) {
+    if (watch_spec_is_empty(spec)) {
         return ERR_INVALID;
     }
     size_t bytes = hub->groups.bytes + hub->watchers * sizeof(struct watcher);

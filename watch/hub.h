@@ -110,6 +110,9 @@ struct watch_spec {
     bool no_delete;
 };
 
+/* Can no key ever be in its range? */
+bool watch_spec_is_empty(const struct watch_spec *spec);
+
 /* Embedded in its owner; its fields are the hub's. */
 struct watcher {
     struct watch_stream *stream;

@@ -272,6 +272,10 @@ START_TEST(what_cannot_be_watched_is_refused)
                 "refused(etcdserver: mvcc: required revision has been compacted)@1 ");
     create(&v, "a");
     ck_seen(&v, "created 0@1 "); /* the stream goes on */
+    create_id(&v, "a", 5);
+    request.watch_id = 5; /* the range is looked at first */
+    create_with(&v, &request);
+    ck_seen(&v, "created 5@1 refused(mvcc: watcher range is empty)@1 ");
 }
 END_TEST
 
