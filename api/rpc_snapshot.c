@@ -168,6 +168,7 @@ static const struct method rows[] = {
         .request = &etcdserverpb__snapshot_request__descriptor,
         .state_bytes = sizeof(struct snapshot_call),
         .server_stream = true,
+        .learner_serves = true,
         .writable = writable,
         .handle = rpc_maintenance_snapshot,
         .closed = closed,

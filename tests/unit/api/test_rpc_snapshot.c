@@ -20,6 +20,12 @@ static void setup(void)
     reply = (struct reply){0};
 }
 
+static void setup_learner(void)
+{
+    served.learner = true;
+    setup();
+}
+
 static void setup_impatient(void)
 {
     served.snapshot_stall_ms = 100;
@@ -242,6 +248,10 @@ static Suite *snapshot_suite(void)
     tcase_add_loop_test(tc, who_goes_away_ends_it, 0, 2);
     tcase_add_test(tc, a_member_that_stops_ends_it);
     tcase_add_test(tc, who_reads_slowly_gets_all);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("learner");
+    tcase_add_checked_fixture(tc, setup_learner, teardown);
+    tcase_add_loop_test(tc, the_store_comes_in_pieces_and_its_digest_last, 0, 1);
     suite_add_tcase(suite, tc);
     tc = tcase_create("stalled");
     tcase_add_checked_fixture(tc, setup_impatient, teardown);
