@@ -36,6 +36,7 @@
  * that a client that lists all it has does not lose the answers to what else it asks meanwhile. */
 #define LARGE_ANSWER_BYTES_MIN (1024u * 1024)
 #define STREAM_TURN_BYTES      (256u * 1024) /* more to one socket goes in the next turn */
+#define INPUT_TURN_BYTES       (256u * 1024) /* more of one client is read in the next turn */
 #define FRAME_BYTES_MAX        (64u * 1024)  /* of HTTP/2, to who takes more than 16 KiB */
 #define SERVER_SEND_BYTES_MAX                                                                      \
     (512u * 1024 * 1024) /* unsent answers, all connections; beyond, an equal part each; the large \

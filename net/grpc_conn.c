@@ -418,7 +418,8 @@ void grpc_conn_input(struct grpc_conn *conn, struct bytes bytes)
         conn->awaited_stream = conn->opening.stream_id;
         await(conn, AWAIT_HEADERS, config->handshake_timeout_ms);
     }
-    if (http2_is_stuck(&conn->h2)) {
+    conn->turn_bytes += bytes.len;
+    if (http2_is_stuck(&conn->h2) || conn->turn_bytes >= INPUT_TURN_BYTES) {
         be_deaf(conn, true);
     }
 }
@@ -443,6 +444,7 @@ void grpc_conn_flush(struct grpc_conn *conn)
         end_conn(conn);
         return;
     }
+    conn->turn_bytes = 0;
     if (!http2_is_stuck(&conn->h2)) {
         be_deaf(conn, false);
     }

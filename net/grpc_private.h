@@ -132,7 +132,8 @@ struct grpc_conn {
     unsigned ping_strikes;
     bool sent_since_ping; /* by us: headers or data */
     bool banned;          /* to be closed at the flush */
-    bool deaf;            /* it is not read: it does not read either */
+    bool deaf;            /* it is not read: it does not read either, or had its turn */
+    size_t turn_bytes;    /* of its input in this turn */
     unsigned invalid_frames;
     unsigned sweeps; /* those of the client, less what is forgiven with time */
     uint64_t forgiven_ms;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "net/grpc_private.h"
+#include "net/stream_private.h"
 #include "tests/lib/effort.h"
 #include "tests/unit/net/grpc_fixture.h"
 #include "tests/unit/net/peer.h"
@@ -648,6 +650,25 @@ START_TEST(rapid_reset_ends_the_connection)
 }
 END_TEST
 
+/* libuv reads on, as long as there is something: the others would wait for 4 MiB of small calls. */
+START_TEST(who_sends_without_pause_waits_for_the_others)
+{
+    struct grpc_conn *conn = grpc_conn_new(fixture.server, peer.stream);
+    ck_assert_ptr_nonnull(conn);
+    for (unsigned half = 1; half <= 2; half++) {
+        while (out.len < INPUT_TURN_BYTES / 2) {
+            h2_frame(&out, NGHTTP2_WINDOW_UPDATE, 0, 0, bytes_of("\0\0\0\1", 4));
+        }
+        grpc_conn_input(conn, buf_bytes(&out));
+        buf_clear(&out);
+        ck_assert_int_eq(peer.stream->reading, half < 2);
+    }
+    grpc_conn_flush(conn);
+    ck_assert(peer.stream->reading);
+    grpc_conn_free(conn);
+}
+END_TEST
+
 /* Answers to what became no call wait in nghttp2, where nothing else counts them. */
 START_TEST(who_takes_no_refusals_is_not_read)
 {
@@ -1097,6 +1118,7 @@ static Suite *grpc_conn_suite(void)
     tcase_add_test(floods, what_follows_too_many_pings_is_passed_over);
     tcase_add_test(floods, pings_are_allowed_while_answers_come);
     tcase_add_test(floods, rapid_reset_ends_the_connection);
+    tcase_add_test(floods, who_sends_without_pause_waits_for_the_others);
     tcase_add_test(floods, who_takes_no_refusals_is_not_read);
     tcase_add_test(floods, continuations_without_end_end_the_connection);
     tcase_add_test(floods, errors_without_end_end_the_connection);
