@@ -93,34 +93,37 @@ static void free_watcher(struct watch_call *watch, struct rpc_watcher *watcher)
 }
 
 /* True: all are gone. */
-static bool free_watchers(struct watch_call *watch, size_t max)
+static bool free_watchers(struct watch_call *watch, size_t *left)
 {
     while (!queue_empty(&watch->watchers)) {
-        if (max-- == 0) {
+        if (*left == 0) {
             return false;
         }
+        *left -= 1;
         free_watcher(watch, QUEUE_ELEM(watch->watchers.next, struct rpc_watcher, link));
     }
     return true;
 }
 
+/* Once more after the last of it, for streams that end later to begin with a whole slice. */
 static void on_closing(struct env_timer *timer)
 {
     struct watching *watching = CONTAINER_OF(timer, struct watching, closing_timer);
-    if (queue_empty(&watching->closing)) {
-        return;
-    }
-    struct watch_call *watch = QUEUE_ELEM(watching->closing.next, struct watch_call, link);
-    if (free_watchers(watch, SLICE_WATCHERS)) {
+    watching->closing_left = SLICE_WATCHERS;
+    while (!queue_empty(&watching->closing)) {
+        struct watch_call *watch = QUEUE_ELEM(watching->closing.next, struct watch_call, link);
+        if (!free_watchers(watch, &watching->closing_left)) {
+            break;
+        }
         queue_remove(&watch->link);
         grpc_call_unref(call_grpc(&watch->call));
     }
-    if (!queue_empty(&watching->closing)) {
+    if (watching->closing_left < SLICE_WATCHERS) {
         env_timer_start(watching->env, timer, 0);
     }
 }
 
-/* The call is over. */
+/* The call is over. A connection may end with thousands of streams at once: they share a slice. */
 static void close_stream(struct call *call)
 {
     struct watch_call *watch = CONTAINER_OF(call, struct watch_call, call);
@@ -132,9 +135,11 @@ static void close_stream(struct call *call)
     env_timer_stop(env_of(watch), &watch->progress);
     endless_close(&watch->endless);
     hub_stream_close(&watch->stream);
-    if (!free_watchers(watch, SLICE_WATCHERS)) {
+    if (!free_watchers(watch, &watching->closing_left)) {
         grpc_call_ref(call_grpc(call));
         queue_push_back(&watching->closing, &watch->link);
+    }
+    if (watching->closing_left < SLICE_WATCHERS && !env_timer_active(&watching->closing_timer)) {
         env_timer_start(env_of(watch), &watching->closing_timer, 0);
     }
 }
@@ -433,6 +438,7 @@ void watching_init(struct service *service, uint64_t progress_ms)
     watching->env = server_env(service->server);
     queue_init(&watching->closing);
     env_timer_init(&watching->closing_timer, on_closing);
+    watching->closing_left = SLICE_WATCHERS;
     watching->progress_ms = progress_ms == 0 ? PROGRESS_MS_DEFAULT : progress_ms;
 }
 
@@ -443,7 +449,7 @@ void watching_fini(struct service *service)
     struct queue *link;
     while ((link = queue_pop_front(&watching->closing)) != NULL) {
         struct watch_call *watch = QUEUE_ELEM(link, struct watch_call, link);
-        bool all = free_watchers(watch, SIZE_MAX);
+        bool all = free_watchers(watch, &(size_t){SIZE_MAX});
         ASSERT(all);
         grpc_call_unref(call_grpc(&watch->call));
     }

@@ -12,6 +12,7 @@ struct watching {
     struct env *env;      /* outlives the server */
     struct queue closing; /* struct watch_call.link: over, with watchers left */
     struct env_timer closing_timer;
+    size_t closing_left; /* watchers that may still be cancelled in this turn */
     uint64_t progress_ms;
 };
 

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "net/grpc_client_private.h"
 #include "tests/unit/api/service_fixture.h"
+#include "watch/hub_private.h"
 
 #define WATCH "/etcdserverpb.Watch/Watch"
 
@@ -601,6 +602,31 @@ START_TEST(creates_without_reading_do_not_pile_up)
 }
 END_TEST
 
+/* Of several streams of one connection no more than of one. */
+START_TEST(watchers_of_streams_that_end_together_go_some_at_a_time)
+{
+    enum { STREAMS = 3, WATCHERS = 900, SLICE = 1024 };
+    static struct viewer viewers[STREAMS];
+    const struct hub *hub = server_hub(served.server);
+    for (unsigned i = 0; i < STREAMS; i++) {
+        begin(&viewers[i], NULL, "");
+        for (unsigned j = 0; j < WATCHERS; j++) {
+            create(&viewers[i], "a");
+        }
+        SERVE_UNTIL(viewers[i].responses == WATCHERS);
+    }
+    ck_assert_uint_eq(hub->watchers, STREAMS * WATCHERS);
+    for (unsigned i = 0; i < STREAMS; i++) {
+        end(&viewers[i]);
+    }
+    while (hub->watchers > 0) {
+        size_t before = hub->watchers;
+        SERVE_UNTIL(hub->watchers < before); /* looks behind a turn and the timers of the next */
+        ck_assert_uint_le(before - hub->watchers, 2 * SLICE);
+    }
+}
+END_TEST
+
 static Suite *rpc_watch_suite(void)
 {
     Suite *suite = suite_create("rpc_watch");
@@ -630,6 +656,7 @@ static Suite *rpc_watch_suite(void)
     tcase_add_test(tc, who_requires_a_leader_is_refused_without_one);
     tcase_add_test(tc, who_requires_a_leader_is_ended_when_there_is_none_for_long);
     tcase_add_test(tc, a_member_that_stops_ends_its_streams);
+    tcase_add_test(tc, watchers_of_streams_that_end_together_go_some_at_a_time);
     suite_add_tcase(suite, tc);
     tc = tcase_create("size");
     tcase_set_timeout(tc, 60);
