@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fs_real.h"
 #include "cmd/trivet-backup/backup_command.h"
 #include "config.h"
 
@@ -160,6 +161,7 @@ enum err command_loop_init(struct command_loop *loop, struct why *why)
 int main(int argc, char **argv)
 {
     const char *const *words = (const char *const *)argv;
+    fs_real_hold_standard();
     if (argc > 1 && strcmp(argv[1], "snapshot") == 0) {
         argc--; /* as etcdutl has them */
         words++;

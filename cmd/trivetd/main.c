@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/fs_real.h"
 #include "cmd/trivetd/member.h"
 #include "cmd/trivetd/settings.h"
 #include "config.h"
@@ -49,6 +50,7 @@ static void set_up_allocator(void)
 int main(int argc, char **argv)
 {
     set_up_allocator();
+    fs_real_hold_standard();
     struct config config;
     struct why why = {{0}};
     switch (flags_parse(argc, (const char *const *)argv, (const char *const *)environ, &config,

@@ -425,6 +425,26 @@ START_TEST(a_lock_keeps_other_processes_out_and_ends_with_its_own)
 }
 END_TEST
 
+/* A member that was started so had libuv's signals for standard error, and its log among them. */
+START_TEST(standard_files_that_are_closed_are_nobody_elses)
+{
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        (void)close(STDIN_FILENO);
+        (void)close(STDERR_FILENO);
+        int before = fcntl(STDOUT_FILENO, F_GETFD);
+        fs_real_hold_standard();
+        bool held = fcntl(STDIN_FILENO, F_GETFD) >= 0 && fcntl(STDERR_FILENO, F_GETFD) >= 0;
+        int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        _exit(held && next > STDERR_FILENO && fcntl(STDOUT_FILENO, F_GETFD) == before ? 0 : 1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 START_TEST(a_path_that_is_too_long_is_refused)
 {
     char name[FS_PATH_MAX];
@@ -467,6 +487,7 @@ static Suite *fs_suite(void)
     tcase_add_test(tc, a_short_write_goes_on_where_it_stopped);
     tcase_add_test(tc, a_lock_keeps_other_processes_out_and_ends_with_its_own);
     tcase_add_loop_test(tc, a_lock_is_of_the_file_that_has_the_name, 0, 2);
+    tcase_add_test(tc, standard_files_that_are_closed_are_nobody_elses);
     tcase_add_test(tc, a_path_that_is_too_long_is_refused);
     suite_add_tcase(suite, tc);
     return suite;
