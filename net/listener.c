@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/listener.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -12,11 +14,17 @@
 
 #define BACKLOG  1024
 #define RETRY_MS 100
+/* A connection may fail before it is accepted. When so many do, one after the other, it is the
+ * system that has no room for any. */
+#define FAILURES_MAX 16u
 
 struct listener_socket {
     uv_tcp_t tcp;
     struct listener *listener;
-    bool waiting; /* for memory */
+    int spare;         /* the same socket once more: to go on with after tcp was closed; -1: none */
+    unsigned failures; /* since the last connection that was accepted */
+    bool waiting;      /* for memory */
+    bool closed;       /* until it begins again */
 };
 
 struct listener {
@@ -26,7 +34,7 @@ struct listener {
     uint16_t port;
     unsigned connection_count;
     uint64_t refused_count; /* beyond connections_max, or files_kept */
-    struct env_timer retry; /* of a socket that waits to be accepted until there is memory */
+    struct env_timer retry; /* of what waits until the system has room again */
     bool closing;
     void (*close_cb)(void *ctx);
     void *close_ctx;
@@ -86,11 +94,56 @@ static void accept_one(struct listener_socket *socket)
     listener->config.on_accept(listener->config.ctx, stream);
 }
 
+static void on_socket_closed(uv_handle_t *handle);
+
+/* libuv asks for the next connection until there is none, however often that fails, and the loop
+ * would stand still: so that it stops, the handle is closed. */
+static void rest(struct listener_socket *socket)
+{
+    struct listener *listener = socket->listener;
+    uv_close((uv_handle_t *)&socket->tcp, on_socket_closed);
+    env_timer_start(listener->config.env, &listener->retry, RETRY_MS);
+}
+
 static void on_connection(uv_stream_t *server, int status)
 {
-    /* When not: it was gone before it was accepted, or no descriptor is left. */
+    struct listener_socket *socket = CONTAINER_OF((uv_tcp_t *)server, struct listener_socket, tcp);
     if (status == 0) {
-        accept_one(CONTAINER_OF((uv_tcp_t *)server, struct listener_socket, tcp));
+        socket->failures = 0;
+        accept_one(socket);
+    } else if (++socket->failures >= FAILURES_MAX) {
+        rest(socket);
+    }
+}
+
+static int begin_again(struct listener_socket *socket)
+{
+    int fd = fcntl(socket->spare, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        return UV_EMFILE;
+    }
+    int status = uv_tcp_init(socket->listener->config.loop, &socket->tcp);
+    ASSERT(status == 0); /* makes no socket yet */
+    socket->closed = false;
+    socket->failures = 0;
+    status = uv_tcp_open(&socket->tcp, fd);
+    if (status < 0) {
+        (void)close(fd); /* nobody else has it */
+        return status;
+    }
+    return uv_listen((uv_stream_t *)&socket->tcp, BACKLOG, on_connection);
+}
+
+static void try_again(struct listener_socket *socket)
+{
+    if (socket->waiting) {
+        socket->waiting = false;
+        accept_one(socket);
+    } else if (socket->closed && begin_again(socket) != 0) {
+        if (!socket->closed) {
+            uv_close((uv_handle_t *)&socket->tcp, on_socket_closed);
+        }
+        env_timer_start(socket->listener->config.env, &socket->listener->retry, RETRY_MS);
     }
 }
 
@@ -98,23 +151,38 @@ static void on_retry(struct env_timer *timer)
 {
     struct listener *listener = CONTAINER_OF(timer, struct listener, retry);
     for (unsigned i = 0; i < listener->socket_count && !listener->closing; i++) {
-        if (listener->sockets[i].waiting) {
-            listener->sockets[i].waiting = false;
-            accept_one(&listener->sockets[i]);
-        }
+        try_again(&listener->sockets[i]);
     }
 }
 
 static void on_socket_closed(uv_handle_t *handle)
 {
-    struct listener *listener =
-        CONTAINER_OF((uv_tcp_t *)handle, struct listener_socket, tcp)->listener;
+    struct listener_socket *socket = CONTAINER_OF((uv_tcp_t *)handle, struct listener_socket, tcp);
+    struct listener *listener = socket->listener;
+    socket->closed = true;
+    if (!listener->closing) {
+        return; /* it rests */
+    }
     listener->socket_count--;
-    if (listener->socket_count == 0 && listener->closing) {
+    if (listener->socket_count == 0) {
         if (listener->close_cb != NULL) {
             listener->close_cb(listener->close_ctx);
         }
         free_when_unused(listener);
+    }
+}
+
+static void close_socket(struct listener_socket *socket)
+{
+    if (socket->spare >= 0) {
+        (void)close(socket->spare); /* a second name of what is closed below */
+    }
+    if (socket->closed) { /* on_socket_closed is to come all the same */
+        int status = uv_tcp_init(socket->listener->config.loop, &socket->tcp);
+        ASSERT(status == 0);
+    }
+    if (!uv_is_closing((uv_handle_t *)&socket->tcp)) {
+        uv_close((uv_handle_t *)&socket->tcp, on_socket_closed);
     }
 }
 
@@ -126,7 +194,7 @@ void listener_close(struct listener *listener, void (*cb)(void *ctx), void *ctx)
     listener->close_cb = cb;
     listener->close_ctx = ctx;
     for (unsigned i = 0; i < listener->socket_count; i++) {
-        uv_close((uv_handle_t *)&listener->sockets[i].tcp, on_socket_closed);
+        close_socket(&listener->sockets[i]);
     }
 }
 
@@ -156,12 +224,15 @@ static int listen_on(struct listener *listener, const struct addrinfo *at, bool 
     int status = uv_tcp_init(listener->config.loop, &socket->tcp);
     ASSERT(status == 0); /* makes no socket yet */
     socket->listener = listener;
+    socket->spare = -1;
     listener->socket_count++;
     unsigned flags = address.ss_family == AF_INET6 && !alone ? UV_TCP_IPV6ONLY : 0;
     status = uv_tcp_bind(&socket->tcp, (const struct sockaddr *)&address, flags);
     uv_os_fd_t fd;
     if (status == 0 && uv_fileno((const uv_handle_t *)&socket->tcp, &fd) == 0) {
         stream_prepare(fd, (const struct sockaddr *)&address); /* connections inherit it */
+        socket->spare = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        status = socket->spare < 0 ? UV_EMFILE : 0;
     }
     if (status == 0) {
         status = uv_listen((uv_stream_t *)&socket->tcp, BACKLOG, on_connection);

@@ -5,6 +5,8 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -551,6 +553,52 @@ START_TEST(connections_leave_descriptors_to_others)
 }
 END_TEST
 
+/* In the place of the C library's, which libuv calls. */
+static struct {
+    int error; /* what it fails with; 0: it does not */
+    unsigned calls;
+} accepting;
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    accepting.calls++;
+    if (accepting.error != 0) {
+        errno = accepting.error;
+        return -1;
+    }
+    return (int)syscall(SYS_accept4, fd, address, len, flags);
+}
+
+/* A system without room for one more socket: the loop goes on, and the connection comes later. */
+START_TEST(what_cannot_be_accepted_now_holds_nobody_up)
+{
+    listen_at("127.0.0.1", 10);
+    accepting.calls = 0;
+    accepting.error = ENFILE;
+    connect_to("127.0.0.1");
+    RUN_UNTIL(&t.loop, accepting.calls >= 40); /* it is tried again and again */
+    ck_assert_uint_lt(accepting.calls, 200);
+    ck_assert_uint_eq(t.accepted, 0);
+    accepting.error = 0;
+    RUN_UNTIL(&t.loop, t.accepted == 1);
+    ck_assert_ptr_nonnull(t.server.stream);
+}
+END_TEST
+
+START_TEST(a_listener_that_rests_can_be_closed)
+{
+    listen_at("127.0.0.1", 10);
+    accepting.calls = 0;
+    accepting.error = ENOMEM;
+    connect_to("127.0.0.1");
+    RUN_UNTIL(&t.loop, accepting.calls > 0);
+    listener_close(t.listener, on_listener_closed, NULL);
+    accepting.error = 0;
+    RUN_UNTIL(&t.loop, t.listener_closed && t.client.closed);
+    ck_assert_uint_eq(t.accepted, 0);
+}
+END_TEST
+
 START_TEST(an_address_in_use_is_refused)
 {
     listen_at("127.0.0.1", 1);
@@ -596,6 +644,8 @@ static Suite *stream_suite(void)
     tcase_add_loop_test(making, a_connect_can_be_cancelled, 0, 3);
     tcase_add_test(making, connections_beyond_the_cap_are_closed);
     tcase_add_test(making, connections_leave_descriptors_to_others);
+    tcase_add_test(making, what_cannot_be_accepted_now_holds_nobody_up);
+    tcase_add_test(making, a_listener_that_rests_can_be_closed);
     tcase_add_test(making, an_address_in_use_is_refused);
     suite_add_tcase(suite, making);
     return suite;
