@@ -59,7 +59,8 @@
 #define RESETS_PER_CONNECTION_BURST   10000
 #define RESETS_PER_CONNECTION_PER_SEC 2000
 #define ACKS_PER_CONNECTION_MAX       1000 /* of settings and pings, not yet taken by the peer */
-#define SWEEPS_PER_CONNECTION_BURST   32   /* settings and GOAWAYs: each is a look at all streams */
+#define SWEEPS_PER_CONNECTION_BURST \
+    32 /* settings, GOAWAYs, priorities: each may be a look at all streams */
 #define SWEEPS_PER_CONNECTION_PER_SEC 1
 #define CONTINUATIONS_MAX             8
 #define QUEUED_FRAMES_MAX             4096 /* of a peer that does not read: then nothing more is heard */

@@ -26,14 +26,6 @@ static void end_conn(struct grpc_conn *conn)
 
 /* What nghttp2 calls. */
 
-/* Answers take turns, frame by frame. Else one that has much to send would come before all that
- * began after it (RFC 9218 10). */
-static void take_turns(struct grpc_conn *conn, int32_t stream_id)
-{
-    static const nghttp2_extpri turns = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
-    (void)nghttp2_session_change_extpri_stream_priority(conn->h2.session, stream_id, &turns, 1);
-}
-
 static void open_call(struct grpc_conn *conn)
 {
     if (!opening_check(conn)) {
@@ -48,7 +40,6 @@ static void open_call(struct grpc_conn *conn)
     int status =
         nghttp2_session_set_stream_user_data(conn->h2.session, conn->opening.stream_id, call);
     ASSERT(status == 0); /* the stream whose headers nghttp2 has just handed over */
-    take_turns(conn, conn->opening.stream_id);
     if (call->slot->method->start != NULL) {
         call->slot->method->start(call);
     }
@@ -85,8 +76,9 @@ static void count_invalid_frame(struct grpc_conn *conn)
     }
 }
 
-/* Frames of a few bytes for which nghttp2 goes through all streams, a millisecond when they are
- * many. A client sends some when it begins, and later when its windows grow. */
+/* Frames of a few bytes for which nghttp2 goes through all streams, or through the tree of
+ * priorities, a millisecond when they are many. A client sends some when it begins, and later when
+ * its windows grow. */
 static void count_sweep(struct grpc_conn *conn)
 {
     uint64_t now_ms = env_now_ms(conn->server->config.env);
@@ -169,6 +161,12 @@ static void say_last(struct grpc_conn *conn)
     }
 }
 
+/* On another request, as those of no client of gRPC do. */
+static bool depends(const nghttp2_headers *headers)
+{
+    return headers->pri_spec.stream_id != 0 || headers->pri_spec.exclusive != 0;
+}
+
 static void on_end_stream(nghttp2_session *session, int32_t stream_id)
 {
     struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
@@ -185,6 +183,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
             open_call(conn);
             opening_end(&conn->opening);
+            if (depends(&frame->headers)) {
+                count_sweep(conn);
+            }
         } else if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) {
             count_invalid_frame(conn); /* trailers end a request */
         }
@@ -202,6 +203,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         }
         break;
     case NGHTTP2_GOAWAY:
+    case NGHTTP2_PRIORITY:
         count_sweep(conn);
         break;
     case NGHTTP2_SETTINGS:
@@ -353,8 +355,6 @@ static int start_session(struct grpc_conn *conn)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conn->server->config.streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEADER_LIST_BYTES_MAX},
-        /* a frame of 14 bytes that changes the tree of priorities can cost a look at all streams */
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     nghttp2_mem mem = mempool_for_nghttp2(conn->h2.pool);
     int status = nghttp2_session_server_new3(&conn->h2.session, conn->server->callbacks, &conn->h2,

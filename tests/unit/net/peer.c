@@ -118,16 +118,32 @@ void h2_field(struct buf *to, const char *name, const char *value)
     buf_append_str(to, value);
 }
 
+static void add_request(struct buf *block, const char *path)
+{
+    h2_field(block, ":method", "POST");
+    h2_field(block, ":scheme", "http");
+    h2_field(block, ":path", path);
+    h2_field(block, ":authority", "test");
+    h2_field(block, "content-type", "application/grpc");
+    h2_field(block, "te", "trailers");
+}
+
 void h2_request(struct buf *to, uint32_t stream_id, const char *path, uint8_t flags)
 {
     struct buf block = {0};
-    h2_field(&block, ":method", "POST");
-    h2_field(&block, ":scheme", "http");
-    h2_field(&block, ":path", path);
-    h2_field(&block, ":authority", "test");
-    h2_field(&block, "content-type", "application/grpc");
-    h2_field(&block, "te", "trailers");
+    add_request(&block, path);
     h2_frame(to, NGHTTP2_HEADERS, flags | NGHTTP2_FLAG_END_HEADERS, stream_id, buf_bytes(&block));
+    buf_fini(&block);
+}
+
+void h2_dependent_request(struct buf *to, uint32_t stream_id, const char *path, uint32_t on)
+{
+    struct buf block = {0};
+    const uint8_t priority[] = {0x80, 0, (uint8_t)(on >> 8), (uint8_t)on, 15};
+    buf_append(&block, priority, sizeof priority);
+    add_request(&block, path);
+    h2_frame(to, NGHTTP2_HEADERS, NGHTTP2_FLAG_PRIORITY | NGHTTP2_FLAG_END_HEADERS, stream_id,
+             buf_bytes(&block));
     buf_fini(&block);
 }
 

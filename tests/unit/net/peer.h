@@ -27,6 +27,8 @@ void h2_frame(struct buf *to, uint8_t type, uint8_t flags, uint32_t stream_id,
 void h2_field(struct buf *to, const char *name, const char *value); /* literal, not indexed */
 /* The headers of a call; END_STREAM by the flag. */
 void h2_request(struct buf *to, uint32_t stream_id, const char *path, uint8_t flags);
+/* One that depends on the stream ON alone. */
+void h2_dependent_request(struct buf *to, uint32_t stream_id, const char *path, uint32_t on);
 void h2_message(struct buf *to, uint32_t stream_id, uint8_t flags, uint8_t compressed,
                 uint32_t length, struct bytes message);
 

@@ -524,11 +524,13 @@ END_TEST
 /* For each of these nghttp2 looks at every stream, and a client may have tens of thousands. */
 static const struct {
     uint8_t type;
+    uint32_t stream_id;
     const char *payload;
     size_t len;
 } sweeps[] = {
-    {NGHTTP2_SETTINGS, "\0\4\0\1\0\0", 6},
-    {NGHTTP2_GOAWAY, "\0\0\0\0\0\0\0\0", 8},
+    {NGHTTP2_SETTINGS, 0, "\0\4\0\1\0\0", 6},
+    {NGHTTP2_GOAWAY, 0, "\0\0\0\0\0\0\0\0", 8},
+    {NGHTTP2_PRIORITY, 3, "\x80\0\0\1\xff", 5},
 };
 
 START_TEST(frames_that_concern_all_streams_are_few)
@@ -536,14 +538,16 @@ START_TEST(frames_that_concern_all_streams_are_few)
     shake_hands();
     h2_request(&out, 1, "/test.Echo/Bidi", 0);
     for (unsigned i = 0; i < SWEEPS_PER_CONNECTION_BURST - 1; i++) {
-        h2_frame(&out, sweeps[_i].type, 0, 0, bytes_of(sweeps[_i].payload, sweeps[_i].len));
+        h2_frame(&out, sweeps[_i].type, 0, sweeps[_i].stream_id,
+                 bytes_of(sweeps[_i].payload, sweeps[_i].len));
     }
     h2_message(&out, 1, 0, 0, 1, bytes_of_str("x"));
     send_out();
     RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_DATA, 1, NULL) > 0 || peer.closed);
     ck_assert(!peer.closed);
     for (unsigned i = 0; i < 2 * SWEEPS_PER_CONNECTION_BURST; i++) {
-        h2_frame(&out, sweeps[_i].type, 0, 0, bytes_of(sweeps[_i].payload, sweeps[_i].len));
+        h2_frame(&out, sweeps[_i].type, 0, sweeps[_i].stream_id,
+                 bytes_of(sweeps[_i].payload, sweeps[_i].len));
     }
     h2_message(&out, 1, 0, 0, 1, bytes_of_str("x"));
     send_out();
@@ -554,36 +558,23 @@ START_TEST(frames_that_concern_all_streams_are_few)
 }
 END_TEST
 
-static bool has_setting(struct bytes settings, uint16_t id, uint32_t value)
+/* The same is a request that says which other one it depends on. */
+START_TEST(requests_that_depend_on_others_are_few)
 {
-    for (size_t at = 0; at + 6 <= settings.len; at += 6) {
-        const uint8_t *entry = settings.data + at;
-        if ((entry[0] << 8 | entry[1]) == id && be32(entry + 2) == value) {
-            return true;
-        }
+    shake_hands();
+    for (uint32_t i = 0; i < SWEEPS_PER_CONNECTION_BURST - 2; i++) {
+        h2_dependent_request(&out, 2 * i + 1, "/test.Echo/Bidi", 2 * i);
     }
-    return false;
-}
-
-/* A tree of priorities costs nghttp2 a look at thousands of streams for a frame of 14 bytes. */
-START_TEST(priorities_are_not_kept)
-{
-    buf_clear(&out);
-    buf_append_str(&out, NGHTTP2_CLIENT_MAGIC);
+    h2_message(&out, 1, 0, 0, 1, bytes_of_str("x"));
     send_out();
-    struct bytes settings;
-    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_SETTINGS, 0, &settings) > 0);
-    ck_assert(has_setting(settings, NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1));
-    h2_frame(&out, NGHTTP2_SETTINGS, 0, 0, bytes_of(NULL, 0));
-    h2_request(&out, 1, "/test.Echo/Bidi", 0);
-    h2_request(&out, 3, "/test.Echo/Bidi", 0);
-    for (unsigned i = 0; i < 100; i++) {
-        h2_frame(&out, NGHTTP2_PRIORITY, 0, i % 2 == 0 ? 1 : 3,
-                 bytes_of(i % 2 == 0 ? "\x80\0\0\3\xff" : "\x80\0\0\1\xff", 5));
+    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_DATA, 1, NULL) > 0 || peer.closed);
+    ck_assert(!peer.closed);
+    for (uint32_t i = 0; i < 2 * SWEEPS_PER_CONNECTION_BURST; i++) {
+        h2_dependent_request(&out, 2 * i + 1001, "/test.Echo/Bidi", 1);
     }
-    h2_message(&out, 3, 0, 0, 1, bytes_of_str("x"));
     send_out();
-    RUN_UNTIL(&fixture.loop, h2_count(&peer, NGHTTP2_DATA, 3, NULL) > 0);
+    RUN_UNTIL(&fixture.loop, peer.closed);
+    expect_goaway(NGHTTP2_ENHANCE_YOUR_CALM);
 }
 END_TEST
 
@@ -1113,7 +1104,7 @@ static Suite *grpc_conn_suite(void)
     TCase *floods = add_case(suite, "floods");
     tcase_add_loop_test(floods, floods_that_want_answers_end_the_connection, 0, 2);
     tcase_add_loop_test(floods, frames_that_concern_all_streams_are_few, 0, (int)ARRAY_LEN(sweeps));
-    tcase_add_test(floods, priorities_are_not_kept);
+    tcase_add_test(floods, requests_that_depend_on_others_are_few);
     tcase_add_test(floods, too_many_pings_are_told_so);
     tcase_add_test(floods, what_follows_too_many_pings_is_passed_over);
     tcase_add_test(floods, pings_are_allowed_while_answers_come);
