@@ -1018,5 +1018,5 @@ static Suite *store_suite(void)
 
 int main(void)
 {
-    return runner_main(store_suite);
+    return runner_main_apart(store_suite);
 }
