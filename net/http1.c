@@ -313,12 +313,18 @@ static bool is_full(const struct http1_conn *conn)
     return stream_queued_bytes(conn->stream) >= STREAM_TURN_BYTES;
 }
 
+/* The request before has no answer yet, or had it in this turn. */
+static bool must_wait(const struct http1_conn *conn)
+{
+    return conn->answering || env_timer_active(&conn->next);
+}
+
 /* The next request, when it is here and the one before has been answered. One a turn: some cost a
  * millisecond, and the answer to HEAD is short. When answers pile up nothing more is read until
  * http1_conn_drained. */
 static void parse_pending(struct http1_conn *conn)
 {
-    if (conn->answering || conn->draining || conn->pending.len == 0) {
+    if (must_wait(conn) || conn->draining || conn->pending.len == 0) {
         return;
     }
     if (is_full(conn)) {
@@ -337,17 +343,16 @@ void http1_conn_input(struct http1_conn *conn, struct bytes bytes)
     if (conn->draining) {
         return;
     }
-    bool waits = conn->answering || env_timer_active(&conn->next);
-    if (conn->pending.len + bytes.len > PENDING_MAX && waits) {
+    if (conn->pending.len + bytes.len > PENDING_MAX && must_wait(conn)) {
         stream_close(conn->stream); /* a client that sends on without reading answers */
         return;
     }
     buf_append_bytes(&conn->pending, bytes);
     if (!buf_ok(&conn->pending)) {
         stream_close(conn->stream);
-    } else if (!waits) {
-        parse_pending(conn);
+        return;
     }
+    parse_pending(conn);
 }
 
 void http1_conn_drained(struct http1_conn *conn)
