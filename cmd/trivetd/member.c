@@ -178,13 +178,17 @@ static enum err try_all_ports(struct member *member, struct why *why)
     if (!member->identity.is_new) {
         return OK;
     }
-    TRY(try_ports(member, &tried, s->listen_peers, s->listen_peer_count, why));
-    TRY(try_ports(member, &tried, s->listen_clients, s->listen_client_count, why));
-    TRY(try_ports(member, &tried, s->listen_metrics, s->listen_metrics_count, why));
+    enum err err = try_ports(member, &tried, s->listen_peers, s->listen_peer_count, why);
+    if (err == OK) {
+        err = try_ports(member, &tried, s->listen_clients, s->listen_client_count, why);
+    }
+    if (err == OK) {
+        err = try_ports(member, &tried, s->listen_metrics, s->listen_metrics_count, why);
+    }
     for (size_t i = 0; i < tried.count; i++) {
         listener_close(tried.listeners[i], NULL, NULL); /* the ports are free at once */
     }
-    return OK;
+    return err;
 }
 
 static enum err open_data(struct member *member, struct why *why)
