@@ -207,15 +207,30 @@ void answer_range(struct buf *buf, const struct answer_header *header,
     write_range(buf, header, result);
 }
 
+/* A blob of SIZE bytes, to be written through *AT; NULL: no memory. */
+static struct blob *begin_blob(size_t size, struct buf *at)
+{
+    struct blob *blob = blob_new(size);
+    if (blob != NULL) {
+        *at = (struct buf){.data = blob->data, .cap = blob->len};
+    }
+    return blob;
+}
+
+/* What was written is as large as it was said to be, and where it should be. */
+static void end_blob(const struct blob *blob, const struct buf *at)
+{
+    ASSERT(at->data == blob->data && at->len == blob->len);
+}
+
 struct blob *answer_range_blob(const struct answer_header *header,
                                const struct range_result *result)
 {
-    size_t size = range_size(header, result);
-    struct blob *blob = blob_new(size);
+    struct buf at = {0};
+    struct blob *blob = begin_blob(range_size(header, result), &at);
     if (blob != NULL) {
-        struct buf at = {.data = blob->data, .cap = size};
         write_range(&at, header, result);
-        ASSERT(at.data == blob->data && at.len == size);
+        end_blob(blob, &at);
     }
     return blob;
 }
@@ -260,11 +275,11 @@ struct blob *answer_range_chunk(const struct answer_header *header,
     size_t size = key_values_size(piece->records.items, piece->records.count) +
                   number_size(piece->more) + number_size((uint64_t)piece->count) +
                   (header == NULL ? 0 : message_size(header_size(header)));
-    struct blob *blob = blob_new(message_size(size));
+    struct buf at = {0};
+    struct blob *blob = begin_blob(message_size(size), &at);
     if (blob == NULL) {
         return NULL;
     }
-    struct buf at = {.data = blob->data, .cap = blob->len};
     write_message_head(&at, 1, size);
     if (header != NULL) {
         write_header(&at, header);
@@ -272,7 +287,7 @@ struct blob *answer_range_chunk(const struct answer_header *header,
     write_key_values(&at, 2, piece->records.items, piece->records.count);
     write_number(&at, 3, piece->more);
     write_number(&at, 4, (uint64_t)piece->count);
-    ASSERT(at.data == blob->data && at.len == blob->len);
+    end_blob(blob, &at);
     return blob;
 }
 
@@ -370,12 +385,11 @@ size_t answer_txn_size(const struct answer_header *header, const struct txn_resu
 
 struct blob *answer_txn_blob(const struct answer_header *header, const struct txn_result *result)
 {
-    size_t size = txn_size(header, result);
-    struct blob *blob = blob_new(size);
+    struct buf at = {0};
+    struct blob *blob = begin_blob(txn_size(header, result), &at);
     if (blob != NULL) {
-        struct buf at = {.data = blob->data, .cap = size};
         answer_txn(&at, header, result);
-        ASSERT(at.data == blob->data && at.len == size);
+        end_blob(blob, &at);
     }
     return blob;
 }

@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
+
 /* A number in the kernel's words about this process; 0: not found. */
 static double status_number(const char *name)
 {
@@ -94,7 +96,7 @@ void process_register(struct metrics *metrics, uint64_t started_ms)
         {"process_resident_memory_bytes", "Memory that it has in use.", resident_bytes},
         {"process_virtual_memory_bytes", "Memory that it has addresses for.", virtual_bytes},
     };
-    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
         metrics_gauge_fn(metrics, gauges[i].name, gauges[i].help, NULL, gauges[i].fn, NULL);
     }
     metrics_counter_fn(metrics, "process_cpu_seconds_total", "Processor time that it has taken.",
