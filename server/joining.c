@@ -10,10 +10,22 @@
 #define ANSWER_FORMAT 1u
 #define FLAG_LEARNER  1u
 #define FLAG_STARTED  2u
+#define FLAG_VOTES    4u
 
 static_assert(MEMBERS_MAX <= UINT8_MAX && MEMBER_URLS_MAX <= UINT8_MAX, "counts fit their bytes");
 
-void joining_describe(struct buf *buf, uint64_t cluster_id, const struct cluster *cluster)
+static bool votes(const struct node_member *present, size_t count, uint64_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (present[i].id == id) {
+            return present[i].role == MEMBER_VOTER;
+        }
+    }
+    return false;
+}
+
+void joining_describe(struct buf *buf, uint64_t cluster_id, const struct cluster *cluster,
+                      const struct node_member *present, size_t present_count)
 {
     const struct cluster_member *members;
     size_t count = cluster_members(cluster, &members);
@@ -24,7 +36,8 @@ void joining_describe(struct buf *buf, uint64_t cluster_id, const struct cluster
         const struct cluster_member *member = &members[i];
         write_u64(buf, member->id);
         write_u8(buf, (uint8_t)((member->learner ? FLAG_LEARNER : 0) |
-                                (member->name[0] != '\0' ? FLAG_STARTED : 0)));
+                                (member->name[0] != '\0' ? FLAG_STARTED : 0) |
+                                (votes(present, present_count, member->id) ? FLAG_VOTES : 0)));
         write_var_bytes(buf, bytes_of_str(member->name));
         write_u8(buf, (uint8_t)member->peer_url_count);
         for (size_t j = 0; j < member->peer_url_count; j++) {
@@ -50,10 +63,10 @@ static char *read_text(struct reader *r)
     return copy;
 }
 
-static enum err read_member(struct reader *r, struct initial_member *member, bool *has_started)
+static enum err read_member(struct reader *r, struct initial_member *member, uint8_t *flags)
 {
     member->id = read_u64(r);
-    *has_started = (read_u8(r) & FLAG_STARTED) != 0;
+    *flags = read_u8(r);
     member->name = read_text(r);
     uint8_t url_count = read_u8(r);
     if (r->failed || member->id == 0 || url_count > MEMBER_URLS_MAX) {
@@ -84,7 +97,10 @@ static enum err read_members(struct reader *r, struct joining_cluster *ret)
     }
     for (size_t i = 0; i < count; i++) {
         ret->cluster.count = i + 1;
-        TRY(read_member(r, &ret->cluster.members[i], &ret->has_started[i]));
+        uint8_t flags = 0;
+        TRY(read_member(r, &ret->cluster.members[i], &flags));
+        ret->has_started[i] = (flags & FLAG_STARTED) != 0;
+        ret->votes[i] = (flags & FLAG_VOTES) != 0;
         if (i > 0 && ret->cluster.members[i].id <= ret->cluster.members[i - 1].id) {
             return ERR_MALFORMED;
         }
@@ -155,11 +171,12 @@ enum err joining_find(const struct initial_cluster *told, const struct initial_m
         why_set(why, "PeerURLs: no existing member has those of \"%s\"", self->name);
         return ERR_INVALID;
     }
-    if (existing->has_started[found - existing->cluster.members]) {
+    size_t at = (size_t)(found - existing->cluster.members);
+    if (existing->has_started[at] || existing->votes[at]) {
         why_set(why,
-                "member %" PRIx64 " has been started before, and its data is not in this data "
-                "directory: start it with its data, or remove it from the cluster and add it again",
-                found->id);
+                "member %" PRIx64 " %s, and its data is not in this data directory: start it with "
+                "its data, or remove it from the cluster and add it again",
+                found->id, existing->has_started[at] ? "has been started before" : "votes already");
         return ERR_INVALID;
     }
     *ret = found->id;

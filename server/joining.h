@@ -3,6 +3,7 @@
 #define SERVER_JOINING_H
 
 #include "fsm/cluster.h"
+#include "raft/node.h"
 #include "server/bootstrap.h"
 
 /* Who joins a cluster that runs was told the members by --initial-cluster, but neither their ids
@@ -10,14 +11,17 @@
  * each of the members that it was told among theirs by the peer URLs, and so itself.
  *
  *   answer = format u8, cluster id u64, count u8, count times: member
- *   member = id u64, flags u8 (1 learner, 2 started), name, count u8, peer URLs
+ *   member = id u64, flags u8 (1 learner, 2 started, 4 votes), name, count u8, peer URLs
  *
- * Texts are varint length and bytes. */
-void joining_describe(struct buf *buf, uint64_t cluster_id, const struct cluster *cluster);
+ * Texts are varint length and bytes. PRESENT is Raft's configuration: a member votes there before
+ * it has told its name. */
+void joining_describe(struct buf *buf, uint64_t cluster_id, const struct cluster *cluster,
+                      const struct node_member *present, size_t present_count);
 
 struct joining_cluster {
     struct initial_cluster cluster; /* in order of id; addresses are not set */
     bool has_started[MEMBERS_MAX];  /* has told its name: it had data once */
+    bool votes[MEMBERS_MAX];        /* for Raft: what it has confirmed counts */
 };
 
 /* ERR_MALFORMED, ERR_NOMEM; then nothing is to be freed. */
@@ -25,8 +29,8 @@ MUST_CHECK enum err joining_decode(struct bytes answer, struct joining_cluster *
 void joining_cluster_fini(struct joining_cluster *cluster);
 
 /* The member that SELF of TOLD is in EXISTING: ids are found, not computed. ERR_INVALID when the
- * members differ, or when that member has started before: it had data, and must not vote without
- * it. */
+ * members differ, or when that member has started before or votes already: it had data, and must
+ * not vote without it. */
 MUST_CHECK enum err joining_find(const struct initial_cluster *told,
                                  const struct initial_member *self,
                                  const struct joining_cluster *existing, uint64_t *ret,

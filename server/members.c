@@ -99,7 +99,9 @@ void members_on_describe(void *ctx, struct buf *ret)
     struct server *server = ctx;
     const struct cluster *cluster = fsm_cluster(server->fsm);
     if (cluster_has_begun(cluster)) {
-        joining_describe(ret, server->config.cluster_id, cluster);
+        const struct node_member *present;
+        size_t count = node_members(server->node, &present);
+        joining_describe(ret, server->config.cluster_id, cluster, present, count);
     }
 }
 

@@ -26,6 +26,13 @@ static const struct cluster_member members[] = {
     {.id = 33, .peer_urls = third_urls, .peer_url_count = 1, .learner = true},
 };
 
+/* Raft's: the second waits for its part, the third learns. */
+static const struct node_member present[] = {
+    {.id = 11, .role = MEMBER_VOTER},
+    {.id = 22, .role = MEMBER_SPARE},
+    {.id = 33, .role = MEMBER_LEARNER},
+};
+
 static void set_up(void)
 {
     why.text[0] = '\0';
@@ -33,7 +40,7 @@ static void set_up(void)
     store = store_model_new(NULL);
     ck_assert_int_eq(cluster_new(store, &cluster, NULL), OK);
     ck_assert_int_eq(cluster_bootstrap(cluster, members, ARRAY_LEN(members)), OK);
-    joining_describe(&answer, CLUSTER_ID, cluster);
+    joining_describe(&answer, CLUSTER_ID, cluster, present, ARRAY_LEN(present));
     ck_assert(buf_ok(&answer));
 }
 
@@ -75,6 +82,7 @@ START_TEST(an_answer_comes_back)
         ck_assert_uint_eq(existing.cluster.members[i].peer_url_count, members[i].peer_url_count);
         ck_assert_str_eq(existing.cluster.members[i].name, "");
         ck_assert(!existing.has_started[i]);
+        ck_assert_int_eq(existing.votes[i], i == 0);
     }
     ck_assert_str_eq(existing.cluster.members[0].peer_urls[1], first_urls[1]);
     ck_assert(!joining_has_started(&existing, 11) && !joining_has_started(&existing, 99));
@@ -91,10 +99,20 @@ START_TEST(a_member_finds_itself_by_its_urls)
     tell(text);
     ck_assert_int_eq(find("x", &id), OK);
     ck_assert_uint_eq(id, 33);
-    ck_assert_int_eq(find("y", &id), OK);
-    ck_assert_uint_eq(id, 11);
     ck_assert_int_eq(find("z", &id), OK);
     ck_assert_uint_eq(id, 22);
+}
+END_TEST
+
+/* It votes before it has told its name: what it has confirmed may be committed by that. */
+START_TEST(who_votes_does_not_join)
+{
+    uint64_t id = 7;
+    tell("a=http://10.0.0.1:2390,a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,"
+         "c=http://10.0.0.3:2380");
+    ck_assert_int_eq(find("a", &id), ERR_INVALID);
+    ck_assert_msg(strstr(why.text, "member b votes already") != NULL, "%s", why.text);
+    ck_assert_uint_eq(id, 7);
 }
 END_TEST
 
@@ -137,7 +155,7 @@ START_TEST(who_has_started_does_not_join)
     ck_assert_int_eq(cluster_publish(cluster, &publish), OK);
     store_entry_end(store);
     buf_clear(&answer);
-    joining_describe(&answer, CLUSTER_ID, cluster);
+    joining_describe(&answer, CLUSTER_ID, cluster, present, ARRAY_LEN(present));
     uint64_t id = 7;
     tell("three=http://10.0.0.3:2380");
     ck_assert_int_eq(find("three", &id), ERR_INVALID);
@@ -293,6 +311,7 @@ static Suite *joining_suite(void)
     tcase_add_test(tc, an_answer_comes_back);
     tcase_add_test(tc, a_member_finds_itself_by_its_urls);
     tcase_add_loop_test(tc, members_must_be_the_same, 0, (int)ARRAY_LEN(different));
+    tcase_add_test(tc, who_votes_does_not_join);
     tcase_add_test(tc, who_has_started_does_not_join);
     tcase_add_test(tc, an_answer_cut_anywhere_is_malformed);
     tcase_add_test(tc, flipped_bits_do_no_harm);
