@@ -134,13 +134,12 @@ static void on_appended(struct raftlog_request *request)
     CONTAINER_OF(request, struct appending, request)->done = true;
 }
 
-/* The configuration of this member alone; its address stays. */
+/* The configuration of this member alone; its address stays, and a learner votes from now on. */
 static enum err encode_sole(const struct logforce *force, const struct log_standing *standing,
                             struct raft_buffer *ret, struct why *why)
 {
     for (size_t i = 0; i < standing->member_count; i++) {
-        if (standing->members[i].id == force->member_id &&
-            standing->members[i].role == MEMBER_VOTER) {
+        if (standing->members[i].id == force->member_id) {
             struct node_member self = {.id = force->member_id,
                                        .address = standing->members[i].address,
                                        .role = MEMBER_VOTER};
@@ -148,7 +147,7 @@ static enum err encode_sole(const struct logforce *force, const struct log_stand
             return nodepeers_encode_first(&node, ret, why);
         }
     }
-    why_set(why, "'%s': this member is no voter of the configuration in its log", force->dir);
+    why_set(why, "'%s': this member is not in the configuration in its log", force->dir);
     return ERR_INVALID;
 }
 

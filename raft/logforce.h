@@ -46,9 +46,9 @@ void log_standing_fini(struct log_standing *standing);
 MUST_CHECK enum err logforce_look(const struct logforce *force, struct log_standing *ret,
                                   struct why *why);
 
-/* Make the member the only one, durably; nothing when it is already. COMMAND, an entry of the
- * layers above, says so to them: whoever joins later reads the same log, and must come to the same
- * state. RET is what it was before. ERR_INVALID: it is no voter of its newest configuration. */
+/* Make the member the only one, a voter, durably; nothing when it is already. COMMAND, an entry of
+ * the layers above, says so to them: whoever joins later reads the same log, and must come to the
+ * same state. RET is what it was before. ERR_INVALID: it is not in its newest configuration. */
 MUST_CHECK enum err logforce_sole(const struct logforce *force, struct bytes command,
                                   struct log_standing *ret, struct why *why);
 

@@ -50,16 +50,28 @@ enum err rescue_look(const struct rescue *rescue, struct rescue_standing *ret, s
     return err;
 }
 
-/* An entry that removes all members but this one, as MemberRemove would: for good. */
-static void encode_removals(const struct rescue *rescue, const struct rescue_standing *standing,
-                            struct buf *entry)
+static void encode_change(struct buf *entry, enum command_kind kind, uint64_t id)
 {
+    struct command command = {.kind = kind, .member = {.id = id}};
+    command_encode(entry, (struct command_origin){0}, &command);
+}
+
+/* An entry that removes all members but this one, as MemberRemove would: for good. A learner is
+ * promoted before, for the last voter is not removed. */
+static void encode_sole(const struct rescue *rescue, const struct rescue_standing *standing,
+                        struct buf *entry)
+{
+    const struct log_standing *log = &standing->log;
+    uint64_t self = standing->store.identity.member_id;
     entry_encode_head(entry, env_wall_ms(rescue->env));
-    for (size_t i = 0; i < standing->log.member_count; i++) {
-        uint64_t id = standing->log.members[i].id;
-        if (id != standing->store.identity.member_id) {
-            struct command command = {.kind = COMMAND_MEMBER_REMOVE, .member = {.id = id}};
-            command_encode(entry, (struct command_origin){0}, &command);
+    for (size_t i = 0; i < log->member_count; i++) {
+        if (log->members[i].id == self && log->members[i].role != MEMBER_VOTER) {
+            encode_change(entry, COMMAND_MEMBER_PROMOTE, self);
+        }
+    }
+    for (size_t i = 0; i < log->member_count; i++) {
+        if (log->members[i].id != self) {
+            encode_change(entry, COMMAND_MEMBER_REMOVE, log->members[i].id);
         }
     }
 }
@@ -70,7 +82,7 @@ enum err rescue_sole(const struct rescue *rescue, struct rescue_standing *ret, s
     struct logforce force = logforce_of(rescue, &ret->store);
     struct log_standing before = {0};
     CLEANUP(buf_fini) struct buf entry = {0};
-    encode_removals(rescue, ret, &entry);
+    encode_sole(rescue, ret, &entry);
     enum err err =
         buf_ok(&entry) ? logforce_sole(&force, buf_bytes(&entry), &before, why) : ERR_NOMEM;
     log_standing_fini(&before);

@@ -166,16 +166,27 @@ static void choose(struct recovery *recovery)
 
 /* ---- telling ---- */
 
+static bool votes(const struct rescue_standing *s)
+{
+    for (size_t i = 0; i < s->log.member_count; i++) {
+        if (s->log.members[i].id == s->store.identity.member_id) {
+            return s->log.members[i].role == MEMBER_VOTER;
+        }
+    }
+    return false;
+}
+
 static void tell_survivors(const struct recovery *recovery)
 {
     printf("%-16s  %8s  %12s  %12s  %12s  %s\n", "member", "term", "last entry", "in the store",
            "revision", "data directory");
     for (size_t i = 0; i < recovery->count; i++) {
         const struct rescue_standing *s = &recovery->survivors[i].standing;
-        printf("%-16" PRIx64 "  %8" PRIu64 "  %12" PRIu64 "  %12" PRIu64 "  %12" PRId64 "  %s%s\n",
+        printf("%-16" PRIx64 "  %8" PRIu64 "  %12" PRIu64 "  %12" PRIu64 "  %12" PRId64
+               "  %s%s%s\n",
                s->store.identity.member_id, s->log.last_term, s->log.last_index,
                s->store.applied_index, s->store.revision, recovery->survivors[i].data_dir,
-               i == recovery->best ? "  (newest log)" : "");
+               votes(s) ? "" : "  (learner)", i == recovery->best ? "  (newest log)" : "");
     }
 }
 

@@ -231,9 +231,24 @@ START_TEST(a_crash_does_not_part_what_belongs_together)
 }
 END_TEST
 
-START_TEST(who_has_no_vote_cannot_be_alone)
+/* It may have what none of the voters that are left has. */
+START_TEST(a_learner_that_is_alone_votes)
 {
-    begin(4); /* a learner */
+    begin(4);
+    CLEANUP(log_standing_fini) struct log_standing before = {0};
+    ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of_str("alone"), &before, &fixture.why),
+                     OK);
+    CLEANUP(log_standing_fini) struct log_standing standing = look(fixture.disk);
+    ck_assert_uint_eq(standing.last_index, 102);
+    ck_assert_uint_eq(standing.member_count, 1);
+    ck_assert_uint_eq(standing.members[0].id, 4);
+    ck_assert_int_eq(standing.members[0].role, MEMBER_VOTER);
+}
+END_TEST
+
+START_TEST(who_is_not_in_the_configuration_cannot_be_alone)
+{
+    begin(5);
     struct log_standing before;
     ck_assert_int_eq(logforce_sole(&fixture.force, bytes_of_str("alone"), &before, &fixture.why),
                      ERR_INVALID);
@@ -263,7 +278,8 @@ static Suite *logforce_suite(void)
     tcase_add_test(tc, forced_again_nothing_changes);
     tcase_add_test(tc, a_crash_leaves_the_old_or_the_new);
     tcase_add_loop_test(tc, a_crash_does_not_part_what_belongs_together, 0, 20);
-    tcase_add_test(tc, who_has_no_vote_cannot_be_alone);
+    tcase_add_test(tc, a_learner_that_is_alone_votes);
+    tcase_add_test(tc, who_is_not_in_the_configuration_cannot_be_alone);
     tcase_add_test(tc, what_is_no_log_is_not_made_one);
     suite_add_tcase(suite, tc);
     return suite;

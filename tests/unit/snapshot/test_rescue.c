@@ -12,9 +12,9 @@
 #include "snapshot/restore.h"
 #include "tests/unit/snapshot/backup_fixture.h"
 
-static const struct node_member members[] = {
+static struct node_member members[] = {
     {.id = 0xb1, .address = "10.0.0.1:2380", .role = MEMBER_VOTER},
-    {.id = 0xb2, .address = "10.0.0.2:2380", .role = MEMBER_VOTER},
+    {.id = 0xb2, .address = "10.0.0.2:2380"},
     {.id = 0xb3, .address = "10.0.0.3:2380", .role = MEMBER_VOTER},
 };
 static char database_path[512];
@@ -22,8 +22,9 @@ static char raft_dir[512];
 static struct rescue rescue;
 
 /* A member of three, with rows for all of them, made by a restore. */
-static void setup(void)
+static void make_member(enum member_role role)
 {
+    members[1].role = role;
     stored_setup();
     static char file[256];
     static char data_dir[256];
@@ -56,6 +57,16 @@ static void setup(void)
         .env = stored.loop.env, .fs = fs_real(), .raft_dir = raft_dir, .store_path = database_path};
 }
 
+static void setup(void)
+{
+    make_member(MEMBER_VOTER);
+}
+
+static void setup_learner(void)
+{
+    make_member(MEMBER_LEARNER);
+}
+
 static struct store *open_member(void)
 {
     struct store_config config = {.env = stored.loop.env,
@@ -67,8 +78,9 @@ static struct store *open_member(void)
     return store;
 }
 
-/* The last entry of the log must remove the two others, and nobody else. */
-static void check_last_entry(void)
+/* The last entry of the log must promote this member, if it was a learner, remove all others, and
+ * nobody else. */
+static void check_last_entry(bool promotes)
 {
     struct raftlog_files_config config = {.env = stored.loop.env,
                                           .fs = fs_real(),
@@ -86,9 +98,14 @@ static void check_last_entry(void)
     uint64_t wall_ms;
     CLEANUP(arena_fini) struct arena arena = {0};
     ck_assert_int_eq(entry_decode_head(&r, &wall_ms), OK);
+    struct command command;
+    struct command_origin origin;
+    if (promotes) {
+        ck_assert_int_eq(command_decode(&r, &arena, &origin, &command), OK);
+        ck_assert_int_eq(command.kind, COMMAND_MEMBER_PROMOTE);
+        ck_assert_uint_eq(command.member.id, 0xb2);
+    }
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-        struct command command;
-        struct command_origin origin;
         if (members[i].id == 0xb2) {
             continue;
         }
@@ -129,7 +146,22 @@ START_TEST(of_the_members_it_alone_stays_and_all_keys)
     ck_assert_uint_eq(store_key_count(store), store_key_count(stored.store));
     ck_assert(set_hash_equal(store_set_hash(store), store_set_hash(stored.store)));
     store_close(store);
-    check_last_entry();
+    check_last_entry(false);
+}
+END_TEST
+
+/* It may be all that is left. */
+START_TEST(a_learner_becomes_a_voter)
+{
+    struct rescue_standing standing;
+    ck_assert_int_eq(rescue_sole(&rescue, &standing, &stored.why), OK);
+    ck_assert_int_eq(standing.log.members[1].role, MEMBER_LEARNER);
+    rescue_standing_fini(&standing);
+    ck_assert_int_eq(rescue_look(&rescue, &standing, &stored.why), OK);
+    ck_assert_uint_eq(standing.log.member_count, 1);
+    ck_assert_int_eq(standing.log.members[0].role, MEMBER_VOTER);
+    rescue_standing_fini(&standing);
+    check_last_entry(true);
 }
 END_TEST
 
@@ -223,6 +255,10 @@ static Suite *rescue_suite(void)
     tcase_add_test(tc, a_member_that_runs_is_left_alone);
     tcase_add_test(tc, a_log_and_a_store_that_do_not_join_are_refused);
     tcase_add_test(tc, revisions_do_not_go_back);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("learner");
+    tcase_add_checked_fixture(tc, setup_learner, stored_teardown);
+    tcase_add_test(tc, a_learner_becomes_a_voter);
     suite_add_tcase(suite, tc);
     tc = tcase_create("logs");
     tcase_add_loop_test(tc, the_newest_log_is_the_one_with_the_last_term_then_the_longest, 0,
