@@ -16,8 +16,9 @@
  * Only the first life can have lost its beginning, so only its creation and the version of
  * revs[first] are stored; in the others a put's version is its place. Compaction moves `first` up.
  *
- * `last` repeats the newest: a put and a read at head look at the header alone. The end of a long
- * array lies elsewhere, and to wait for it costs more than all else that a put does here.
+ * `last` repeats the newest, and what is more than NEAR revisions lies elsewhere, so that a put and
+ * a read at head look at the headers alone, which are small and stand close together: to wait for
+ * memory costs more than all else that a put does here.
  *
  * Invariants:
  *   1. first < end <= cap, revisions ascend; first <= life < end
@@ -26,7 +27,7 @@
  *   4. last == revs[end - 1] */
 #define INLINE    (1ull << 63)
 #define TOMBSTONE (1ull << 63)
-#define CAP_MIN   2u /* the history is then 56 bytes: a whole chunk of the allocator */
+#define NEAR      2u /* the history is then 56 bytes: a whole chunk of the allocator */
 
 struct history {
     uint64_t last;
@@ -36,7 +37,10 @@ struct history {
     uint32_t end;
     uint32_t cap;
     uint32_t life;
-    uint64_t revs[];
+    union {
+        uint64_t near[NEAR]; /* while cap is NEAR */
+        uint64_t *far;
+    };
 };
 
 static_assert(REVISION_SUB_BITS == 20, "a revision leaves bit 63 free: 43 bits of main are enough");
@@ -68,36 +72,67 @@ static bool is_tombstone(uint64_t slot)
     return (slot & TOMBSTONE) != 0;
 }
 
-static struct history *resize(struct history *old, uint32_t cap)
+static const uint64_t *revs_of(const struct history *h)
 {
-    struct history *h = realloc(old, sizeof *h + cap * sizeof h->revs[0]);
-    if (h != NULL) {
-        h->cap = cap;
-    }
-    return h;
+    return h->cap == NEAR ? h->near : h->far;
 }
 
+/* Only of what lies far. */
 static void slide_to_front(struct history *h)
 {
-    memmove(h->revs, h->revs + h->first, (h->end - h->first) * sizeof h->revs[0]);
+    memmove(h->far, h->far + h->first, (h->end - h->first) * sizeof h->far[0]);
     h->life -= h->first;
     h->end -= h->first;
     h->first = 0;
 }
 
+/* CAP > NEAR. */
+static bool resize(struct history *h, uint32_t cap)
+{
+    uint64_t *far = realloc(h->cap == NEAR ? NULL : h->far, cap * sizeof far[0]);
+    if (far == NULL) {
+        return false;
+    }
+    if (h->cap == NEAR) {
+        memcpy(far, h->near, sizeof h->near);
+    }
+    h->far = far;
+    h->cap = cap;
+    return true;
+}
+
+/* What is left fits, and begins at the front. */
+static void come_near(struct history *h)
+{
+    uint64_t *far = h->far;
+    ASSERT(h->first == 0 && h->end <= NEAR);
+    memcpy(h->near, far, h->end * sizeof far[0]);
+    h->cap = NEAR;
+    free(far);
+}
+
+static void history_free(struct history *h)
+{
+    if (h != NULL && h->cap != NEAR) {
+        free(h->far);
+    }
+    free(h);
+}
+
 static bool make_history(struct generations *g, uint64_t slot, const struct version *first)
 {
-    struct history *h = resize(NULL, CAP_MIN);
+    struct history *h = malloc(sizeof *h);
     if (h == NULL) {
         return false;
     }
-    h->create_revision = first->create_revision;
-    h->version = first->version;
-    h->first = 0;
-    h->end = 1;
-    h->life = 0;
-    h->revs[0] = slot;
-    h->last = slot;
+    *h = (struct history){
+        .last = slot,
+        .create_revision = first->create_revision,
+        .version = first->version,
+        .end = 1,
+        .cap = NEAR,
+        .near = {slot},
+    };
     set_history(g, h);
     return true;
 }
@@ -113,18 +148,17 @@ static bool append(struct generations *g, uint64_t slot)
     }
     struct history *h = history_of(g);
     if (h->end == h->cap) {
-        if (h->first > h->cap / 2) {
+        if (h->first > h->cap / 2) { /* so it is far: 1 is not more than half of NEAR */
             slide_to_front(h);
         } else {
             ASSERT(h->cap < UINT32_MAX / 2);
-            h = resize(h, h->cap * 2 + 1);
-            if (h == NULL) {
+            if (!resize(h, h->cap * 2 + 1)) {
                 return false;
             }
-            set_history(g, h);
         }
     }
-    h->revs[h->end++] = slot;
+    uint64_t *revs = h->cap == NEAR ? h->near : h->far;
+    revs[h->end++] = slot;
     h->last = slot;
     return true;
 }
@@ -187,9 +221,17 @@ bool generation_alive(const struct generations *g)
 void generation_expect(const struct generations *g)
 {
     if (!is_inline(g) && g->word != 0) {
+        __builtin_prefetch(history_of(g), 1);
+    }
+}
+
+void generation_expect_end(const struct generations *g)
+{
+    if (!is_inline(g) && g->word != 0) {
         const struct history *h = history_of(g);
-        __builtin_prefetch(h);
-        __builtin_prefetch(&h->revs[1]); /* generation_garbage_at; often in the next line */
+        if (h->cap != NEAR) {
+            __builtin_prefetch(&h->far[h->end], 1);
+        }
     }
 }
 
@@ -210,9 +252,10 @@ static uint32_t place_at(const struct history *h, int64_t at)
     if (revision_main(rev_of(h->last)) <= at) {
         return h->end - 1;
     }
+    const uint64_t *revs = revs_of(h);
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (revision_main(rev_of(h->revs[mid])) <= at) {
+        if (revision_main(rev_of(revs[mid])) <= at) {
             low = mid + 1;
         } else {
             high = mid;
@@ -223,7 +266,7 @@ static uint32_t place_at(const struct history *h, int64_t at)
 
 static uint64_t slot_at(const struct history *h, uint32_t place)
 {
-    return place == h->end - 1 ? h->last : h->revs[place];
+    return place == h->end - 1 ? h->last : revs_of(h)[place];
 }
 
 /* What the put at PLACE is. Outside the newest life its beginning is searched backwards: only reads
@@ -231,7 +274,7 @@ static uint64_t slot_at(const struct history *h, uint32_t place)
 static struct version version_at(const struct history *h, uint32_t place)
 {
     uint32_t life = place >= h->life ? h->life : place;
-    while (life > h->first && life < h->life && !is_tombstone(h->revs[life - 1])) {
+    while (life > h->first && life < h->life && !is_tombstone(revs_of(h)[life - 1])) {
         life--;
     }
     struct version v = {.rev = slot_at(h, place)};
@@ -239,7 +282,7 @@ static struct version version_at(const struct history *h, uint32_t place)
         v.create_revision = h->create_revision;
         v.version = h->version + (place - h->first);
     } else {
-        v.create_revision = revision_main(h->revs[life]);
+        v.create_revision = revision_main(revs_of(h)[life]);
         v.version = place - life + 1;
     }
     return v;
@@ -273,10 +316,11 @@ int64_t generation_garbage_at(const struct generations *g)
         return GENERATION_NO_GARBAGE;
     }
     const struct history *h = history_of(g);
-    uint64_t first = h->revs[h->first];
+    const uint64_t *revs = revs_of(h);
+    uint64_t first = revs[h->first];
     int64_t at = GENERATION_NO_GARBAGE;
     if (h->end - h->first > 1) {
-        at = revision_main(rev_of(h->revs[h->first + 1])); /* superseded */
+        at = revision_main(rev_of(revs[h->first + 1])); /* superseded */
     }
     if (is_tombstone(first) && revision_main(rev_of(first)) + 1 < at) {
         at = revision_main(rev_of(first)) + 1;
@@ -289,21 +333,24 @@ static void shrink(struct generations *g)
 {
     struct history *h = history_of(g);
     uint32_t count = h->end - h->first;
-    if (count == 1 && h->version == 1 &&
-        h->create_revision == revision_main(rev_of(h->revs[h->first]))) {
-        uint64_t word = INLINE | h->revs[h->first];
-        free(h);
+    if (count == 1 && h->version == 1 && h->create_revision == revision_main(rev_of(h->last))) {
+        uint64_t word = INLINE | h->last;
+        history_free(h);
         g->word = word;
         return;
     }
-    if (h->cap > CAP_MIN && count <= h->cap / 4) {
-        slide_to_front(h);
-        uint32_t cap = CAP_MIN;
-        while (cap < count) {
-            cap = cap * 2 + 1;
-        }
-        struct history *smaller = resize(h, cap);
-        set_history(g, smaller == NULL ? h : smaller);
+    if (h->cap == NEAR || count > h->cap / 4) {
+        return;
+    }
+    slide_to_front(h);
+    uint32_t cap = NEAR;
+    while (cap < count) {
+        cap = cap * 2 + 1;
+    }
+    if (cap == NEAR) {
+        come_near(h);
+    } else {
+        (void)resize(h, cap); /* or it stays as large as it was */
     }
 }
 
@@ -315,13 +362,14 @@ void generation_compact(struct generations *g, int64_t at)
     struct history *h = history_of(g);
     uint32_t keep = place_at(h, at);
     ASSERT(keep != h->end);
+    const uint64_t *revs = revs_of(h);
     struct version first = {0};
-    if (!is_tombstone(h->revs[keep])) {
+    if (!is_tombstone(revs[keep])) {
         first = version_at(h, keep);
-    } else if (revision_main(rev_of(h->revs[keep])) < at) {
+    } else if (revision_main(rev_of(revs[keep])) < at) {
         keep++;
         if (keep < h->end) {
-            first.create_revision = revision_main(h->revs[keep]);
+            first.create_revision = revision_main(revs[keep]);
             first.version = 1;
         }
     }
@@ -339,7 +387,7 @@ void generation_compact(struct generations *g, int64_t at)
 void generation_fini(struct generations *g)
 {
     if (!is_inline(g)) {
-        free(history_of(g));
+        history_free(history_of(g));
     }
     g->word = 0;
 }
@@ -350,18 +398,19 @@ void generation_check(const struct generations *g)
         return;
     }
     const struct history *h = history_of(g);
-    ASSERT(h->last == h->revs[h->end - 1]);
+    const uint64_t *revs = revs_of(h);
+    ASSERT(h->last == revs[h->end - 1]);
     ASSERT(h->first <= h->life && h->life < h->end && h->end <= h->cap);
     uint32_t life = h->first;
     for (uint32_t i = h->first; i < h->end; i++) {
-        ASSERT(rev_of(h->revs[i]) != 0);
+        ASSERT(rev_of(revs[i]) != 0);
         if (i > h->first) {
-            ASSERT(rev_of(h->revs[i - 1]) < rev_of(h->revs[i]));
-            ASSERT(!is_tombstone(h->revs[i - 1]) || !is_tombstone(h->revs[i]));
-            life = is_tombstone(h->revs[i - 1]) ? i : life;
+            ASSERT(rev_of(revs[i - 1]) < rev_of(revs[i]));
+            ASSERT(!is_tombstone(revs[i - 1]) || !is_tombstone(revs[i]));
+            life = is_tombstone(revs[i - 1]) ? i : life;
         }
     }
     ASSERT(h->life == life);
-    bool begins_dead = is_tombstone(h->revs[h->first]);
+    bool begins_dead = is_tombstone(revs[h->first]);
     ASSERT(begins_dead == (h->version == 0) && begins_dead == (h->create_revision == 0));
 }

@@ -41,8 +41,10 @@ MUST_CHECK bool generation_resume(struct generations *g, const struct version *f
 revision_t generation_last(const struct generations *g);
 bool generation_alive(const struct generations *g);
 
-/* G is about to be asked or written: let its history come from memory meanwhile. */
+/* G is about to be asked or written: let what it says of its newest revision come from memory
+ * meanwhile. A while later: let the place where the next one goes come as well. */
 void generation_expect(const struct generations *g);
+void generation_expect_end(const struct generations *g);
 
 /* The version that is visible at main revision AT; false: the key was not there. */
 bool generation_find(const struct generations *g, int64_t at, struct version *ret);

@@ -323,6 +323,11 @@ void keyindex_expect(struct keyindex *ki, const struct bytes *keys, size_t count
             generation_expect(&entries[i]->generations);
         }
     }
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i] != NULL) {
+            generation_expect_end(&entries[i]->generations);
+        }
+    }
     ki->expected.count = count;
     ki->expected.next = 0;
 }
@@ -412,7 +417,8 @@ static void note_change(const struct keyindex_cursor *cursor, bool added)
     bool was_alive = (leaf->live & bit) != 0;
     bool alive = generation_alive(g);
     leaf->live = alive ? leaf->live | bit : leaf->live & ~bit;
-    int64_t garbage_at = generation_garbage_at(g);
+    /* Of more than two the first ones are known: nothing to look at, which may be far away. */
+    int64_t garbage_at = generation_count(g) > 2 ? GENERATION_NO_GARBAGE : generation_garbage_at(g);
     if (garbage_at < leaf->garbage_at) {
         leaf->garbage_at = garbage_at;
     } else if (alive == was_alive && !added) {

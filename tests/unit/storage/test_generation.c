@@ -103,6 +103,40 @@ START_TEST(a_dead_key_vanishes_with_the_compaction_after_its_tombstone)
 }
 END_TEST
 
+/* Long ones lie apart from what is read at head, and come back when they are short again. */
+START_TEST(a_long_life_is_told_as_a_short_one_is)
+{
+    struct generations g = {0};
+    struct version v;
+    for (int64_t rev = 2; rev <= 1000; rev++) {
+        ck_assert(generation_put(&g, at(rev)));
+        generation_expect(&g);
+        generation_expect_end(&g);
+        ck_assert(generation_find(&g, rev, &v));
+        ck_assert_uint_eq(v.rev, at(rev));
+        ck_assert_int_eq(v.version, rev - 1);
+        ck_assert_int_eq(v.create_revision, 2);
+    }
+    static const int64_t steps[] = {2, 400, 990, 998, 999, 1000};
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        generation_compact(&g, steps[i]);
+        generation_check(&g);
+        ck_assert_uint_eq(generation_count(&g), (size_t)(1001 - steps[i]));
+        ck_assert(generation_find(&g, steps[i], &v));
+        ck_assert_uint_eq(v.rev, at(steps[i]));
+        ck_assert_int_eq(v.version, steps[i] - 1);
+    }
+    ck_assert(generation_delete(&g, at(1001)));
+    ck_assert(generation_put(&g, at(1002)));
+    generation_compact(&g, 1002);
+    generation_check(&g);
+    ck_assert_uint_eq(generation_count(&g), 1);
+    ck_assert(generation_find(&g, 1002, &v));
+    ck_assert_int_eq(v.create_revision, 1002);
+    generation_fini(&g);
+}
+END_TEST
+
 START_TEST(deleted_and_made_again_in_the_compacted_revision_the_key_lives)
 {
     struct generations g = {0};
@@ -241,6 +275,7 @@ static Suite *generation_suite(void)
     tcase_add_loop_test(tc, a_compaction_keeps_what_can_be_seen, 0,
                         sizeof compactions / sizeof compactions[0]);
     tcase_add_test(tc, a_dead_key_vanishes_with_the_compaction_after_its_tombstone);
+    tcase_add_test(tc, a_long_life_is_told_as_a_short_one_is);
     tcase_add_test(tc, deleted_and_made_again_in_the_compacted_revision_the_key_lives);
     tcase_add_test(tc, a_key_that_lost_its_beginning_resumes);
     tcase_add_loop_test(tc, random_lives_agree_with_a_list, 0, 8);
