@@ -72,7 +72,7 @@
 /* The log and its entries. */
 #define BATCH_BYTES_MAX       (4u * 1024 * 1024) /* an open batch is sealed at this size ... */
 #define BATCH_COMMANDS_MAX    8192               /* ... or this many commands */
-#define BATCHES_IN_FLIGHT_MAX 2
+#define BATCHES_IN_FLIGHT_MAX 3
 #define PENDING_BYTES_MAX \
     (256u * 1024 * 1024) /* commands waiting to be proposed: beyond, too many requests */
 #define PENDING_COMMANDS_MAX 262144

@@ -150,20 +150,23 @@ START_TEST(a_turn_makes_one_entry)
 }
 END_TEST
 
-START_TEST(two_entries_are_in_flight_and_the_third_collects)
+START_TEST(three_entries_are_in_flight_and_the_fourth_collects)
 {
     node_fake_set_leader(node, 1, SELF);
-    for (uint64_t op = 1; op <= 5; op++) {
+    ck_assert_uint_eq(BATCHES_IN_FLIGHT_MAX, 3);
+    for (uint64_t op = 1; op <= 6; op++) {
         add(SELF, op);
         env_fake_run(fake);
     }
-    ck_assert_uint_eq(node_fake_proposal_count(node), BATCHES_IN_FLIGHT_MAX);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 3);
     expect_commands(commands_of_entry(0), COMMANDS(1));
     expect_commands(commands_of_entry(1), COMMANDS(2));
+    expect_commands(commands_of_entry(2), COMMANDS(3));
     node_fake_commit(node);
     env_fake_run(fake);
-    ck_assert_uint_eq(node_fake_proposal_count(node), BATCHES_IN_FLIGHT_MAX);
-    expect_commands(commands_of_entry(1), COMMANDS(3, 4, 5));
+    ck_assert_uint_eq(node_fake_proposal_count(node), 3);
+    expect_commands(commands_of_entry(2), COMMANDS(4, 5, 6));
+    node_fake_commit(node);
     node_fake_commit(node);
     node_fake_commit(node);
     env_fake_run(fake);
@@ -176,16 +179,17 @@ START_TEST(a_batch_is_split_at_its_bytes)
 {
     size_t size = BATCH_BYTES_MAX / 2 - 1000;
     node_fake_set_leader(node, 1, SELF);
-    for (uint64_t op = 1; op <= 5; op++) {
+    for (uint64_t op = 1; op <= 7; op++) {
         add_put(SELF, op, size);
     }
     env_fake_run(fake);
-    ck_assert_uint_eq(node_fake_proposal_count(node), 2);
+    ck_assert_uint_eq(node_fake_proposal_count(node), 3);
     expect_commands(commands_of_entry(0), COMMANDS(1, 2));
     expect_commands(commands_of_entry(1), COMMANDS(3, 4));
+    expect_commands(commands_of_entry(2), COMMANDS(5, 6));
     node_fake_commit(node);
     env_fake_run(fake);
-    expect_commands(commands_of_entry(1), COMMANDS(5));
+    expect_commands(commands_of_entry(2), COMMANDS(7));
     ck_assert_uint_eq(batch.open_count, 0);
 }
 END_TEST
@@ -419,7 +423,7 @@ static Suite *batch_suite(void)
     TCase *tc = tcase_create("batch");
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, a_turn_makes_one_entry);
-    tcase_add_test(tc, two_entries_are_in_flight_and_the_third_collects);
+    tcase_add_test(tc, three_entries_are_in_flight_and_the_fourth_collects);
     tcase_add_test(tc, a_batch_is_split_at_its_bytes);
     tcase_add_test(tc, a_batch_is_split_at_its_count);
     tcase_add_test(tc, a_command_that_is_larger_than_a_batch_goes_alone);
