@@ -13,10 +13,10 @@ static const struct {
     const char *name;
     const char *sql[TABLE_STMTS];
 } tables[TABLE_COUNT] = {
-#define TABLE_SQL(id, table)                                             \
-    [id] = {table,                                                       \
-            {[TABLE_GET] = "SELECT checksum FROM " table " WHERE key=?", \
-             [TABLE_PUT] = "REPLACE INTO " table " VALUES(?,?,?)",       \
+#define TABLE_SQL(id, table)                                                    \
+    [id] = {table,                                                              \
+            {[TABLE_GET] = "SELECT value, checksum FROM " table " WHERE key=?", \
+             [TABLE_PUT] = "REPLACE INTO " table " VALUES(?,?,?)",              \
              [TABLE_DELETE] = "DELETE FROM " table " WHERE key=?"}},
     SCHEMA_TABLES(TABLE_SQL)
 #undef TABLE_SQL
@@ -58,7 +58,19 @@ static struct set_hash row_element(enum store_table table, struct bytes key, uin
     return set_hash_element(checksum, (uint64_t)crc32c(0, key.data, key.len) << 8 | table);
 }
 
-/* Take the row that is there out of the tally. */
+/* Is the row that S stands on, with its checksum in COLUMN, the one that was written? */
+static enum err check_row(const struct conn *conn, sqlite3_stmt *s, int column,
+                          enum store_table table, uint32_t checksum, struct why *why)
+{
+    if (sqlite3_column_int64(s, column) != checksum) {
+        why_set(why, "'%s': a row of table %s has a wrong checksum", conn->path,
+                tables[table].name);
+        return ERR_CORRUPT;
+    }
+    return OK;
+}
+
+/* Take the row that is there out of the tally. What is damaged would take something else out. */
 static enum err forget_row(struct conn *conn, enum store_table table, struct bytes key,
                            struct tally *tally, struct why *why)
 {
@@ -67,12 +79,18 @@ static enum err forget_row(struct conn *conn, enum store_table table, struct byt
     conn_bind_bytes(s, 1, key);
     bool row;
     TRY(conn_step(conn, s, &row, why));
-    if (row) {
-        uint32_t checksum = (uint32_t)sqlite3_column_int64(s, 0);
-        tally_remove(tally, 0, row_element(table, key, checksum));
-        (void)sqlite3_reset(s);
+    if (!row) {
+        return OK;
     }
-    return OK;
+    struct bytes value;
+    enum err err = conn_column_bytes(s, 0, &value) ? OK : ERR_NOMEM;
+    if (err == OK) {
+        uint32_t checksum = row_checksum(table, key, value);
+        err = check_row(conn, s, 1, table, checksum, why);
+        tally_remove(tally, 0, row_element(table, key, checksum));
+    }
+    (void)sqlite3_reset(s);
+    return err;
 }
 
 enum err tables_change(struct conn *conn, const struct backend_change *change, struct tally *tally,
@@ -122,11 +140,7 @@ static enum err visit_row(struct conn *conn, sqlite3_stmt *s, const struct forea
         return ERR_NOMEM;
     }
     uint32_t checksum = row_checksum(f->table, key, value);
-    if (sqlite3_column_int64(s, 2) != checksum) {
-        why_set(why, "'%s': a row of table %s has a wrong checksum", conn->path,
-                tables[f->table].name);
-        return ERR_CORRUPT;
-    }
+    TRY(check_row(conn, s, 2, f->table, checksum, why));
     if (f->tally != NULL) {
         tally_add(f->tally, 0, row_element(f->table, key, checksum));
     }

@@ -279,6 +279,12 @@ static void check_tables(struct worldmember *member, const struct store *store)
     member->now->committed_index = index;
     struct known *known = known_at(member->world->check, index);
     struct set_hash tables = store_tables_hash(store);
+    /* Of a row that cannot be found any more, because its key was spoilt, the member takes nothing
+     * out when it is written again: it will find that when it looks at all of them, as it starts.
+     */
+    if (member->disk.was_flipped) {
+        return;
+    }
     if (!known->in_tables) {
         known->in_tables = true;
         known->tables = tables;

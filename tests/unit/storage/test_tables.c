@@ -102,6 +102,22 @@ START_TEST(what_was_changed_behind_its_back_shows)
 }
 END_TEST
 
+/* The tally would lose another row than the one that it has. */
+START_TEST(a_damaged_row_is_not_written_over)
+{
+    static const char *const damages[] = {"UPDATE auth SET value=x'00'",
+                                          "UPDATE auth SET checksum=checksum+1"};
+    struct backend_change next = {.table = TABLE_AUTH,
+                                  .key = bytes_of_str("a"),
+                                  .value = bytes_of_str("2"),
+                                  .is_delete = _i >= 2};
+    change(TABLE_AUTH, "a", "1");
+    ck_assert_int_eq(conn_exec(fixture.conn, damages[_i % 2], NULL), OK);
+    ck_assert_int_eq(tables_change(fixture.conn, &next, &fixture.tally, &fixture.why), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(fixture.why.text, "a row of table auth has a wrong checksum"));
+}
+END_TEST
+
 START_TEST(clearing_empties_every_table)
 {
     for (enum store_table table = 1; table < TABLE_COUNT; table++) {
@@ -137,6 +153,7 @@ static Suite *tables_suite(void)
     tcase_add_test(tc, rows_come_in_key_order);
     tcase_add_test(tc, the_tally_follows_every_change);
     tcase_add_test(tc, what_was_changed_behind_its_back_shows);
+    tcase_add_loop_test(tc, a_damaged_row_is_not_written_over, 0, 4);
     tcase_add_test(tc, clearing_empties_every_table);
     tcase_add_test(tc, a_reader_can_end_it);
     suite_add_tcase(suite, tc);
