@@ -96,9 +96,13 @@ START_TEST(a_member_finds_itself_by_its_urls)
     static const char text[] = "x=http://10.0.0.3:2380,y=http://10.0.0.1:2390,"
                                "z=http://10.0.0.2:2380,y=http://10.0.0.1:2380";
     uint64_t id = 0;
+    buf_clear(&answer); /* of a cluster where none of them votes yet */
+    joining_describe(&answer, CLUSTER_ID, cluster, NULL, 0);
     tell(text);
     ck_assert_int_eq(find("x", &id), OK);
     ck_assert_uint_eq(id, 33);
+    ck_assert_int_eq(find("y", &id), OK);
+    ck_assert_uint_eq(id, 11);
     ck_assert_int_eq(find("z", &id), OK);
     ck_assert_uint_eq(id, 22);
 }
