@@ -16,6 +16,16 @@ void log_standing_fini(struct log_standing *standing)
     *standing = (struct log_standing){0};
 }
 
+const struct log_member *log_standing_member(const struct log_standing *standing, uint64_t id)
+{
+    for (size_t i = 0; i < standing->member_count; i++) {
+        if (standing->members[i].id == id) {
+            return &standing->members[i];
+        }
+    }
+    return NULL;
+}
+
 /* ---- looking ---- */
 
 static enum err read_members(struct bytes encoded, struct log_standing *ret)
@@ -138,17 +148,14 @@ static void on_appended(struct raftlog_request *request)
 static enum err encode_sole(const struct logforce *force, const struct log_standing *standing,
                             struct raft_buffer *ret, struct why *why)
 {
-    for (size_t i = 0; i < standing->member_count; i++) {
-        if (standing->members[i].id == force->member_id) {
-            struct node_member self = {.id = force->member_id,
-                                       .address = standing->members[i].address,
-                                       .role = MEMBER_VOTER};
-            struct node_config node = {.bootstrap = &self, .bootstrap_count = 1};
-            return nodepeers_encode_first(&node, ret, why);
-        }
+    const struct log_member *found = log_standing_member(standing, force->member_id);
+    if (found == NULL) {
+        why_set(why, "'%s': this member is not in the configuration in its log", force->dir);
+        return ERR_INVALID;
     }
-    why_set(why, "'%s': this member is not in the configuration in its log", force->dir);
-    return ERR_INVALID;
+    struct node_member self = {.id = found->id, .address = found->address, .role = MEMBER_VOTER};
+    struct node_config node = {.bootstrap = &self, .bootstrap_count = 1};
+    return nodepeers_encode_first(&node, ret, why);
 }
 
 /* A term of its own, above all that the others may have begun without it. With the configuration

@@ -25,21 +25,26 @@ struct logforce {
     uint64_t segment_bytes; /* 0: SEGMENT_BYTES */
 };
 
+struct log_member {
+    uint64_t id;
+    char address[NODE_ADDRESS_SIZE];
+    enum member_role role;
+};
+
 struct log_standing {
     uint64_t term;
     uint64_t snapshot_index;
     uint64_t first_index; /* of the entries that are there */
     uint64_t last_index;
     uint64_t last_term;
-    uint64_t *terms; /* of entries first_index to last_index */
-    struct {
-        uint64_t id;
-        char address[NODE_ADDRESS_SIZE];
-        enum member_role role;
-    } members[MEMBERS_MAX]; /* of the newest configuration in it */
+    uint64_t *terms;                        /* of entries first_index to last_index */
+    struct log_member members[MEMBERS_MAX]; /* of the newest configuration in it */
     size_t member_count;
 };
 void log_standing_fini(struct log_standing *standing);
+
+/* The one with this id, or NULL. */
+const struct log_member *log_standing_member(const struct log_standing *standing, uint64_t id);
 
 /* ERR_NOT_FOUND: there is no log. ERR_LOCKED: the member runs. Changes what every start changes: a
  * torn end is cut. Blocks, as the next. */

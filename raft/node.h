@@ -151,6 +151,18 @@ bool node_ready(const struct node *node); /* leader whose first entry of its ter
 /* The present configuration; memory valid until the next turn. */
 size_t node_members(const struct node *node, const struct node_member **ret);
 
+/* The one with this id, or NULL. */
+static inline const struct node_member *node_member_find(const struct node_member *members,
+                                                         size_t count, uint64_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].id == id) {
+            return &members[i];
+        }
+    }
+    return NULL;
+}
+
 /* Is MEMBER_ID out of the configuration, and is that committed? Then no majority needs it any more,
  * whoever leads. */
 bool node_has_left(const struct node *node, uint64_t member_id);

@@ -131,12 +131,8 @@ static bool counts(struct server *server)
     const struct cluster_member *self = cluster_member(server_cluster(server), id);
     const struct node_member *members;
     size_t count = node_members(server_node(server), &members);
-    for (size_t i = 0; i < count; i++) {
-        if (members[i].id == id && self != NULL) {
-            return self->learner || members[i].role == MEMBER_VOTER;
-        }
-    }
-    return false;
+    const struct node_member *present = node_member_find(members, count, id);
+    return self != NULL && present != NULL && (self->learner || present->role == MEMBER_VOTER);
 }
 
 static void on_timer(struct env_timer *timer)

@@ -16,12 +16,8 @@ static_assert(MEMBERS_MAX <= UINT8_MAX && MEMBER_URLS_MAX <= UINT8_MAX, "counts 
 
 static bool votes(const struct node_member *present, size_t count, uint64_t id)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (present[i].id == id) {
-            return present[i].role == MEMBER_VOTER;
-        }
-    }
-    return false;
+    const struct node_member *member = node_member_find(present, count, id);
+    return member != NULL && member->role == MEMBER_VOTER;
 }
 
 void joining_describe(struct buf *buf, uint64_t cluster_id, const struct cluster *cluster,

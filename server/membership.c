@@ -153,17 +153,6 @@ static void tell_addresses(struct membership *m)
 
 /* ---- the step that is missing ---- */
 
-static const struct node_member *find_node_member(const struct node_member *members, size_t count,
-                                                  uint64_t id)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (members[i].id == id) {
-            return &members[i];
-        }
-    }
-    return NULL;
-}
-
 static bool has_caught_up(const struct membership *m, uint64_t id)
 {
     uint64_t match_index = node_match_index(m->node, id);
@@ -233,7 +222,7 @@ static bool find_addition(const struct membership *m, struct step *ret)
     size_t present_count = node_members(m->node, &present);
     size_t wanted_count = cluster_members(cluster_of(m), &wanted);
     for (size_t i = 0; i < wanted_count; i++) {
-        const struct node_member *member = find_node_member(present, present_count, wanted[i].id);
+        const struct node_member *member = node_member_find(present, present_count, wanted[i].id);
         if ((member == NULL || member->role == MEMBER_SPARE) &&
             membership_address(wanted[i].id, wanted[i].peer_urls, wanted[i].peer_url_count,
                                ret->address)) {

@@ -63,11 +63,10 @@ static void encode_sole(const struct rescue *rescue, const struct rescue_standin
 {
     const struct log_standing *log = &standing->log;
     uint64_t self = standing->store.identity.member_id;
+    const struct log_member *member = log_standing_member(log, self);
     entry_encode_head(entry, env_wall_ms(rescue->env));
-    for (size_t i = 0; i < log->member_count; i++) {
-        if (log->members[i].id == self && log->members[i].role != MEMBER_VOTER) {
-            encode_change(entry, COMMAND_MEMBER_PROMOTE, self);
-        }
+    if (member != NULL && member->role != MEMBER_VOTER) {
+        encode_change(entry, COMMAND_MEMBER_PROMOTE, self);
     }
     for (size_t i = 0; i < log->member_count; i++) {
         if (log->members[i].id != self) {

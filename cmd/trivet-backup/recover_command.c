@@ -168,12 +168,8 @@ static void choose(struct recovery *recovery)
 
 static bool votes(const struct rescue_standing *s)
 {
-    for (size_t i = 0; i < s->log.member_count; i++) {
-        if (s->log.members[i].id == s->store.identity.member_id) {
-            return s->log.members[i].role == MEMBER_VOTER;
-        }
-    }
-    return false;
+    const struct log_member *member = log_standing_member(&s->log, s->store.identity.member_id);
+    return member != NULL && member->role == MEMBER_VOTER;
 }
 
 static void tell_survivors(const struct recovery *recovery)
