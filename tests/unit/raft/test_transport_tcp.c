@@ -279,7 +279,7 @@ END_TEST
 START_TEST(urgent_frames_overtake_bulk)
 {
     connect_all();
-    ck_assert(send_to(&members[0], &members[1], LANE_BULK, FRAME_RAFT, 60 * 1024 * 1024));
+    ck_assert(send_to(&members[0], &members[1], LANE_BULK, FRAME_RAFT, 24 * 1024 * 1024));
     ck_assert(send_to(&members[0], &members[1], LANE_URGENT, FRAME_READ_INDEX, 20));
     WAIT_FOR(members[1].count == 2);
     ck_assert_uint_eq(members[1].received[0].kind, FRAME_READ_INDEX);
