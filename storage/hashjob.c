@@ -64,7 +64,7 @@ static void scan(struct hash_job *job, int64_t from, int64_t to, backend_rows_cb
 {
     job->scan = (struct backend_scan){
         .from = from <= 0 ? 1 : revision_pack(from, 0),
-        .to = revision_pack(to, REVISION_SUB_MAX),
+        .to = to <= 0 ? 0 : revision_pack(to, REVISION_SUB_MAX),
         .with_values = rows == hashrows_add,
         .rows = rows,
         .rows_ctx = &job->rows,
@@ -232,7 +232,7 @@ void hashjob_start(struct store *store, struct store_hash_request *request, enum
         return;
     }
     int64_t newest = store->state.revision;
-    request->hash_revision = request->revision <= 0 ? newest : request->revision;
+    request->hash_revision = request->revision == 0 ? newest : request->revision;
     request->compact_revision = store->state.compacted_revision;
     request->current_revision = newest;
     queue_init(&job->computing);
@@ -242,7 +242,9 @@ void hashjob_start(struct store *store, struct store_hash_request *request, enum
     job->request = request;
     job->rows.compacted = store->state.compacted_revision;
     job->rows.revision = request->hash_revision;
-    job->status = store_check_revision(store, request->hash_revision);
+    if (request->hash_revision > 0) {
+        job->status = store_check_revision(store, request->hash_revision);
+    }
     store_pin(store, &job->pin);
     store_reader_add(store, &job->reader, on_stop);
     if (kind == HASH_OF_COMPACTION) {

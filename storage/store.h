@@ -271,8 +271,8 @@ struct store_fetch_request {
 void store_fetch_start(struct store *store, struct store_fetch_request *request,
                        void (*cb)(struct store_fetch_request *request));
 
-/* HashKV of etcd at REVISION (0: newest), bit for bit; on a reader thread. That of one of the last
- * ten compactions is what it was before them. */
+/* HashKV of etcd at REVISION (0: newest; below: of no row at all), bit for bit; on a reader thread.
+ * That of one of the last ten compactions is what it was before them. */
 struct store_hash_request {
     int64_t revision;
     uint32_t hash;

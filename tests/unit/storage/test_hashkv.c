@@ -189,6 +189,18 @@ START_TEST(a_hash_outside_of_what_is_kept_is_refused)
 }
 END_TEST
 
+/* As etcd has it: no error, and the hash of its bucket's name alone. */
+START_TEST(a_hash_below_all_revisions_is_of_nothing)
+{
+    apply_put("61", "62", 0);
+    apply_put("61", "63", 0);
+    check_hash(-1, 1084519789, -1);
+    apply_compact(3);
+    check_hash(-1, 1084519789, 3);
+    check_hash(INT64_MIN, 1084519789, 3);
+}
+END_TEST
+
 START_TEST(superseded_revisions_are_found_in_order)
 {
     struct superseded set = {0};
@@ -212,6 +224,7 @@ static Suite *hashkv_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, every_hash_is_etcds, 0, 2 * ARRAY_LEN(vectors));
     tcase_add_test(tc, a_hash_outside_of_what_is_kept_is_refused);
+    tcase_add_test(tc, a_hash_below_all_revisions_is_of_nothing);
     tcase_add_test(tc, superseded_revisions_are_found_in_order);
     suite_add_tcase(suite, tc);
     return suite;
