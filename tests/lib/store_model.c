@@ -801,7 +801,7 @@ static bool hashed(const struct store *store, const struct record *record, int64
                    bool any_alive)
 {
     int64_t revision = record_mod_revision(record);
-    if (revision > store->compacted) {
+    if (revision > store->compacted || revision > at) {
         return revision <= at;
     }
     return !record->tombstone && (!any_alive || newest(store, record_key(record), at) == record);
@@ -830,11 +830,11 @@ static uint32_t hash_records(const struct store *store, int64_t at)
 void store_hash_start(struct store *store, struct store_hash_request *request,
                       void (*cb)(struct store_hash_request *request))
 {
-    int64_t at = request->revision > 0 ? request->revision : store->revision;
+    int64_t at = request->revision == 0 ? store->revision : request->revision;
     request->cb = cb;
-    request->status = at > store->revision    ? ERR_FUTURE_REVISION
-                      : at < store->compacted ? ERR_COMPACTED
-                                              : OK;
+    request->status = at > store->revision              ? ERR_FUTURE_REVISION
+                      : at > 0 && at < store->compacted ? ERR_COMPACTED
+                                                        : OK;
     request->hash = hash_records(store, at);
     request->hash_revision = at;
     request->compact_revision = store->compacted;
