@@ -2,6 +2,7 @@
 #include "base/limits.h"
 #include "net/grpc_client_private.h"
 #include "proto/election.pb-c.h"
+#include "tests/lib/effort.h"
 #include "tests/unit/api/contend_fixture.h"
 
 #define CAMPAIGN "/v3electionpb.Election/Campaign"
@@ -389,13 +390,14 @@ END_TEST
  * the sockets, and then with the server; in the end the last one is told. */
 START_TEST(an_observer_that_does_not_read_costs_little)
 {
-    enum { VALUE = 100000, CHANGES = 40 };
-    static_assert(VALUE * CHANGES > 4 * WATCH_STREAM_BYTES_MAX, "much more than a stream holds");
+    enum { VALUE = 100000, LEAST = 40 };
+    static_assert(VALUE * LEAST > 4 * WATCH_STREAM_BYTES_MAX, "much more than a stream holds");
+    unsigned changes = effort_count(200, LEAST, "changes");
     static uint8_t value[VALUE];
     observe(&observed);
     SERVE_UNTIL(watcher_count() == 1);
     stream_pause(served.client->h2.stream, true);
-    for (unsigned i = 0; i < CHANGES; i++) {
+    for (unsigned i = 0; i < changes; i++) {
         struct buf entry;
         struct command command = {.kind = COMMAND_DELETE_RANGE,
                                   .delete_range.key = bytes_of_str("e/a")};
@@ -403,7 +405,7 @@ START_TEST(an_observer_that_does_not_read_costs_little)
         if (_i == 1) {
             command_encode(&entry, (struct command_origin){.member_id = 1}, &command);
         }
-        memset(value, i + 1 < CHANGES ? '-' : 'z', VALUE);
+        memset(value, i + 1 < changes ? '-' : 'z', VALUE);
         entry_put(&entry, bytes_of_str("e/a"), bytes_of(value, VALUE));
         entry_apply(&entry);
         for (unsigned turn = 0; turn < 3; turn++) {
@@ -417,7 +419,7 @@ START_TEST(an_observer_that_does_not_read_costs_little)
                       WATCH_STREAM_BYTES_MAX);
     stream_pause(served.client->h2.stream, false);
     SERVE_UNTIL(observed.got.len > VALUE && observed.got.data[observed.got.len - 100] == 'z');
-    ck_assert(_i == 1 || observed.message_count == CHANGES);
+    ck_assert(_i == 1 || observed.message_count == changes);
 }
 END_TEST
 

@@ -15,6 +15,7 @@
 #include "base/crc32c.h"
 #include "base/limits.h"
 #include "raft/peerframe.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/runner.h"
 
@@ -279,7 +280,8 @@ END_TEST
 START_TEST(urgent_frames_overtake_bulk)
 {
     connect_all();
-    ck_assert(send_to(&members[0], &members[1], LANE_BULK, FRAME_RAFT, 24 * 1024 * 1024));
+    size_t bytes = (size_t)effort_count(60, 24, "MiB") * 1024 * 1024;
+    ck_assert(send_to(&members[0], &members[1], LANE_BULK, FRAME_RAFT, bytes));
     ck_assert(send_to(&members[0], &members[1], LANE_URGENT, FRAME_READ_INDEX, 20));
     WAIT_FOR(members[1].count == 2);
     ck_assert_uint_eq(members[1].received[0].kind, FRAME_READ_INDEX);

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "fsm/fsm.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/env_fake.h"
 #include "tests/lib/node_fake.h"
 #include "tests/lib/random_command.h"
@@ -41,6 +42,7 @@ static size_t pending_count;
 static size_t proposed_total;
 static size_t revoked_in_log;
 static uint64_t next_index;
+static uint64_t next_checked; /* the index after which leases are checked as a whole */
 static uint64_t term;
 static unsigned leader; /* 2: nobody */
 static bool hold;
@@ -115,7 +117,7 @@ static void set_up(void)
 {
     fake = env_fake_new(1);
     pending_count = proposed_total = revoked_in_log = 0;
-    next_index = 1;
+    next_index = next_checked = 1;
     term = 1;
     leader = 2;
     hold = false;
@@ -126,8 +128,8 @@ static void set_up(void)
     }
 }
 
-/* The check walks all leases: of more than so many it is not made each time. */
-#define CHECKED_MAX 100
+/* The check walks all leases. */
+#define CHECKED_DENSE 100
 
 /* Apply COMMANDS on both members, as an entry of the present term. */
 static void apply(struct bytes commands)
@@ -137,9 +139,12 @@ static void apply(struct bytes commands)
     buf_append_bytes(&entry, commands);
     for (unsigned i = 0; i < 2; i++) {
         fsm_apply(members[i].fsm, next_index, term, buf_bytes(&entry));
-        if (leases_count(members[i].leases) < CHECKED_MAX || next_index % CHECKED_MAX == 0) {
+        if (next_index == next_checked) {
             leases_check(members[i].leases);
         }
+    }
+    if (next_index == next_checked) {
+        next_checked = effort_next(next_index, CHECKED_DENSE);
     }
     next_index++;
 }

@@ -238,16 +238,16 @@ END_TEST
 /* Each page of a large row is visited. */
 START_TEST(a_slice_removes_few_large_rows)
 {
-    enum { COUNT = 20 };
+    size_t count = effort_count(40, 20, "large rows");
     fixture.batches = batches_new(
-        &(struct batches_config){.seed = 31, .count = COUNT, .keys = 1, .value_max = 1500000});
-    fixture.batches->items[COUNT - 1].state.compacted_revision =
-        fixture.batches->items[COUNT - 1].state.revision;
-    for (size_t i = 0; i < COUNT; i++) {
+        &(struct batches_config){.seed = 31, .count = count, .keys = 1, .value_max = 1500000});
+    fixture.batches->items[count - 1].state.compacted_revision =
+        fixture.batches->items[count - 1].state.revision;
+    for (size_t i = 0; i < count; i++) {
         batches_write(fixture.batches, i, fixture.db.backend);
     }
     uint64_t most = 0;
-    while (fixture.db.compacted < fixture.batches->items[COUNT - 1].state.compacted_revision) {
+    while (fixture.db.compacted < fixture.batches->items[count - 1].state.compacted_revision) {
         uint64_t before = fixture.db.backend->latest.row_bytes;
         env_fake_turn(fixture.db.fake);
         uint64_t after = fixture.db.backend->latest.row_bytes;
